@@ -1,0 +1,64 @@
+"""Log-mel front end and resampling; the only torchaudio import on the road from sound to instrument."""
+
+from __future__ import annotations
+
+import torch
+import torchaudio
+from torch import Tensor, nn
+
+from hgs_cli.spectrum import MelConfig, power_to_level
+
+
+def mel_filters(config: MelConfig) -> Tensor:
+    """Slaney-spaced triangular filters with unit peaks, (n_fft // 2 + 1, n_mels)."""
+    return torchaudio.functional.melscale_fbanks(
+        n_freqs=config.n_fft // 2 + 1,
+        f_min=config.f_min_hz,
+        f_max=config.f_max_hz,
+        n_mels=config.n_mels,
+        sample_rate=config.sample_rate,
+        norm=None,
+        mel_scale="slaney",
+    )
+
+
+def resample(audio: Tensor, orig_hz: int, new_hz: int) -> Tensor:
+    """Resample audio (…, T) with a windowed sinc whose passband reaches close to the lower Nyquist frequency."""
+    if orig_hz == new_hz:
+        return audio
+    return torchaudio.functional.resample(
+        audio, orig_hz, new_hz, lowpass_filter_width=64, rolloff=0.9475937, resampling_method="sinc_interp_kaiser",
+        beta=14.769656459379492,
+    )  # fmt: skip
+
+
+class LogMel(nn.Module):
+    """Log-mel spectrogram x of a sound: Hann window, centred frames, levels scaled to [-1, 1]."""
+
+    window: Tensor
+    filters: Tensor
+
+    def __init__(self, config: MelConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or MelConfig()
+        self.register_buffer("window", torch.hann_window(self.config.n_fft), persistent=False)
+        self.register_buffer("filters", mel_filters(self.config), persistent=False)
+
+    def power_spectrum(self, audio: Tensor) -> Tensor:
+        """Power spectrogram of audio (B, T), silence beyond its end: (B, n_fft // 2 + 1, n_frames).
+
+        A full-scale sinusoid peaks at 1.
+        """
+        config = self.config
+        wanted = (config.n_frames - 1) * config.hop_length + config.n_fft // 2
+        audio = nn.functional.pad(audio[..., :wanted], (config.n_fft // 2, max(0, wanted - audio.shape[-1])))
+        spectrum = torch.stft(
+            audio, config.n_fft, config.hop_length, window=self.window, center=False, return_complex=True
+        )
+        scale = (self.window.sum() / 2) ** 2
+        return spectrum.abs().square() / scale
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """Log-mel x of audio (B, T): (B, n_mels, n_frames), about [-1, 1]; 1 unit is 50 dB."""
+        mel_power = torch.matmul(self.filters.T, self.power_spectrum(audio))
+        return power_to_level(mel_power)

@@ -1,0 +1,231 @@
+"""G: the GANStrument generator with a harmonic-plus-noise head."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hgs_cli.models.feature_extractor import timbre_part
+from hgs_cli.models.layers import ModulatedConv1d, PitchEmbedding, activate, low_rank_product
+from hgs_cli.spectrum import N_FRAMES, N_MELS, comb_power, level_to_power, midi_to_hz, power_to_level
+
+FRAMES_PER_STEP = 4
+N_PARTS = 2  # harmonic, noise
+OFFSET_NAMES_PLAIN = ("head_bias",)
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """Sizes of G.
+
+    Attributes:
+        timbre_dim: Width of the timbre part of h.
+        z_dim: Width of the noise z.
+        w_dim: Width of the style w.
+        mapping_dim: Width of the mapping network's hidden layers.
+        channels: Channels at 11, 22, 44 and 88 time steps.
+        n_mels: Mel bands of both envelopes.
+        n_frames: Frames of both envelopes; the last resolution times FRAMES_PER_STEP.
+    """
+
+    timbre_dim: int = 128
+    z_dim: int = 64
+    w_dim: int = 256
+    mapping_dim: int = 384
+    channels: tuple[int, ...] = (512, 512, 384, 384)
+    n_mels: int = N_MELS
+    n_frames: int = N_FRAMES
+
+    @property
+    def first_steps(self) -> int:
+        """Time steps of the learned constant."""
+        return self.n_frames // FRAMES_PER_STEP // 2 ** (len(self.channels) - 1)
+
+
+@dataclass(frozen=True)
+class Envelopes:
+    """Log-envelopes of the two parts of a sound.
+
+    Attributes:
+        harmonic: E_h, level of a harmonic that stands at a mel band's centre, (B, n_mels, n_frames).
+        noise_part: E_n, level of the expected noise power per DFT bin, (B, n_mels, n_frames).
+    """
+
+    harmonic: Tensor
+    noise_part: Tensor
+
+
+class MappingNetwork(nn.Module):
+    """Timbre, noise and pitch → style w."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.timbre_dim = config.timbre_dim
+        self.pitch = PitchEmbedding()
+        self.layers = nn.ModuleList(
+            [
+                nn.Linear(config.timbre_dim + config.z_dim + PitchEmbedding.dim(), config.mapping_dim),
+                nn.Linear(config.mapping_dim, config.mapping_dim),
+                nn.Linear(config.mapping_dim, config.w_dim),
+            ]
+        )
+        for layer in self.layers:
+            assert isinstance(layer, nn.Linear)
+            nn.init.normal_(layer.weight, std=1.0 / math.sqrt(layer.in_features))
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, h: Tensor, z: Tensor, p: Tensor) -> Tensor:
+        """Map h (B, h_dim), z (B, z_dim), p (B,) to w (B, w_dim)."""
+        w = torch.cat([timbre_part(h, self.timbre_dim), z, self.pitch(p) * 2.0], dim=1)
+        for layer in self.layers:
+            w = activate(layer(w))
+        return w
+
+
+class SynthesisBlock(nn.Module):
+    """Two modulated convolutions at one resolution, with a learned signal of position and a shortcut."""
+
+    def __init__(self, in_channels: int, out_channels: int, n_steps: int, w_dim: int, *, up: bool) -> None:
+        super().__init__()
+        self.up = up
+        self.position = nn.Parameter(torch.randn(out_channels, n_steps) * 0.3)
+        self.conv0 = ModulatedConv1d(in_channels, out_channels, 3, w_dim)
+        self.conv1 = ModulatedConv1d(out_channels, out_channels, 3, w_dim)
+        self.shortcut = nn.Conv1d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
+
+    def forward(self, x: Tensor, w: Tensor, offsets: dict[str, Tensor], name: str) -> Tensor:
+        """Map (B, in_channels, T) to (B, out_channels, T or 2T); `name` prefixes this block's offsets."""
+        if self.up:
+            x = F.interpolate(x, scale_factor=2, mode="linear")
+        position = self.position
+        y = self.conv0(x, w, offsets.get(f"{name}.conv0"))
+        offset = offsets.get(f"{name}.position")
+        if offset is None:
+            y = y + position
+        else:
+            y = y + position * (1.0 + low_rank_product(offset, position.shape[0]))
+        y = activate(self.conv1(activate(y), w, offsets.get(f"{name}.conv1")))
+        return (y + self.shortcut(x)) * math.sqrt(0.5)
+
+
+class Generator(nn.Module):
+    """G(h, z, p; θ): timbre, noise and pitch to two smooth envelopes, by modulated convolutions along time.
+
+    The network never draws harmonics. `compose` sets the envelopes on fixed templates, a comb of unit harmonics at
+    exactly p and flat noise, which gives the log-mel that losses, f and D see.
+
+    Source: GANStrument (generator), StyleGAN2 (modulation); 1-D convolutions and the head are ours.
+
+    Args:
+        config: Sizes of G.
+        filters: Mel filters of the front end, (n_freqs, n_mels); part of the weights.
+    """
+
+    filters: Tensor
+
+    def __init__(self, config: GeneratorConfig, filters: Tensor) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("filters", filters.clone())
+        self.mapping = MappingNetwork(config)
+        channels = config.channels
+        steps = config.first_steps
+        self.constant = nn.Parameter(torch.randn(channels[0], steps))
+        self.blocks = nn.ModuleList()
+        for index, width in enumerate(channels):
+            narrow = channels[max(0, index - 1)]
+            self.blocks.append(SynthesisBlock(narrow, width, steps * 2**index, config.w_dim, up=index > 0))
+        head_channels = FRAMES_PER_STEP * N_PARTS * config.n_mels
+        self.head = ModulatedConv1d(channels[-1], head_channels, 1, config.w_dim, demodulate=False)
+        with torch.no_grad():
+            self.head.weight.mul_(0.1)
+            # Away from zero, so that θ·(1 + Δ) can move it; near the mean level of the data.
+            self.head.bias.copy_(torch.tensor([-0.3, -0.7]).repeat_interleave(config.n_mels).repeat(FRAMES_PER_STEP))
+
+    def offset_shapes(self) -> dict[str, tuple[int, int]]:
+        """Layers that offsets may change: name → (outputs, inputs) of their low-rank factors; inputs 0: a plain vector."""
+        shapes: dict[str, tuple[int, int]] = {"constant": (self.constant.shape[0], self.constant.shape[1])}
+        for index, block in enumerate(self.blocks):
+            assert isinstance(block, SynthesisBlock)
+            shapes[f"block{index}.position"] = (block.position.shape[0], block.position.shape[1])
+            for part in ("conv0", "conv1"):
+                layer = getattr(block, part)
+                shapes[f"block{index}.{part}"] = (layer.out_channels, layer.in_channels)
+        shapes["head"] = (self.head.out_channels, self.head.in_channels)
+        shapes["head_bias"] = (self.head.out_channels, 0)
+        return shapes
+
+    def forward(self, h: Tensor, z: Tensor, p: Tensor, offsets: dict[str, Tensor] | None = None) -> Envelopes:
+        """Generate the envelopes of a note.
+
+        Args:
+            h: Timbre feature, (B, h_dim); the first `timbre_dim` values are read.
+            z: Noise, (B, z_dim); zeros for the plain note.
+            p: Pitch as MIDI note numbers, fractions included, (B,).
+            offsets: Δ by layer name as `offset_shapes` lists them: factors (B or 1, outputs + inputs, rank), or
+                (B or 1, outputs) for a plain vector. An absent name is an untouched layer.
+
+        Returns:
+            E_h and E_n, each (B, n_mels, n_frames), float32.
+        """
+        offsets = offsets or {}
+        w = self.mapping(h, z, p)
+        x = self.constant[None].expand(h.shape[0], -1, -1)
+        if "constant" in offsets:
+            x = x * (1.0 + low_rank_product(offsets["constant"], self.constant.shape[0]))
+        for index, block in enumerate(self.blocks):
+            x = block(x, w, offsets, f"block{index}")
+        y = self.head(x, w, offsets.get("head")).float()
+        if "head_bias" in offsets:
+            y = y + (self.head.bias * offsets["head_bias"])[:, :, None]
+        y = y.unflatten(1, (FRAMES_PER_STEP, N_PARTS, self.config.n_mels))
+        # (B, frame in step, part, mel, step) → (B, part, mel, step, frame in step)
+        y = y.permute(0, 2, 3, 4, 1).flatten(3)
+        return Envelopes(harmonic=y[:, 0], noise_part=y[:, 1])
+
+    def comb_template(self, p: Tensor) -> Tensor:
+        """Mel power of unit harmonics at pitch p (B,): (B, n_mels)."""
+        return torch.matmul(comb_power(midi_to_hz(p.float())), self.filters)
+
+    def noise_template(self) -> Tensor:
+        """Mel power of noise with unit expected power in every DFT bin, (n_mels,)."""
+        return self.filters.sum(0)
+
+    def noise_log_bias(self) -> Tensor:
+        """Factor by which the average *logarithm* of noise power in a mel band lies below its average, (n_mels,).
+
+        A band's power follows about a gamma distribution of shape ν, the band's degrees of freedom given that Hann
+        bins correlate by 2/3 with their neighbours and 1/6 with the next; E[ln] − ln E = ψ(ν) − ln ν.
+        """
+        filters = self.filters.double()
+        pairs = filters.square().sum(0)
+        for distance, correlation in ((1, 2.0 / 3.0), (2, 1.0 / 6.0)):
+            pairs = pairs + 2.0 * correlation**2 * (filters[distance:] * filters[:-distance]).sum(0)
+        freedom = filters.sum(0).square() / pairs
+        return torch.exp(torch.special.digamma(freedom) - torch.log(freedom)).float()
+
+    def part_powers(self, envelopes: Envelopes, p: Tensor, speckle: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Mel powers of the harmonic and the noise part.
+
+        Args:
+            envelopes: E_h and E_n, (B, n_mels, n_frames) each.
+            p: Pitch, (B,).
+            speckle: A random realisation of unit noise, as factors (B, n_mels, n_frames); without it the expectation
+                of the logarithm.
+
+        Returns:
+            Two tensors (B, n_mels, n_frames).
+        """
+        harmonic = level_to_power(envelopes.harmonic.clamp(-3.0, 2.0)) * self.comb_template(p)[:, :, None]
+        texture = self.noise_log_bias()[None, :, None] if speckle is None else speckle
+        noise = level_to_power(envelopes.noise_part.clamp(-3.0, 2.0)) * self.noise_template()[None, :, None] * texture
+        return harmonic, noise
+
+    def compose(self, envelopes: Envelopes, p: Tensor, speckle: Tensor | None = None) -> Tensor:
+        """The log-mel x̂ of both envelopes on their templates; arguments as `part_powers`: (B, n_mels, n_frames)."""
+        harmonic, noise = self.part_powers(envelopes, p, speckle)
+        return power_to_level(harmonic + noise)

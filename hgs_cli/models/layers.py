@@ -1,0 +1,163 @@
+"""Blocks that two or more networks share."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+LEAK = 0.2
+ACTIVATION_GAIN = math.sqrt(2.0 / (1.0 + LEAK**2))  # keeps the variance through a leaky ReLU (He et al. 2015)
+
+
+def activate(x: Tensor) -> Tensor:
+    """Leaky ReLU that keeps the variance of its input."""
+    return F.leaky_relu(x, LEAK) * ACTIVATION_GAIN
+
+
+class PitchEmbedding(nn.Module):
+    """Continuous embedding of pitch: a line and slow sinusoids of the MIDI number, cents included."""
+
+    N_OCTAVES = 4
+
+    def forward(self, p: Tensor) -> Tensor:
+        """Embed MIDI note numbers (B,), fractions included: (B, 2 · N_OCTAVES + 1)."""
+        position = ((p - 60.0) / 48.0)[:, None]
+        rates = math.pi * 2.0 ** torch.arange(self.N_OCTAVES, device=p.device, dtype=p.dtype) / 2
+        return torch.cat([position, torch.sin(position * rates), torch.cos(position * rates)], dim=1)
+
+    @classmethod
+    def dim(cls) -> int:
+        """Width of the embedding."""
+        return 2 * cls.N_OCTAVES + 1
+
+
+def low_rank_product(factors: Tensor, out_channels: int) -> Tensor:
+    """Offsets of a weight from their factors.
+
+    Args:
+        factors: (B, out_channels + in_channels, rank), output factors first.
+        out_channels: Where the input factors begin.
+
+    Returns:
+        (B, out_channels, in_channels).
+    """
+    return torch.matmul(factors[:, :out_channels], factors[:, out_channels:].transpose(1, 2))
+
+
+class ModulatedConv1d(nn.Module):
+    """Convolution along time whose weights are modulated by a style and demodulated (StyleGAN2), and may be offset.
+
+    Offsets enter here and nowhere else: θ' = θ · (1 + Δ), Δ = A·Bᵀ of low rank, the same for every tap of the kernel,
+    before modulation and demodulation. Offsets of zero leave the result unchanged to the last bit: Δ's contribution is
+    computed beside the layer's own and added.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        kernel_size: Odd; the length in time is kept.
+        w_dim: Width of the style w.
+        demodulate: Whether outputs are brought back to unit variance; off in the head.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, w_dim: int, *, demodulate: bool = True
+    ) -> None:
+        super().__init__()
+        self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, kernel_size
+        self.demodulate = demodulate
+        fan_in = in_channels * kernel_size
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size) / math.sqrt(fan_in))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.affine = nn.Linear(w_dim, in_channels)
+        nn.init.normal_(self.affine.weight, std=1.0 / math.sqrt(w_dim))
+        nn.init.ones_(self.affine.bias)
+
+    def forward(self, x: Tensor, w: Tensor, factors: Tensor | None = None) -> Tensor:
+        """Convolve x (B, in_channels, T) under the style w (B, w_dim).
+
+        Args:
+            x: Input, (B, in_channels, T).
+            w: Style, (B, w_dim).
+            factors: Low-rank factors of Δ, (B or 1, out_channels + in_channels, rank), or nothing.
+
+        Returns:
+            (B, out_channels, T), bias added, not activated.
+        """
+        style = self.affine(w)
+        x = x * style[:, :, None]
+        weight, delta = self.weight, None
+        if factors is not None:
+            delta = low_rank_product(factors, self.out_channels)
+            if delta.shape[0] == 1:  # one sound at many pitches: fold Δ into the weight
+                weight, delta = weight * (1.0 + delta[0, :, :, None]), None
+        y = F.conv1d(x, weight, padding=self.kernel_size // 2)
+        if delta is not None:
+            y = y + self._offset_convolution(x, delta)
+        if self.demodulate:
+            energy, style_power = weight.square().sum(2), style.square()
+            total = torch.matmul(style_power, energy.T)
+            if delta is not None:
+                total = total + torch.matmul(energy * (delta * (2.0 + delta)), style_power[:, :, None])[:, :, 0]
+            y = y * torch.rsqrt(total.float() + 1e-8).to(y.dtype)[:, :, None]
+        return y + self.bias[:, None]
+
+    def _offset_convolution(self, x: Tensor, delta: Tensor) -> Tensor:
+        """Convolve every item of x (B, in, T) with its own weight θ·Δ, Δ (B, out, in): (B, out, T)."""
+        half = self.kernel_size // 2
+        padded = F.pad(x, (half, half))
+        n_steps = x.shape[-1]
+        columns = torch.cat([padded[:, :, tap : tap + n_steps] for tap in range(self.kernel_size)], dim=1)
+        taps = torch.cat([self.weight[:, :, tap] * delta for tap in range(self.kernel_size)], dim=2)
+        return torch.bmm(taps.to(columns.dtype), columns)
+
+
+class ConvBlock2d(nn.Module):
+    """Strided 3×3 convolution with a convolved shortcut, halving frequency and time; for f and D.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.down = nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1)
+        self.conv = nn.Conv2d(out_channels, out_channels, (3, 3), padding=1, groups=out_channels)
+        self.mix = nn.Conv2d(out_channels, out_channels, 1)
+        for layer in (self.down, self.conv, self.mix):
+            fan_in = layer.weight[0].numel()
+            nn.init.normal_(layer.weight, std=1.0 / math.sqrt(fan_in))
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, in_channels, F, T) to (B, out_channels, F / 2, T / 2)."""
+        x = activate(self.down(x))
+        return (x + activate(self.mix(self.conv(x)))) * math.sqrt(0.5)
+
+
+class MelTrunk(nn.Module):
+    """Strided convolutions over a log-mel spectrogram; for f and D.
+
+    Args:
+        channels: Channels after the stem and after every block; each block halves frequency and time.
+    """
+
+    STEM_STRIDE = (2, 4)
+
+    def __init__(self, channels: tuple[int, ...]) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, channels[0], (5, 7), stride=self.STEM_STRIDE, padding=(2, 3))
+        nn.init.normal_(self.stem.weight, std=1.0 / math.sqrt(35))
+        pairs = zip(channels[:-1], channels[1:], strict=True)
+        self.blocks = nn.ModuleList([ConvBlock2d(narrow, wide) for narrow, wide in pairs])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map a log-mel x (B, n_mels, n_frames) to (B, channels[-1], n_mels / 2^n, n_frames / 2^(n+1))."""
+        y = activate(self.stem(x[:, None] * 1.5))
+        for block in self.blocks:
+            y = block(y)
+        return y

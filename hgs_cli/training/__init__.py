@@ -1,0 +1,1 @@
+"""Data, stages and the loop that make the weights; only the train commands import this."""
