@@ -1,0 +1,311 @@
+"""Pairs of notes of one instrument, drawn and augmented in the mel domain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from hgs_cli.audio.mel import LogMel
+from hgs_cli.errors import TrainingError
+from hgs_cli.spectrum import (
+    HOP_LENGTH,
+    N_BANDS,
+    N_FFT,
+    N_FRAMES,
+    N_MELS,
+    N_STEPS,
+    SAMPLE_RATE,
+    power_to_level,
+)
+from hgs_cli.training.config import DataConfig
+from hgs_cli.training.data import LOWEST_DB, STEP_DB, Shard, read_index, read_shard
+
+FRAME_S = HOP_LENGTH / SAMPLE_RATE
+SAME_PITCH = 0.3  # semitones within which two notes may be mixed
+UNPITCHED_RANGE = (36.0, 84.0)  # pitches at which unpitched examples are asked for
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs and targets: another note of the same instrument, or the same.
+
+    Attributes:
+        x: Log-mel of the input, (B, n_mels, n_frames).
+        p: Its pitch, (B,).
+        y: Log-mel of the target, (B, n_mels, n_frames), at the gain of x.
+        q: Its pitch, (B,).
+        periodicity: Of the target, (B, N_BANDS, N_STEPS).
+        label: Index of the input's instrument, (B,); -1 for mixtures.
+        pitched: Whether pitch means anything, (B,).
+    """
+
+    x: Tensor
+    p: Tensor
+    y: Tensor
+    q: Tensor
+    periodicity: Tensor
+    label: Tensor
+    pitched: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on another device."""
+        return Batch(**{name: value.to(device, non_blocking=True) for name, value in vars(self).items()})
+
+
+class NoteTable:
+    """All notes of one side of the split, in memory.
+
+    Args:
+        folder: A data set.
+        validation: Which side.
+
+    Raises:
+        TrainingError: When the data set is missing or that side of it is empty.
+    """
+
+    def __init__(self, folder: Path, *, validation: bool) -> None:
+        shards = [shard for shard in read_index(folder) if shard.validation == validation]
+        if not shards:
+            side = "validation" if validation else "training"
+            raise TrainingError(f"{folder} has no {side} instruments", "build the data with --real")
+        self.shards: Sequence[Shard] = shards
+        parts = [read_shard(folder, shard) for shard in shards]
+        self.mel = torch.cat([part["mel"] for part in parts])
+        self.periodicity = torch.cat([part["periodicity"] for part in parts])
+        self.pitch: NDArray[np.float32] = torch.cat([part["pitch"] for part in parts]).numpy()
+        self.velocity: NDArray[np.int16] = torch.cat([part["velocity"] for part in parts]).numpy()
+        self.shard_of = np.repeat(np.arange(len(shards)), [part["pitch"].shape[0] for part in parts])
+        names = sorted({shard.instrument for shard in shards})
+        self.n_instruments = len(names)
+        self.label_of_shard = np.array([names.index(shard.instrument) for shard in shards])
+        self.notes_of_shard = [np.flatnonzero(self.shard_of == index) for index in range(len(shards))]
+
+    def groups(self) -> tuple[list[int], list[int], list[int]]:
+        """Indices of the shards that are recorded, rendered, and unpitched."""
+        recorded, rendered, unpitched = [], [], []
+        for index, shard in enumerate(self.shards):
+            if not shard.pitched:
+                unpitched.append(index)
+            elif shard.name.startswith("real-"):
+                recorded.append(index)
+            else:
+                rendered.append(index)
+        return recorded, rendered, unpitched
+
+
+class SpeckleBank:
+    """Random realisations of unit noise in the mel domain, cut from a long one.
+
+    Args:
+        filters: Mel filters, (n_freqs, n_mels).
+        seed: Of the noise.
+        n_frames: Length of the bank.
+    """
+
+    def __init__(self, filters: Tensor, seed: int = 0, n_frames: int = 6000) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        noise = torch.randn(n_frames * HOP_LENGTH + N_FFT, generator=generator)
+        window = torch.hann_window(N_FFT)
+        spectrum = torch.stft(noise, N_FFT, HOP_LENGTH, window=window, center=False, return_complex=True)
+        mel_power = torch.matmul(filters.T.cpu(), spectrum.abs().square())
+        self.factors = mel_power / (window.square().sum() * filters.sum(0).cpu()[:, None])
+
+    def draw(self, batch_size: int, rng: np.random.Generator) -> Tensor:
+        """Factors around 1, (B, n_mels, N_FRAMES)."""
+        starts = rng.integers(0, self.factors.shape[1] - N_FRAMES, batch_size)
+        return torch.stack([self.factors[:, start : start + N_FRAMES] for start in starts])
+
+
+class PairSampler:
+    """Draws batches of pairs; its random state is its only state.
+
+    Args:
+        table: Notes to draw from.
+        config: Shares and augmentations.
+        seed: Of the draws.
+        augment: Off for validation, where self_share alone counts.
+    """
+
+    def __init__(self, table: NoteTable, config: DataConfig, seed: int, *, augment: bool = True) -> None:
+        self.table, self.config, self.augment = table, config, augment
+        self.rng = np.random.default_rng(seed)
+        self._recorded, self._rendered, self._unpitched = table.groups()
+        self._speckle = SpeckleBank(LogMel().filters, seed=1)
+        # Notes by whole pitch, to find a partner for a mixture.
+        pitched = np.flatnonzero(~np.isnan(table.pitch))
+        self._at_pitch: dict[int, NDArray[np.int64]] = {
+            key: pitched[np.round(table.pitch[pitched]) == key] for key in range(128)
+        }
+
+    def state(self) -> dict[str, Any]:
+        """The random state, as plain values."""
+        return dict(self.rng.bit_generator.state)
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from `state`."""
+        self.rng.bit_generator.state = state
+
+    def _shard(self) -> int:
+        draw = self.rng.random()
+        groups = [
+            (self.config.unpitched_share, self._unpitched),
+            (self.config.recorded_share, self._recorded),
+            (1.0, self._rendered),
+        ]
+        for share, group in groups:
+            if draw < share and group:
+                return int(self.rng.choice(group))
+            draw -= share
+        return int(self.rng.integers(len(self.table.shards)))
+
+    def _pair(self) -> tuple[int, int]:
+        """Two notes of one instrument and velocity, or one note twice."""
+        table = self.table
+        notes = table.notes_of_shard[self._shard()]
+        first = int(self.rng.choice(notes))
+        if np.isnan(table.pitch[first]) or self.rng.random() < self.config.self_share:
+            return first, first
+        near = np.abs(table.pitch[notes] - table.pitch[first]) <= self.config.reach
+        others = notes[near & (table.velocity[notes] == table.velocity[first])]
+        return first, int(self.rng.choice(others))
+
+    def _partner(self, first: int, second: int) -> tuple[int, int] | None:
+        """Two notes of another instrument at the pitches of `first` and `second`, or None."""
+        table = self.table
+        p, q = table.pitch[first], table.pitch[second]
+        candidates = self._at_pitch[int(np.round(p))]
+        candidates = candidates[np.abs(table.pitch[candidates] - p) < SAME_PITCH]
+        if candidates.size == 0:
+            return None
+        other = int(self.rng.choice(candidates))
+        if first == second:
+            return other, other
+        notes = table.notes_of_shard[table.shard_of[other]]
+        fits = np.abs(table.pitch[notes] - q) < SAME_PITCH
+        matches = notes[fits & (table.velocity[notes] == table.velocity[other])]
+        return (other, int(matches[0])) if matches.size else None
+
+    def _decibels(self, notes: list[int]) -> Tensor:
+        return self.table.mel[notes].float() * STEP_DB + LOWEST_DB
+
+    def draw(self, batch_size: int) -> Batch:
+        """The next batch."""
+        table, rng = self.table, self.rng
+        pairs = [self._pair() for _ in range(batch_size)]
+        first, second = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+        x, y = self._decibels(first), self._decibels(second)
+        gain = -x.amax((1, 2), keepdim=True)
+        x, y = x + gain, y + gain
+        periodicity = table.periodicity[second].float() / 255.0
+        label = torch.from_numpy(table.label_of_shard[table.shard_of[first]])
+        pitch = torch.from_numpy(table.pitch[[first, second]])
+        pitched = ~torch.isnan(pitch[0])
+        anywhere = torch.from_numpy(rng.uniform(*UNPITCHED_RANGE, batch_size)).float()
+        pitch = torch.where(pitched, pitch, anywhere)
+
+        power_x, power_y = torch.pow(10.0, x / 10.0), torch.pow(10.0, y / 10.0)
+        if self.augment:
+            for index in np.flatnonzero(rng.random(batch_size) < self.config.mixture_probability):
+                partner = self._partner(*pairs[index]) if pitched[index] else None
+                if partner is None:
+                    continue
+                other = self._decibels(list(partner))
+                level = float(rng.uniform(-10.0, 6.0)) - float(other[0].max())
+                other_power = torch.pow(10.0, (other + level) / 10.0)
+                share = _band_power(other_power[1]) / (_band_power(power_y[index] + other_power[1]) + 1e-12)
+                other_periodicity = table.periodicity[partner[1]].float() / 255.0
+                periodicity[index] = torch.lerp(periodicity[index], other_periodicity, share)
+                power_x[index] += other_power[0]
+                power_y[index] += other_power[1]
+                label[index] = -1
+            power_x, power_y, periodicity = self._augmented(power_x, power_y, periodicity)
+            loudest = power_x.amax((1, 2), keepdim=True)
+            power_x, power_y = power_x / loudest, power_y / loudest
+        return Batch(
+            x=power_to_level(power_x),
+            p=pitch[0],
+            y=power_to_level(power_y),
+            q=pitch[1],
+            periodicity=periodicity,
+            label=label,
+            pitched=pitched,
+        )
+
+    def _augmented(self, power_x: Tensor, power_y: Tensor, periodicity: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The same equaliser, envelope and noise floor on both notes of every pair."""
+        config, rng = self.config, self.rng
+        size = power_x.shape[0]
+
+        def chosen(probability: float) -> NDArray[np.float64]:
+            return (rng.random(size) < probability).astype(np.float64)
+
+        curve_db = rng.normal(0.0, config.equaliser_db, (size, 1, 9)) * chosen(config.equaliser_probability)[:, None, None]
+        curve = F.interpolate(torch.from_numpy(curve_db).float(), size=N_MELS, mode="linear", align_corners=True)[:, 0]
+        time_s = torch.arange(N_FRAMES) * FRAME_S
+        slope = torch.from_numpy(rng.uniform(0.0, 25.0, size) * chosen(config.envelope_probability)).float()
+        envelope_db = -slope[:, None] * time_s
+        end_s = np.where(chosen(config.envelope_probability) > 0, rng.uniform(0.25, 4.0, size), 1e3)
+        after_s = (time_s - torch.from_numpy(end_s).float()[:, None]).clamp_min(0.0)
+        envelope_db = envelope_db - 1200.0 * after_s
+        factor = torch.pow(10.0, (curve[:, :, None] + envelope_db[:, None, :]) / 10.0)
+        power_x, power_y = power_x * factor, power_y * factor
+
+        noisy = torch.from_numpy(np.flatnonzero(chosen(config.noise_probability)))
+        if noisy.numel():
+            count = noisy.numel()
+            peak_db = 10.0 * torch.log10(power_x[noisy].amax((1, 2)) + 1e-20)
+            level_db = peak_db + torch.from_numpy(rng.uniform(-100.0, -50.0, count)).float()
+            tilt_db = torch.from_numpy(rng.uniform(-20.0, 5.0, count)).float()
+            floor_db = level_db[:, None] + tilt_db[:, None] * torch.linspace(0.0, 1.0, N_MELS)
+            floor = torch.pow(10.0, floor_db / 10.0)[:, :, None]
+            clean = _band_power(power_y[noisy])
+            power_x[noisy] += floor * self._speckle.draw(count, rng)
+            power_y[noisy] += floor * self._speckle.draw(count, rng)
+            periodicity[noisy] *= clean / (_band_power(power_y[noisy]) + 1e-20)
+        return power_x, power_y, periodicity
+
+    def notes(self, indices: list[int]) -> tuple[Tensor, Tensor]:
+        """Log-mels (B, n_mels, n_frames), each at its own gain, and pitches (B,) of notes of the table."""
+        decibels = self._decibels(indices)
+        decibels = decibels - decibels.amax((1, 2), keepdim=True)
+        return power_to_level(torch.pow(10.0, decibels / 10.0)), torch.from_numpy(self.table.pitch[indices])
+
+    def pitched_notes(self) -> NDArray[np.int64]:
+        """Indices of all notes with a pitch."""
+        return np.flatnonzero(~np.isnan(self.table.pitch))
+
+
+def _band_power(power: Tensor) -> Tensor:
+    """Sum mel power (…, n_mels, n_frames) over bands and steps: (…, N_BANDS, N_STEPS)."""
+    return (
+        power.unflatten(-2, (N_BANDS, N_MELS // N_BANDS)).unflatten(-1, (N_STEPS, N_FRAMES // N_STEPS)).sum((-3, -1))
+    )
+
+
+def nearest_neighbours(features: Tensor, count: int) -> Tensor:
+    """Indices of the nearest features of every feature, itself left out.
+
+    Args:
+        features: L2-normalised, (N, D).
+        count: How many.
+
+    Returns:
+        (N, count).
+
+    Source: IC-GAN, instance conditioning.
+    """
+    found = []
+    for start in range(0, features.shape[0], 1024):
+        likeness = features[start : start + 1024] @ features.T
+        rows = torch.arange(likeness.shape[0])
+        likeness[rows, rows + start] = -2.0
+        found.append(likeness.topk(min(count, features.shape[0] - 1), dim=1).indices)
+    return torch.cat(found)

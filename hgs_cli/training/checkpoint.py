@@ -1,0 +1,135 @@
+"""Checkpoints: everything a run needs to go on exactly, written aside and renamed; and their export to a bundle."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from hgs_cli.errors import TrainingError
+from hgs_cli.models.hyperganstrument import HyperGANStrument, ModelConfig, build_model
+from hgs_cli.weights import load_model, save_bundle
+
+FORMAT_VERSION = 1
+FILE_NAME = "checkpoint.pt"
+DISCRIMINATOR_NAME = "discriminator.safetensors"
+
+
+@dataclass
+class Checkpoint:
+    """State of a run.
+
+    Attributes:
+        stage: Its name.
+        step: Steps taken.
+        elapsed_s: Seconds of training spent.
+        config: Sizes of the networks, `ModelConfig.to_dict`.
+        model: State of f, G and H.
+        averaged: The running average of them.
+        networks: States of the networks beside the model, by name.
+        optimisers: States of the optimisers, by name.
+        random: State of the sampler, and of torch.
+        settings: The stage's resolved settings.
+        figures: The last validation.
+    """
+
+    stage: str
+    step: int
+    elapsed_s: float
+    config: dict[str, Any]
+    model: dict[str, Any]
+    averaged: dict[str, Any]
+    networks: dict[str, dict[str, Any]]
+    optimisers: dict[str, dict[str, Any]]
+    random: dict[str, Any]
+    settings: dict[str, Any]
+    figures: dict[str, float]
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
+    """Write `checkpoint.pt` into a folder, aside and renamed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / FILE_NAME
+    aside = path.with_suffix(".part")
+    torch.save({"format": FORMAT_VERSION, **vars(checkpoint)}, aside)
+    os.replace(aside, path)
+    return path
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint; a folder stands for the one in it.
+
+    Raises:
+        TrainingError: When there is none, or it cannot be read.
+    """
+    file = path / FILE_NAME if path.is_dir() else path
+    try:
+        values = torch.load(file, map_location="cpu", weights_only=True)
+        if values.pop("format") != FORMAT_VERSION:
+            raise TrainingError(f"{file} has another format", "train again, or use the hgs that wrote it")
+        return Checkpoint(**values)
+    except FileNotFoundError as error:
+        raise TrainingError(f"there is no checkpoint {file}", "name a run's folder") from error
+    except TrainingError:
+        raise
+    except Exception as error:  # torch names no common class for the ways in which a file can be broken
+        raise TrainingError(f"{file} is not a checkpoint: {error}", "name a run's folder or its checkpoint.pt") from error
+
+
+def model_from_checkpoint(checkpoint: Checkpoint, *, averaged: bool = True) -> HyperGANStrument:
+    """The networks of a checkpoint, their running average by default."""
+    model = build_model(ModelConfig.from_dict(checkpoint.config))
+    model.load_state_dict(checkpoint.averaged if averaged else checkpoint.model, strict=True)
+    return model
+
+
+def initial_model(init: Path | None, seed: int) -> tuple[HyperGANStrument, dict[str, dict[str, Any]]]:
+    """Networks to start a stage from, and states of networks beside them.
+
+    Args:
+        init: A run's folder or checkpoint, a weights bundle (beside which `train/discriminator.safetensors` is
+            looked for), or None for fresh networks.
+        seed: Of fresh networks.
+
+    Raises:
+        TrainingError, WeightsError: When `init` cannot be read.
+    """
+    if init is None:
+        return build_model(ModelConfig(), seed), {}
+    if init.suffix != ".safetensors":
+        checkpoint = load_checkpoint(init)
+        return model_from_checkpoint(checkpoint), checkpoint.networks
+    released = load_model(init, "cpu").network
+    model = build_model(released.config)
+    model.load_state_dict({name: value.float() for name, value in released.state_dict().items()}, strict=True)
+    discriminator = init.parent / "train" / DISCRIMINATOR_NAME
+    if not discriminator.exists():
+        return model, {}
+    return model, {"discriminator": {name: value.float() for name, value in load_file(discriminator).items()}}
+
+
+def export_bundle(run: Path, bundle: Path, version: str) -> None:
+    """Export the averaged networks of a run to a weights bundle, and D in half precision to `train/` beside it.
+
+    Args:
+        run: A run's folder or checkpoint.
+        bundle: The bundle to write.
+        version: Of the weights.
+
+    Raises:
+        TrainingError: When the run cannot be read.
+    """
+    checkpoint = load_checkpoint(run)
+    facts = {"stage": checkpoint.stage, "step": checkpoint.step, "figures": checkpoint.figures}
+    bundle.parent.mkdir(parents=True, exist_ok=True)
+    save_bundle(bundle, model_from_checkpoint(checkpoint), version, {"training": facts})
+    if "discriminator" in checkpoint.networks:
+        path = bundle.parent / "train" / DISCRIMINATOR_NAME
+        path.parent.mkdir(exist_ok=True)
+        aside = path.with_suffix(".part")
+        save_file({k: v.half().contiguous() for k, v in checkpoint.networks["discriminator"].items()}, aside)
+        os.replace(aside, path)

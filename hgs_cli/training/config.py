@@ -1,0 +1,205 @@
+"""Settings of every training stage; the paper's values are the defaults where it gives any."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hgs_cli.errors import TrainingError
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """What all stages share.
+
+    Attributes:
+        batch_size: Examples a step and process.
+        learning_rate: Of the stage's main optimiser, at its peak.
+        final_learning_rate: Where the cosine ends, as a part of the peak.
+        warmup_steps: Steps over which the rate rises.
+        ema_decay: Of the averaged weights that are released.
+        gradient_clip: Largest norm of a gradient.
+        tick_s: Seconds between lines of the log.
+        checkpoint_s: Seconds between checkpoints.
+        validation_batches: Batches of the fixed validation set.
+    """
+
+    batch_size: int = 48
+    learning_rate: float = 1e-3
+    final_learning_rate: float = 0.03
+    warmup_steps: int = 200
+    ema_decay: float = 0.998
+    gradient_clip: float = 5.0
+    tick_s: float = 30.0
+    checkpoint_s: float = 180.0
+    validation_batches: int = 6
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """How examples are drawn and augmented.
+
+    Attributes:
+        recorded_share: Part of the examples that comes from recordings, not SoundFonts.
+        unpitched_share: Part that has no pitch and is reconstructed only.
+        self_share: Part whose target is the input itself, at the same pitch.
+        reach: Largest interval between input and target in semitones.
+        mixture_probability: Of a power-domain mixture with a second instrument at the same two pitches.
+        equaliser_probability, equaliser_db: Of a random smooth equaliser, and its standard deviation.
+        envelope_probability: Of a random decay, and of a random end.
+        noise_probability: Of a random noise floor.
+    """
+
+    recorded_share: float = 0.35
+    unpitched_share: float = 0.12
+    self_share: float = 0.2
+    reach: float = 24.0
+    mixture_probability: float = 0.15
+    equaliser_probability: float = 0.7
+    equaliser_db: float = 5.0
+    envelope_probability: float = 0.25
+    noise_probability: float = 0.3
+
+
+@dataclass(frozen=True)
+class WarmupConfig:
+    """Stage `warmup`: f and G together.
+
+    Attributes:
+        reconstruction, periodicity, classification, adversary, smoothness: Weights of the loss terms.
+        adversary_ramp: Part of the budget over which the pitch adversary's gradient is turned up.
+    """
+
+    loop: LoopConfig = LoopConfig()
+    data: DataConfig = DataConfig()
+    reconstruction: float = 10.0
+    periodicity: float = 0.3
+    classification: float = 0.1
+    adversary: float = 0.1
+    smoothness: float = 0.05
+    adversary_ramp: float = 0.2
+
+
+@dataclass(frozen=True)
+class GanConfig:
+    """Stage `gan`: G against D, f frozen.
+
+    Attributes:
+        adversarial: Weight of G's relativistic loss.
+        reconstruction, periodicity, smoothness: Weights of the terms kept from the warm-up.
+        penalty: γ of R1 and R2.
+        penalty_every: Steps between penalties (lazy regularisation).
+        n_neighbours: Neighbours in feature space among which the real sample for h is drawn.
+        discriminator_share: Part of the budget in which D alone learns.
+        discriminator_rate: Learning rate of D.
+        z_scale: Standard deviation of z.
+    """
+
+    loop: LoopConfig = LoopConfig(batch_size=32, learning_rate=2e-4, warmup_steps=100, ema_decay=0.998)
+    data: DataConfig = DataConfig()
+    adversarial: float = 0.03
+    reconstruction: float = 10.0
+    periodicity: float = 0.3
+    smoothness: float = 0.05
+    penalty: float = 1.0
+    penalty_every: int = 8
+    n_neighbours: int = 10
+    discriminator_share: float = 0.1
+    discriminator_rate: float = 5e-4
+    z_scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class HyperConfig:
+    """Stage `hyper`: H by timbre and reconstruction loss, f and G frozen.
+
+    Attributes:
+        timbre, reconstruction: λ of the paper.
+        periodicity: Weight of the periodicity loss.
+        max_passes: Passes of H are drawn from 1 to this.
+    """
+
+    loop: LoopConfig = LoopConfig(batch_size=24, learning_rate=7e-4, warmup_steps=100, ema_decay=0.995)
+    data: DataConfig = DataConfig(self_share=0.6)
+    timbre: float = 20.0
+    reconstruction: float = 200.0
+    periodicity: float = 4.0
+    max_passes: int = 2
+
+
+@dataclass(frozen=True)
+class HyperGanConfig:
+    """Stage `hyper-gan`: H and D against each other, f and G frozen.
+
+    Attributes:
+        timbre, reconstruction: λ of the paper.
+        periodicity: Weight of the periodicity loss.
+        adversarial: Weight of H's relativistic loss.
+        penalty, penalty_every: γ of R1 and R2, and steps between them.
+        discriminator_share: Part of the budget in which D alone learns.
+        discriminator_rate: Learning rate of D.
+        max_passes: Passes of H are drawn from 1 to this.
+    """
+
+    loop: LoopConfig = LoopConfig(batch_size=24, learning_rate=2e-4, warmup_steps=100, ema_decay=0.995)
+    data: DataConfig = DataConfig(self_share=0.6)
+    timbre: float = 20.0
+    reconstruction: float = 200.0
+    periodicity: float = 4.0
+    adversarial: float = 1.0
+    penalty: float = 1.0
+    penalty_every: int = 8
+    discriminator_share: float = 0.1
+    discriminator_rate: float = 5e-4
+    max_passes: int = 2
+
+
+StageConfig = WarmupConfig | GanConfig | HyperConfig | HyperGanConfig
+STAGE_CONFIGS: dict[str, type[StageConfig]] = {
+    "warmup": WarmupConfig,
+    "gan": GanConfig,
+    "hyper": HyperConfig,
+    "hyper-gan": HyperGanConfig,
+}
+
+
+def _override(config: Any, values: dict[str, Any], where: str) -> Any:
+    known = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    changes: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in known:
+            raise TrainingError(f"unknown setting {where}{name}", f"known are {', '.join(known)}")
+        old = known[name]
+        if dataclasses.is_dataclass(old):
+            if not isinstance(value, dict):
+                raise TrainingError(f"{where}{name} is a table", f"write [{where}{name}] and its settings below it")
+            changes[name] = _override(old, value, f"{where}{name}.")
+        elif isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise TrainingError(f"{where}{name} is {value!r}", "give a number")
+        elif isinstance(old, int) and not isinstance(value, int):
+            raise TrainingError(f"{where}{name} is {value!r}", "give a whole number")
+        else:
+            changes[name] = type(old)(value)
+    return dataclasses.replace(config, **changes)
+
+
+def stage_config(stage: str, toml: Path | None = None) -> StageConfig:
+    """Settings of a stage: the defaults, overridden by the values of a TOML file.
+
+    Raises:
+        TrainingError: When the stage or a key is unknown, or the file cannot be read.
+    """
+    if stage not in STAGE_CONFIGS:
+        raise TrainingError(f"unknown stage {stage!r}", f"the stages are {', '.join(STAGE_CONFIGS)}")
+    config = STAGE_CONFIGS[stage]()
+    if toml is None:
+        return config
+    try:
+        values = tomllib.loads(toml.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{toml} cannot be read: {error}", "give a TOML file with settings of the stage") from error
+    result: StageConfig = _override(config, values, "")
+    return result

@@ -1,0 +1,276 @@
+"""The only training loop: batches, time, averages, logs, checkpoints."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from hgs_cli.errors import TrainingError
+from hgs_cli.training.checkpoint import FILE_NAME, Checkpoint, initial_model, load_checkpoint, save_checkpoint
+from hgs_cli.training.config import stage_config
+from hgs_cli.training.stages import STAGES, Figures, Optimiser, Stage, describe, mean_figures, rate_at
+
+LOG_NAME = "log.jsonl"
+SETTINGS_NAME = "settings.json"
+
+Callback = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What a run is asked for.
+
+    Attributes:
+        data: The data set.
+        out: Folder of the run.
+        budget_s: Seconds to train; the learning rate follows the time.
+        steps: Steps to train; the learning rate follows the steps. One of the two is given.
+        device: `cpu` or `cuda`.
+        seed: Of everything random.
+        resume: Go on from the checkpoint in `out`.
+        init: What to start from: a run, a checkpoint, a bundle; fresh networks when None.
+        config: TOML file with settings.
+        dry_run: Say what would be trained, and stop.
+    """
+
+    data: Path
+    out: Path
+    budget_s: float | None = None
+    steps: int | None = None
+    device: str = "cpu"
+    seed: int = 0
+    resume: bool = False
+    init: Path | None = None
+    config: Path | None = None
+    dry_run: bool = False
+
+
+class Average:
+    """Running average of a module's parameters.
+
+    Args:
+        module: What is averaged.
+        decay: Part of the average that survives a step.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.module = deepcopy(module).requires_grad_(False)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, module: nn.Module, step: int) -> None:
+        """Take a step's parameters in; early on the average forgets faster."""
+        decay = min(self.decay, (1.0 + step) / (10.0 + step))
+        pairs = [
+            (mean, new)
+            for mean, new in zip(self.module.parameters(), module.parameters(), strict=True)
+            if new.requires_grad
+        ]
+        torch._foreach_lerp_([mean for mean, _ in pairs], [new.detach() for _, new in pairs], 1.0 - decay)
+
+
+def _world() -> tuple[int, int]:
+    """Rank and number of processes under torchrun; (0, 1) without."""
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _checkpoint(stage: Stage, average: Average, optimisers: dict[str, Optimiser], run: _Run) -> Checkpoint:
+    return Checkpoint(
+        stage=stage.name,
+        step=run.step,
+        elapsed_s=run.elapsed_s,
+        config=stage.model.config.to_dict(),
+        model=stage.model.state_dict(),
+        averaged=average.module.state_dict(),
+        networks={name: network.state_dict() for name, network in stage.extra_networks().items()},
+        optimisers={name: optimiser.adam.state_dict() for name, optimiser in optimisers.items()},
+        random={"sampler": stage.sampler.state(), "torch": torch.get_rng_state(), "stage_steps": run.step},
+        settings=dataclasses.asdict(stage.config),
+        figures=run.figures,
+    )
+
+
+@dataclass
+class _Run:
+    """Where a run stands."""
+
+    step: int = 0
+    elapsed_s: float = 0.0
+    figures: Figures = dataclasses.field(default_factory=dict)
+
+
+def _restore(stage: Stage, average: Average, optimisers: dict[str, Optimiser], checkpoint: Checkpoint) -> _Run:
+    if checkpoint.stage != stage.name:
+        raise TrainingError(
+            f"the checkpoint is of stage {checkpoint.stage}, not {stage.name}", "give another --out, or --init it"
+        )
+    if checkpoint.settings != dataclasses.asdict(stage.config):
+        raise TrainingError("the checkpoint was made with other settings", "resume with the same --config")
+    stage.model.load_state_dict(checkpoint.model)
+    average.module.load_state_dict(checkpoint.averaged)
+    for name, network in stage.extra_networks().items():
+        network.load_state_dict(checkpoint.networks[name])
+    for name, optimiser in optimisers.items():
+        optimiser.adam.load_state_dict(checkpoint.optimisers[name])
+    stage.sampler.restore(checkpoint.random["sampler"])
+    torch.set_rng_state(checkpoint.random["torch"])
+    if hasattr(stage, "n_steps"):
+        stage.n_steps = checkpoint.random["stage_steps"]
+    return _Run(checkpoint.step, checkpoint.elapsed_s, dict(checkpoint.figures))
+
+
+def run_stage(name: str, options: RunOptions, callback: Callback | None = None) -> Figures:
+    """Train one stage within its budget and leave its last checkpoint, log and settings in `options.out`.
+
+    Args:
+        name: `warmup`, `gan`, `hyper` or `hyper-gan`.
+        options: What is asked for.
+        callback: Called with every line of the log, and first with what is about to be trained.
+
+    Returns:
+        The last validation's figures.
+
+    Raises:
+        TrainingError: When data, settings or checkpoints do not fit, or a loss is not finite.
+    """
+    if (options.budget_s is None) == (options.steps is None):
+        raise TrainingError("a run needs a time budget or a number of steps, one of them", "give --budget or --steps")
+    config = stage_config(name, options.config)
+    rank, world_size = _world()
+    distributed = world_size > 1
+    device = torch.device(options.device)
+    if distributed:
+        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        if device.type == "cuda":
+            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+            torch.cuda.set_device(device)
+    try:
+        return _run(name, options, callback, config, device, rank)
+    finally:
+        if distributed:
+            torch.distributed.destroy_process_group()
+
+
+def _run(
+    name: str, options: RunOptions, callback: Callback | None, config: Any, device: torch.device, rank: int
+) -> Figures:
+    checkpoint_path = options.out / FILE_NAME
+    if checkpoint_path.exists() and not options.resume and not options.dry_run:
+        raise TrainingError(f"{checkpoint_path} exists", "resume it with --resume, or give another --out")
+    model, networks = initial_model(options.init, options.seed)
+    model.to(device)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.seed + 1)
+        stage = STAGES[name](model, config, options.data, options.seed * 1000 + rank, device)
+    for extra, network in stage.extra_networks().items():
+        if extra in networks:
+            network.load_state_dict(networks[extra])
+    average = Average(model, config.loop.ema_decay)
+    optimisers = {key: Optimiser(module, config.loop.gradient_clip) for key, module in stage.trained().items()}
+    run = _Run()
+    if options.resume and checkpoint_path.exists():
+        run = _restore(stage, average, optimisers, load_checkpoint(checkpoint_path))
+
+    settings = {**describe(stage), "seed": options.seed, "device": str(device), "settings": dataclasses.asdict(config)}
+    if callback is not None and rank == 0:
+        callback(settings)
+    if options.dry_run:
+        return {}
+    if rank == 0:
+        options.out.mkdir(parents=True, exist_ok=True)
+        (options.out / SETTINGS_NAME).write_text(json.dumps(settings, indent=1), encoding="utf-8")
+
+    stopped: list[int] = []
+    previous = {number: signal.signal(number, lambda got, _: stopped.append(got)) for number in _SIGNALS}
+    try:
+        _train(stage, average, optimisers, run, options, callback, stopped, rank)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    if signal.SIGINT in stopped:
+        raise KeyboardInterrupt
+    return run.figures
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def _progress(run: _Run, options: RunOptions) -> float:
+    if options.steps is not None:
+        return run.step / options.steps
+    assert options.budget_s is not None
+    return run.elapsed_s / options.budget_s
+
+
+def _train(
+    stage: Stage,
+    average: Average,
+    optimisers: dict[str, Optimiser],
+    run: _Run,
+    options: RunOptions,
+    callback: Callback | None,
+    stopped: list[int],
+    rank: int,
+) -> None:
+    """Step until the budget is spent or a signal asks to stop; the last checkpoint is always written."""
+    loop = stage.loop
+    rows: list[Figures] = []
+    last_tick = last_checkpoint = time.monotonic()
+    n_tick_examples = 0
+
+    def tick(*, final: bool) -> None:
+        nonlocal rows, last_tick, n_tick_examples
+        spent = time.monotonic() - last_tick
+        trained, stage.model = stage.model, average.module  # type: ignore[assignment]
+        try:
+            run.figures = stage.validate()
+        finally:
+            stage.model = trained
+        line: dict[str, Any] = {
+            "stage": stage.name,
+            "step": run.step,
+            "elapsed_s": round(run.elapsed_s, 1),
+            "examples_per_s": round(n_tick_examples / max(spent, 1e-9), 1),
+            **{key: round(value, 5) for key, value in (mean_figures(rows) | run.figures).items()},
+        }
+        if rank == 0:
+            with (options.out / LOG_NAME).open("a", encoding="utf-8") as log:
+                log.write(json.dumps(line) + "\n")
+            if callback is not None:
+                callback({**line, "progress": min(1.0, _progress(run, options)), "final": final})
+        rows, n_tick_examples, last_tick = [], 0, time.monotonic()
+
+    while _progress(run, options) < 1.0 and not stopped:
+        began = time.monotonic()
+        stage.progress = _progress(run, options)
+        for key, optimiser in optimisers.items():
+            optimiser.set_rate(stage.learning_rate(key) * rate_at(run.step, stage.progress, loop))
+        figures = stage.step(optimisers)
+        bad = [key for key, value in figures.items() if value != value and key not in ("gradient", "d_gradient")]
+        if bad:
+            raise TrainingError(f"{', '.join(bad)} is not finite at step {run.step}", "lower the learning rate")
+        run.step += 1
+        average.update(stage.model, run.step)
+        rows.append(figures)
+        n_tick_examples += loop.batch_size
+        now = time.monotonic()
+        run.elapsed_s += now - began
+        if now - last_tick > loop.tick_s:
+            tick(final=False)
+        if rank == 0 and now - last_checkpoint > loop.checkpoint_s:
+            save_checkpoint(options.out, _checkpoint(stage, average, optimisers, run))
+            last_checkpoint = time.monotonic()
+    tick(final=True)
+    if rank == 0:
+        save_checkpoint(options.out, _checkpoint(stage, average, optimisers, run))

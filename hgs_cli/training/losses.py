@@ -1,0 +1,111 @@
+"""One function per loss term, named as in the papers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from hgs_cli.models.generator import Envelopes, Generator
+from hgs_cli.spectrum import N_BANDS, N_FRAMES, N_MELS, N_STEPS, power_to_level
+
+AUDIBLE_RANGE_DB = 80.0  # below the target's loudest bin nothing is compared
+PERIODICITY_EDGE = 0.02  # keeps the target of the cross entropy off 0 and 1, which no measurement supports
+
+
+def reconstruction_loss(harmonic: Tensor, noise: Tensor, target: Tensor) -> Tensor:
+    """Mean |difference| of log-mels, in level units (1 is 50 dB), above a floor AUDIBLE_RANGE_DB below the target's peak.
+
+    Args:
+        harmonic, noise: Mel powers of both parts, (B, n_mels, n_frames).
+        target: Log-mel, (B, n_mels, n_frames).
+    """
+    floor_level = target.amax((1, 2), keepdim=True) - AUDIBLE_RANGE_DB / 50.0
+    floor_power = torch.pow(10.0, (floor_level - 1.0) * 5.0)
+    # Added, not clamped: below the floor a gradient remains.
+    result = power_to_level(harmonic + noise + floor_power)
+    target_power = torch.pow(10.0, (target - 1.0) * 5.0)
+    return (result - power_to_level(target_power + floor_power)).abs().mean()
+
+
+def periodicity_loss(harmonic: Tensor, noise: Tensor, periodicity: Tensor, pitched: Tensor) -> Tensor:
+    """Cross entropy between the harmonic share of each band and the one measured on the waveform.
+
+    Args:
+        harmonic, noise: Mel powers, (B, n_mels, n_frames).
+        periodicity: Measured share, (B, N_BANDS, N_STEPS); for unpitched sounds 0.
+        pitched: (B,); unpitched sounds count too: they are noise.
+    """
+
+    def band_log(power: Tensor) -> Tensor:
+        bands = power.unflatten(1, (N_BANDS, N_MELS // N_BANDS)).unflatten(-1, (N_STEPS, N_FRAMES // N_STEPS))
+        return torch.log(bands.sum((2, 4)) + 1e-12)
+
+    log_harmonic, log_noise = band_log(harmonic), band_log(noise)
+    audible = torch.maximum(log_harmonic, log_noise).detach()
+    loudest = audible.amax((1, 2), keepdim=True)
+    weight = (audible > loudest - 0.1 * 2.302585 * 60.0).float()  # the upper 60 dB
+    target = periodicity * pitched[:, None, None]
+    target = target.clamp(PERIODICITY_EDGE, 1.0 - PERIODICITY_EDGE)
+    loss = F.binary_cross_entropy_with_logits(log_harmonic - log_noise, target, reduction="none")
+    return (loss * weight).sum() / weight.sum().clamp_min(1.0)
+
+
+def smoothness_loss(envelopes: Envelopes) -> Tensor:
+    """Mean |slope| of both envelopes across mel bands: where no harmonic stands nothing else holds E_h."""
+    return envelopes.harmonic.diff(dim=1).abs().mean() + envelopes.noise_part.diff(dim=1).abs().mean()
+
+
+def timbre_loss(h: Tensor, h_hat: Tensor) -> Tensor:
+    """‖f(x) − f(x̂)‖², averaged over the batch; features (B, h_dim)."""
+    return (h - h_hat).square().sum(1).mean()
+
+
+def relativistic_loss(better: Tensor, worse: Tensor) -> Tensor:
+    """Softplus of how much the logits `worse` (B,) exceed their partners `better` (B,).
+
+    Source: R3GAN, the relativistic pairing loss.
+    """
+    return F.softplus(worse - better).mean()
+
+
+def gradient_penalty(discriminator: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Mean squared norm of D's gradient at x (B, n_mels, n_frames): R1 on real, R2 on generated examples.
+
+    Norms are per 1,000 elements, so that γ does not hang on the size of x.
+    """
+    x = x.detach().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(discriminator(x).sum(), x, create_graph=True)
+    return gradient.square().sum((1, 2)).mean() * 0.5
+
+
+class _Reverse(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, strength: float) -> Tensor:
+        ctx.strength = strength  # type: ignore[attr-defined]
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return -ctx.strength * gradient, None  # type: ignore[attr-defined]
+
+
+def reverse_gradient(x: Tensor, strength: float) -> Tensor:
+    """x itself, whose gradient is turned round and scaled: what comes after it is an adversary of what comes before.
+
+    Source: Ganin & Lempitsky (2015).
+    """
+    result: Tensor = _Reverse.apply(x, strength)
+    return result
+
+
+def audible_powers(
+    generator: Generator, envelopes: Envelopes, p: Tensor, speckle: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Mel powers of both parts in float32; arguments as `Generator.part_powers`."""
+    with torch.autocast(p.device.type, enabled=False):
+        return generator.part_powers(
+            Envelopes(envelopes.harmonic.float(), envelopes.noise_part.float()), p.float(), speckle
+        )

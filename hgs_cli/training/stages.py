@@ -1,0 +1,511 @@
+"""The four stages: what one step of each is, and how it is validated."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hgs_cli.models.generator import Envelopes
+from hgs_cli.models.hyperganstrument import HyperGANStrument
+from hgs_cli.spectrum import DB_PER_UNIT
+from hgs_cli.training.batches import Batch, NoteTable, PairSampler, SpeckleBank, nearest_neighbours
+from hgs_cli.training.config import GanConfig, HyperConfig, HyperGanConfig, LoopConfig, StageConfig, WarmupConfig
+from hgs_cli.training.discriminator import Classifiers, Discriminator
+from hgs_cli.training.losses import (
+    audible_powers,
+    gradient_penalty,
+    periodicity_loss,
+    reconstruction_loss,
+    relativistic_loss,
+    smoothness_loss,
+    timbre_loss,
+)
+
+Figures = dict[str, float]
+
+
+class Stage(ABC):
+    """One stage: networks, optimisers and a step; the loop owns time, averages, logs and files.
+
+    Args:
+        model: All of f, G and H; the stage decides what of it learns.
+        config: Settings.
+        folder: The data set.
+        seed: Of the draws.
+        device: Where the networks are.
+    """
+
+    name: str
+
+    def __init__(
+        self, model: HyperGANStrument, config: StageConfig, folder: Path, seed: int, device: torch.device
+    ) -> None:
+        self.model, self.config, self.device = model, config, device
+        self.table = NoteTable(folder, validation=False)
+        self.sampler = PairSampler(self.table, config.data, seed)
+        self.speckle = SpeckleBank(model.generator.filters)
+        self.validation_table = NoteTable(folder, validation=True)
+        self._validation: list[Batch] | None = None
+        self.progress = 0.0  # part of the budget that is spent, set by the loop before every step
+
+    @property
+    def loop(self) -> LoopConfig:
+        """Settings that all stages share."""
+        return self.config.loop
+
+    @abstractmethod
+    def trained(self) -> dict[str, nn.Module]:
+        """Modules that learn, by optimiser: one optimiser each."""
+
+    def averaged(self) -> nn.Module:
+        """The part of the model whose running average is released."""
+        return self.model
+
+    def extra_networks(self) -> dict[str, nn.Module]:
+        """Networks beside the model that a checkpoint has to hold."""
+        return {}
+
+    def learning_rate(self, optimiser: str) -> float:
+        """Peak rate of an optimiser."""
+        return self.loop.learning_rate
+
+    @abstractmethod
+    def step(self, optimisers: dict[str, Optimiser]) -> Figures:
+        """Draw a batch and take one step with it; returns the value of every loss term."""
+
+    def autocast(self) -> torch.autocast:
+        """bf16 arithmetic."""
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+    def draw(self) -> Batch:
+        """The next batch on the device."""
+        return self.sampler.draw(self.loop.batch_size).to(self.device)
+
+    def draw_speckle(self, size: int) -> Tensor:
+        """Random noise textures, (size, n_mels, n_frames)."""
+        return self.speckle.draw(size, self.sampler.rng).to(self.device)
+
+    def validation_batches(self) -> list[Batch]:
+        """Fixed pairs of the validation instruments: half at the source pitch, half across pitches, never augmented."""
+        if self._validation is None:
+            self._validation = []
+            for part, share in ((0, 1.0), (1, 0.0)):
+                config = replace(self.config.data, self_share=share, unpitched_share=0.1, recorded_share=1.0)
+                sampler = PairSampler(self.validation_table, config, seed=1000 + part, augment=False)
+                for _ in range(max(1, self.loop.validation_batches // 2)):
+                    self._validation.append(sampler.draw(32))
+        return self._validation
+
+    @torch.no_grad()
+    def validate(self) -> Figures:
+        """Distances of unseen instruments in dB: source pitch and across pitches, H off and on."""
+        model = self.model.eval()
+        sums: dict[str, list[float]] = {}
+        untrained = all(float(block.outputs.weight.abs().max()) == 0.0 for block in model.hypernetwork.blocks)  # type: ignore[union-attr,arg-type]
+        for batch in self.validation_batches():
+            batch = batch.to(self.device)
+            kind = "self" if torch.equal(batch.p, batch.q) else "cross"
+            with self.autocast():
+                h = model.extract(batch.x)
+                rows = {"": {}} if untrained else {"": {}, "_h1": model.refine(h, batch.p, 1), "_h2": model.refine(h, batch.p, 2)}
+                for suffix, offsets in rows.items():
+                    envelopes = model.envelopes(h, batch.q, offsets)
+                    powers = audible_powers(model.generator, envelopes, batch.q)
+                    loss = reconstruction_loss(*powers, batch.y)
+                    sums.setdefault(f"val_{kind}{suffix}_db", []).append(loss.item() * DB_PER_UNIT)
+                    per = periodicity_loss(*powers, batch.periodicity, batch.pitched)
+                    sums.setdefault(f"val_{kind}{suffix}_per", []).append(per.item())
+        return {name: float(np.mean(values)) for name, values in sums.items()}
+
+
+class Optimiser:
+    """Adam on one module, with its gradients averaged over processes and clipped.
+
+    Args:
+        module: What learns.
+        clip: Largest norm of the gradient.
+    """
+
+    def __init__(self, module: nn.Module, clip: float) -> None:
+        self.parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        self.adam = torch.optim.Adam(self.parameters, lr=0.0, betas=(0.9, 0.99), eps=1e-8, fused=False, foreach=True)
+        self.clip = clip
+
+    def set_rate(self, rate: float) -> None:
+        """Use this learning rate from now on."""
+        for group in self.adam.param_groups:
+            group["lr"] = rate
+
+    def step(self, loss: Tensor) -> float:
+        """Descend on a loss; returns the norm of its gradient."""
+        self.adam.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            flat = torch.cat([gradient.flatten() for gradient in gradients])
+            torch.distributed.all_reduce(flat)
+            flat /= torch.distributed.get_world_size()
+            start = 0
+            for gradient in gradients:
+                gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
+                start += gradient.numel()
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.clip)
+        if bool(torch.isfinite(norm)):
+            self.adam.step()
+        return float(norm)
+
+
+def set_trainable(module: nn.Module, trainable: bool) -> None:
+    """Freeze or free all parameters of a module."""
+    for parameter in module.parameters():
+        parameter.requires_grad_(trainable)
+
+
+class _FandG(nn.Module):
+    """What the warm-up trains."""
+
+    def __init__(self, model: HyperGANStrument, classifiers: Classifiers) -> None:
+        super().__init__()
+        self.feature_extractor, self.generator, self.classifiers = model.feature_extractor, model.generator, classifiers
+
+
+class Warmup(Stage):
+    """f and G together: cross-pitch reconstruction, classification, pitch adversary."""
+
+    name = "warmup"
+    config: WarmupConfig
+
+    def __init__(
+        self, model: HyperGANStrument, config: StageConfig, folder: Path, seed: int, device: torch.device
+    ) -> None:
+        super().__init__(model, config, folder, seed, device)
+        sizes = model.config.feature_extractor
+        self.classifiers = Classifiers(sizes.timbre_dim, sizes.h_dim, self.table.n_instruments).to(device)
+        set_trainable(model, True)
+        set_trainable(model.hypernetwork, False)
+        self._all = _FandG(model, self.classifiers)
+
+    def trained(self) -> dict[str, nn.Module]:
+        """f, G and the classifiers."""
+        return {"main": self._all}
+
+    def extra_networks(self) -> dict[str, nn.Module]:
+        """The classifiers."""
+        return {"classifiers": self.classifiers}
+
+    def step(self, optimisers: dict[str, Optimiser]) -> Figures:
+        """One batch of pairs."""
+        config, model = self.config, self.model.train()
+        batch = self.draw()
+        with self.autocast():
+            h = model.extract(batch.x)
+            envelopes = model.envelopes(h, batch.q)
+            powers = audible_powers(model.generator, envelopes, batch.q)
+            known = batch.label >= 0
+            by_timbre, by_map = self.classifiers.instrument_logits(h[known])
+            strength = min(1.0, self.progress / config.adversary_ramp)
+            pitch_logits = self.classifiers.pitch_logits(h[batch.pitched], strength)
+        key = batch.p[batch.pitched].round().long().clamp(0, 127)
+        label = batch.label[known]
+        classification = F.cross_entropy(by_timbre.float(), label) + F.cross_entropy(by_map.float(), label)
+        adversary = F.cross_entropy(pitch_logits.float(), key)
+        reconstruction = reconstruction_loss(*powers, batch.y)
+        periodicity = periodicity_loss(*powers, batch.periodicity, batch.pitched)
+        smoothness = smoothness_loss(envelopes)
+        loss = (
+            config.reconstruction * reconstruction
+            + config.periodicity * periodicity
+            + config.classification * classification
+            + config.adversary * adversary
+            + config.smoothness * smoothness
+        )
+        norm = optimisers["main"].step(loss)
+        return {
+            "loss": loss.item(),
+            "reconstruction_db": reconstruction.item() * DB_PER_UNIT,
+            "periodicity": periodicity.item(),
+            "instrument_accuracy": float((by_timbre.argmax(1) == label).float().mean()),
+            "pitch_accuracy": float((pitch_logits.argmax(1) == key).float().mean()),
+            "adversary": adversary.item(),
+            "smoothness": smoothness.item(),
+            "gradient": norm,
+        }
+
+
+class _Adversarial(Stage):
+    """What the two stages with a discriminator share."""
+
+    config: GanConfig | HyperGanConfig
+
+    def __init__(
+        self, model: HyperGANStrument, config: StageConfig, folder: Path, seed: int, device: torch.device
+    ) -> None:
+        super().__init__(model, config, folder, seed, device)
+        self.discriminator = Discriminator(
+            model.config.feature_extractor.timbre_dim, model.config.feature_extractor.channels
+        ).to(device)
+        self.n_steps = 0
+
+    def extra_networks(self) -> dict[str, nn.Module]:
+        """D."""
+        return {"discriminator": self.discriminator}
+
+    def learning_rate(self, optimiser: str) -> float:
+        """Peak rate of an optimiser."""
+        return self.config.discriminator_rate if optimiser == "discriminator" else self.loop.learning_rate
+
+    @property
+    def discriminator_alone(self) -> bool:
+        """Whether D still learns by itself: G is good already, D knows nothing."""
+        return self.progress < self.config.discriminator_share
+
+    def discriminator_step(self, optimiser: Optimiser, real: Tensor, fake: Tensor, p: Tensor, h: Tensor) -> Figures:
+        """One step of D on log-mels real and fake (B, n_mels, n_frames), penalties every so often and in float32."""
+        set_trainable(self.discriminator, True)
+        with self.autocast():
+            real_logits = self.discriminator(real, p, h)
+            fake_logits = self.discriminator(fake, p, h)
+        loss = relativistic_loss(real_logits, fake_logits)
+        figures = {"d_loss": loss.item(), "d_accuracy": float((real_logits > fake_logits).float().mean())}
+        self.n_steps += 1
+        if self.n_steps % self.config.penalty_every == 0:
+            half = max(1, real.shape[0] // 2)
+            r1 = gradient_penalty(lambda x: self.discriminator(x, p[:half], h[:half]), real[:half])
+            r2 = gradient_penalty(lambda x: self.discriminator(x, p[:half], h[:half]), fake[:half])
+            loss = loss + self.config.penalty * self.config.penalty_every * (r1 + r2)
+            figures |= {"r1": r1.item(), "r2": r2.item()}
+        figures["d_gradient"] = optimiser.step(loss)
+        set_trainable(self.discriminator, False)
+        return figures
+
+
+class Gan(_Adversarial):
+    """G against D with instance conditioning; f frozen, reconstruction kept."""
+
+    name = "gan"
+    config: GanConfig
+
+    def __init__(
+        self, model: HyperGANStrument, config: StageConfig, folder: Path, seed: int, device: torch.device
+    ) -> None:
+        super().__init__(model, config, folder, seed, device)
+        set_trainable(model, False)
+        set_trainable(model.generator, True)
+        self._notes = self.sampler.pitched_notes()
+        self._features = self._all_features()
+        timbre = self._features[:, : model.config.feature_extractor.timbre_dim]
+        self._neighbours = nearest_neighbours(timbre, self.config.n_neighbours)
+
+    @torch.no_grad()
+    def _all_features(self) -> Tensor:
+        """h of every pitched note, (N, h_dim)."""
+        found = []
+        for start in range(0, len(self._notes), 128):
+            x, _ = self.sampler.notes(self._notes[start : start + 128].tolist())
+            with self.autocast():
+                found.append(self.model.extract(x.to(self.device)).float().cpu())
+        return torch.cat(found)
+
+    def trained(self) -> dict[str, nn.Module]:
+        """G and D."""
+        return {"generator": self.model.generator, "discriminator": self.discriminator}
+
+    def _instances(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Features of queries, and log-mel and pitch of one neighbour of each."""
+        rng = self.sampler.rng
+        queries = rng.integers(0, len(self._notes), self.loop.batch_size)
+        picks = rng.integers(0, self._neighbours.shape[1], self.loop.batch_size)
+        chosen = self._neighbours[torch.from_numpy(queries), torch.from_numpy(picks)]
+        real, p = self.sampler.notes(self._notes[chosen.numpy()].tolist())
+        h = self._features[torch.from_numpy(queries)]
+        return h.to(self.device), real.to(self.device), p.to(self.device)
+
+    def _generate(self, h: Tensor, p: Tensor) -> Tensor:
+        """Log-mels of G(h, z, p) with random noise texture, (B, n_mels, n_frames)."""
+        size = h.shape[0]
+        z = torch.from_numpy(self.sampler.rng.standard_normal((size, self.model.config.generator.z_dim))).float()
+        with self.autocast():
+            envelopes = self.model.envelopes(h, p, z=z.to(self.device) * self.config.z_scale)
+        with torch.autocast(self.device.type, enabled=False):
+            return self.model.generator.compose(envelopes, p, self.draw_speckle(size))
+
+    def step(self, optimisers: dict[str, Optimiser]) -> Figures:
+        """D on neighbours, then G on neighbours and pairs."""
+        config, model = self.config, self.model.train()
+        h, real, p = self._instances()
+        with torch.no_grad():
+            fake = self._generate(h, p)
+        figures = self.discriminator_step(optimisers["discriminator"], real, fake, p, h)
+        if self.discriminator_alone:
+            return figures
+        h, real, p = self._instances()
+        fake = self._generate(h, p)
+        with self.autocast():
+            fake_logits = self.discriminator(fake, p, h)
+            with torch.no_grad():
+                real_logits = self.discriminator(real, p, h)
+            batch = self.draw()
+            with torch.no_grad():
+                h_pair = model.extract(batch.x)
+            envelopes = model.envelopes(h_pair, batch.q)
+        powers = audible_powers(model.generator, envelopes, batch.q)
+        adversarial = relativistic_loss(fake_logits, real_logits)
+        reconstruction = reconstruction_loss(*powers, batch.y)
+        periodicity = periodicity_loss(*powers, batch.periodicity, batch.pitched)
+        loss = (
+            config.adversarial * adversarial
+            + config.reconstruction * reconstruction
+            + config.periodicity * periodicity
+            + config.smoothness * smoothness_loss(envelopes)
+        )
+        figures["gradient"] = optimisers["generator"].step(loss)
+        return figures | {
+            "loss": loss.item(),
+            "adversarial": adversarial.item(),
+            "reconstruction_db": reconstruction.item() * DB_PER_UNIT,
+            "periodicity": periodicity.item(),
+        }
+
+
+def _hyper_losses(
+    stage: Stage, config: HyperConfig | HyperGanConfig
+) -> tuple[Tensor, Figures, Batch, Tensor, Envelopes]:
+    """Timbre, reconstruction and periodicity terms of H on one batch, as both of its stages have them."""
+    model = stage.model.train()
+    batch = stage.draw()
+    n_passes = int(stage.sampler.rng.integers(1, config.max_passes + 1))
+    with stage.autocast():
+        with torch.no_grad():
+            h = model.extract(batch.x)
+        offsets = model.refine(h, batch.p, n_passes)
+        envelopes = model.envelopes(h, batch.q, offsets)
+    powers = audible_powers(model.generator, envelopes, batch.q)
+    reconstruction = reconstruction_loss(*powers, batch.y)
+    periodicity = periodicity_loss(*powers, batch.periodicity, batch.pitched)
+    with torch.autocast(stage.device.type, enabled=False):
+        x_hat = model.generator.compose(envelopes, batch.q)
+    with stage.autocast():
+        timbre = timbre_loss(h, model.extract(x_hat))
+    loss = config.timbre * timbre + config.reconstruction * reconstruction + config.periodicity * periodicity
+    figures = {
+        "reconstruction_db": reconstruction.item() * DB_PER_UNIT,
+        "timbre": timbre.item(),
+        "periodicity": periodicity.item(),
+        "timbre_share": (config.timbre * timbre / loss).item(),
+        "reconstruction_share": (config.reconstruction * reconstruction / loss).item(),
+    }
+    return loss, figures, batch, h, envelopes
+
+
+class Hyper(Stage):
+    """H by timbre and reconstruction; f and G frozen."""
+
+    name = "hyper"
+    config: HyperConfig
+
+    def __init__(
+        self, model: HyperGANStrument, config: StageConfig, folder: Path, seed: int, device: torch.device
+    ) -> None:
+        super().__init__(model, config, folder, seed, device)
+        set_trainable(model, False)
+        set_trainable(model.hypernetwork, True)
+
+    def trained(self) -> dict[str, nn.Module]:
+        """H."""
+        return {"hypernetwork": self.model.hypernetwork}
+
+    def step(self, optimisers: dict[str, Optimiser]) -> Figures:
+        """One batch of pairs, one to several passes."""
+        loss, figures, *_ = _hyper_losses(self, self.config)
+        figures["gradient"] = optimisers["hypernetwork"].step(loss)
+        return figures | {"loss": loss.item()}
+
+
+class HyperGan(_Adversarial):
+    """H and D against each other; f and G frozen."""
+
+    name = "hyper-gan"
+    config: HyperGanConfig
+
+    def __init__(
+        self, model: HyperGANStrument, config: StageConfig, folder: Path, seed: int, device: torch.device
+    ) -> None:
+        super().__init__(model, config, folder, seed, device)
+        set_trainable(model, False)
+        set_trainable(model.hypernetwork, True)
+
+    def trained(self) -> dict[str, nn.Module]:
+        """H and D."""
+        return {"hypernetwork": self.model.hypernetwork, "discriminator": self.discriminator}
+
+    def step(self, optimisers: dict[str, Optimiser]) -> Figures:
+        """H on pairs, its results judged by D, then D on the same batch."""
+        config, model = self.config, self.model
+        if self.discriminator_alone:
+            with torch.no_grad():
+                loss, figures, batch, h, envelopes = _hyper_losses(self, config)
+        else:
+            loss, figures, batch, h, envelopes = _hyper_losses(self, config)
+        with torch.autocast(self.device.type, enabled=False):
+            fake = model.generator.compose(envelopes, batch.q, self.draw_speckle(batch.q.shape[0]))
+        real = batch.y
+        if not self.discriminator_alone:
+            with self.autocast():
+                fake_logits = self.discriminator(fake, batch.q, h)
+                with torch.no_grad():
+                    real_logits = self.discriminator(real, batch.q, h)
+            adversarial = relativistic_loss(fake_logits, real_logits)
+            loss = loss + config.adversarial * adversarial
+            figures["gradient"] = optimisers["hypernetwork"].step(loss)
+            figures |= {"loss": loss.item(), "adversarial": adversarial.item()}
+        return figures | self.discriminator_step(
+            optimisers["discriminator"], real, fake.detach(), batch.q, h
+        )
+
+
+STAGES: dict[str, type[Stage]] = {stage.name: stage for stage in (Warmup, Gan, Hyper, HyperGan)}
+
+
+def rate_at(step: int, progress: float, loop: LoopConfig) -> float:
+    """Factor of the learning rate: a linear rise over the first steps, then a cosine to its final value.
+
+    Args:
+        step: Steps taken.
+        progress: Part of the budget spent, 0 to 1.
+        loop: Settings.
+    """
+    rise = min(1.0, (step + 1) / max(1, loop.warmup_steps))
+    cosine = 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
+    return rise * (loop.final_learning_rate + (1.0 - loop.final_learning_rate) * cosine)
+
+
+def mean_figures(rows: Iterable[Figures]) -> Figures:
+    """Average of every figure over the rows that have it."""
+    sums: dict[str, list[float]] = {}
+    for row in rows:
+        for name, value in row.items():
+            sums.setdefault(name, []).append(value)
+    return {name: float(np.mean(values)) for name, values in sums.items()}
+
+
+def describe(stage: Stage) -> dict[str, Any]:
+    """What a run is about to train: parameters by optimiser, notes and instruments."""
+    return {
+        "stage": stage.name,
+        "trainable": {
+            name: sum(p.numel() for p in module.parameters() if p.requires_grad)
+            for name, module in stage.trained().items()
+        },
+        "notes": len(stage.table.pitch),
+        "instruments": stage.table.n_instruments,
+        "validation_notes": len(stage.validation_table.pitch),
+    }
