@@ -1,0 +1,6 @@
+"""`python -m hgs_cli` does what `hgs` does."""
+
+from hgs_cli.cli import main
+
+if __name__ == "__main__":
+    main()

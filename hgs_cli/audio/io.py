@@ -1,0 +1,187 @@
+"""Sound files in and out; the only soundfile import, since torchaudio's own reader needs a further package."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+from torch import Tensor
+
+from hgs_cli.audio.mel import resample
+from hgs_cli.errors import InputError
+from hgs_cli.spectrum import MODEL_SAMPLES, SAMPLE_RATE
+
+MIN_SAMPLES = 441  # 10 ms: less has no spectrum to speak of
+SILENCE_DB = -90.0  # a peak below this is the noise of an empty 16-bit file
+MAX_CHANNELS = 64
+MIN_RATE_HZ, MAX_RATE_HZ = 4_000, 768_000
+BLOCK_FRAMES = 65_536  # read in blocks, so that channels and rates only cost what is kept of them
+FILTER_FRAMES = 4096  # beyond the last frame used: what the resampler's filter looks ahead to
+CANCELLED_DB = -20.0  # a mono sum so far below its loudest channel has cancelled itself out
+PEAK_ROUNDING = 1e-6  # float rounding at full scale is no clipping
+
+# The largest term of a resampling ratio: a rate such as 44,056 Hz would otherwise ask for a filter bank of gigabytes.
+# Rounding the ratio costs less than 0.002 cents of pitch at any rate.
+MAX_RATIO_TERM = 1000
+
+_SUPPORTED = "give a WAV, FLAC, AIFF, OGG or MP3 file"
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A sound as the model reads it.
+
+    Attributes:
+        audio: Mono at SAMPLE_RATE, (T,), at most MODEL_SAMPLES long, as loud as in its file.
+        cropped_s: Seconds at the file's end that are not used; 0 if all is.
+        cancelled: Whether the channels cancel each other out, so that only the loudest one was taken.
+    """
+
+    audio: Tensor
+    cropped_s: float
+    cancelled: bool
+
+
+def read_audio(path: Path) -> Recording:
+    """Read a sound file: as much as the model uses, mixed to mono, resampled to SAMPLE_RATE.
+
+    Raises:
+        InputError: The file is missing, a folder, not audio, empty, too short, silent, or holds values that are not
+            finite.
+    """
+    if path.is_dir():
+        raise InputError(f"{path} is a folder", "give a sound file")
+    if not path.exists():  # libsndfile would call this a "System error"
+        raise InputError(f"{path} does not exist", "check the path")
+    try:
+        with soundfile.SoundFile(path) as file:
+            if not MIN_RATE_HZ <= file.samplerate <= MAX_RATE_HZ or file.channels > MAX_CHANNELS:
+                raise InputError(
+                    f"{path} has {file.channels} channels at {file.samplerate} Hz",
+                    f"give at most {MAX_CHANNELS} channels at {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz",
+                )
+            rate_hz, claimed_frames = file.samplerate, file.frames
+            used_frames = math.ceil(MODEL_SAMPLES * rate_hz / SAMPLE_RATE)
+            audio, cancelled = _read_mono(file, used_frames + FILTER_FRAMES)
+    except (soundfile.SoundFileError, OSError, RuntimeError) as error:
+        raise InputError(f"{path} cannot be read as sound", _SUPPORTED) from error
+    if audio.size == 0:
+        raise InputError(f"{path} is empty", "give a file with sound in it")
+    if not np.isfinite(audio).all():
+        raise InputError(f"{path} holds values that are not finite numbers", "export it again")
+    result = _to_sample_rate(torch.from_numpy(audio), rate_hz)[:MODEL_SAMPLES]
+    cropped_s = max(0.0, (claimed_frames - used_frames) / rate_hz) if audio.size > used_frames else 0.0
+    _check_sound(result, str(path), cropped_s)
+    return Recording(result, cropped_s, cancelled)
+
+
+def from_array(audio: Tensor, sample_rate: int) -> Recording:
+    """Take a sound from memory as `read_audio` takes it from a file.
+
+    Args:
+        audio: Mono, (T,).
+        sample_rate: In Hz.
+
+    Raises:
+        InputError: It is empty, too short, silent, or not finite, or has more than one channel.
+    """
+    if audio.ndim != 1:
+        raise InputError(f"audio of shape {tuple(audio.shape)} is not mono", "give one channel as a 1-D tensor")
+    if not MIN_RATE_HZ <= sample_rate <= MAX_RATE_HZ:
+        raise InputError(f"a sample rate of {sample_rate} Hz", f"give {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz")
+    audio = audio.detach().float().cpu()
+    if not bool(torch.isfinite(audio).all()):
+        raise InputError("the audio holds values that are not finite numbers", "give finite samples")
+    used = math.ceil(MODEL_SAMPLES * sample_rate / SAMPLE_RATE)
+    cropped_s = max(0, audio.shape[0] - used) / sample_rate
+    result = _to_sample_rate(audio[: used + FILTER_FRAMES], sample_rate)[:MODEL_SAMPLES]
+    _check_sound(result, "the audio", cropped_s)
+    return Recording(result, cropped_s, cancelled=False)
+
+
+def write_audio(path: Path, audio: Tensor, subtype: str, seed: int) -> None:
+    """Write mono sound at SAMPLE_RATE as a WAV file.
+
+    Args:
+        path: Written in place: `outputs.OutputSet` gives the path of a file put aside.
+        audio: Finite and in [-1, 1], (T,).
+        subtype: PCM_24 (rounded), PCM_16 (with triangular dither of one step) or FLOAT (as it is).
+        seed: Of the dither.
+    """
+    samples = audio.numpy()
+    # libsndfile writes NaN and clips values beyond ±1 without a word.
+    assert np.isfinite(samples).all() and np.abs(samples).max(initial=0.0) <= 1.0 + PEAK_ROUNDING
+    if subtype == "PCM_16":
+        noise = np.random.default_rng(seed).random((2, samples.size))
+        samples = _quantize(samples + (noise[0] - noise[1]) / 2**15, 16).astype(np.int16)
+    elif subtype == "PCM_24":
+        samples = _quantize(samples, 24) << 8  # libsndfile takes 24 bits as the upper part of 32
+    else:
+        assert subtype == "FLOAT", subtype
+    try:
+        soundfile.write(path, samples, SAMPLE_RATE, subtype=subtype, format="WAV")
+    except soundfile.SoundFileError as error:
+        raise OSError(str(error)) from error
+
+
+def _quantize(samples: np.ndarray, bits: int) -> np.ndarray:
+    """Round samples in [-1, 1] to integers of so many bits; 1 itself falls on the largest."""
+    steps = 2 ** (bits - 1)
+    return np.clip(np.rint(samples.astype(np.float64) * steps), -steps, steps - 1).astype(np.int32)
+
+
+def _read_mono(file: soundfile.SoundFile, n_frames: int) -> tuple[np.ndarray, bool]:
+    """Read at most n_frames and mix them to mono, or take the loudest channel if the mix cancels out.
+
+    Returns:
+        Mono float32 samples (T,), and whether they are of one channel only.
+    """
+    energies = np.zeros(file.channels)
+    mono = np.concatenate([np.zeros(0, np.float32), *(_blocks(file, n_frames, energies, None))])
+    if file.channels == 1 or not np.isfinite(mono).all():
+        return mono, False
+    if np.square(mono, dtype=np.float64).sum() < energies.max() * 10.0 ** (CANCELLED_DB / 10.0):
+        file.seek(0)
+        loudest = int(energies.argmax())
+        return np.concatenate(list(_blocks(file, n_frames, energies, loudest))), True
+    return mono, False
+
+
+def _blocks(
+    file: soundfile.SoundFile, n_frames: int, energies: np.ndarray, channel: int | None
+) -> Iterator[np.ndarray]:
+    """Read at most n_frames block by block, adding each channel's energy to `energies`.
+
+    Yields:
+        One channel of each block, or the mean of all of them.
+    """
+    left = n_frames
+    while left > 0:
+        block = file.read(min(BLOCK_FRAMES, left), dtype="float32", always_2d=True)
+        if not len(block):
+            return
+        left -= len(block)
+        energies += np.square(block, dtype=np.float64).sum(axis=0)
+        yield block.mean(axis=1) if channel is None else block[:, channel]
+
+
+def _to_sample_rate(audio: Tensor, rate_hz: int) -> Tensor:
+    ratio = Fraction(SAMPLE_RATE, rate_hz).limit_denominator(MAX_RATIO_TERM)
+    return resample(audio, ratio.denominator, ratio.numerator)
+
+
+def _check_sound(audio: Tensor, name: str, cropped_s: float) -> None:
+    if audio.shape[0] < MIN_SAMPLES:
+        raise InputError(
+            f"{name} is too short ({1000 * audio.shape[0] / SAMPLE_RATE:.1f} ms)", "give at least 10 ms of sound"
+        )
+    peak = float((audio - audio.mean()).abs().max())  # a constant offset is no sound
+    if peak < 10.0 ** (SILENCE_DB / 20.0):
+        where = f"in its first {MODEL_SAMPLES / SAMPLE_RATE:.1f} s, all that is used," if cropped_s else "throughout"
+        raise InputError(f"{name} is silent {where}", "give a file with sound in it")

@@ -1,0 +1,141 @@
+"""The `hgs train` commands: options and help; their work is in `hgs_cli.training`, imported inside the bodies."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from hgs_cli.console import Messages
+from hgs_cli.errors import UsageError
+from hgs_cli.options import Device, Force, Quiet, Seed, Threads, set_threads
+
+train = typer.Typer(name="train", help="Build data, train the networks, release and measure weights.")
+
+RealFolders = Annotated[
+    list[Path] | None,
+    typer.Option("--real", metavar="DIR", help="Folder of recordings with a manifest.json; may be repeated."),
+]
+
+
+def parse_budget(text: str) -> float:
+    """Seconds of a time budget written as `90m`, `1.5h` or `45s`.
+
+    Raises:
+        UsageError: It is written otherwise, or is nothing.
+    """
+    matched = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
+    seconds = float(matched[1]) * {"s": 1.0, "m": 60.0, "h": 3600.0}[matched[2]] if matched else 0.0
+    if seconds <= 0.0:
+        raise UsageError(f"time budget {text!r}", "write it as 45s, 90m or 1.5h")
+    return seconds
+
+
+@train.command("data")
+def data(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the data set.", show_default=False)],
+    real: RealFolders = None,
+    soundfont: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="SF2", help="SoundFont to render; may be repeated.", show_default="Debian's two"),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, max=256, help="Processes.")] = 2,
+    quiet: Quiet = False,
+) -> None:
+    """Build a data set from SoundFonts and recordings; an interrupted call is taken up again.
+
+    Example: hgs train data build/data --real recordings
+    """
+    from hgs_cli.training.data import build_dataset
+
+    messages = Messages(quiet)
+
+    def report(what: str, done: int, total: int) -> None:
+        messages.line(f"{done}/{total} {what}")
+
+    shards = build_dataset(out, real or [], soundfont or None, workers, report)
+    messages.line(f"{len(shards)} instruments in {out}")
+
+
+@train.command("run")
+def run(
+    stage: Annotated[
+        Literal["warmup", "gan", "hyper", "hyper-gan"],
+        typer.Argument(metavar="STAGE", help="warmup, gan, hyper or hyper-gan, in this order.", show_default=False),
+    ],
+    data: Annotated[Path, typer.Option(metavar="DIR", help="Data set made by hgs train data.", show_default=False)],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the run.", show_default=False)],
+    budget: Annotated[str | None, typer.Option(metavar="TIME", help="Time to train: 45s, 90m, 1.5h.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps to train, instead of a time.")] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN|BUNDLE", help="What to start from.", show_default="fresh networks"),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume/--no-resume", help="Go on from the checkpoint in --out.")] = False,
+    seed: Seed = 0,
+    config: Annotated[
+        Path | None, typer.Option(metavar="TOML", help="Settings of the stage that differ from the defaults.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be trained, and stop.")] = False,
+    quiet: Quiet = False,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Train one stage; what happens is printed as JSON lines.
+
+    Example: hgs train run warmup --data build/data --out build/warmup --budget 90m
+    """
+    if (budget is None) == (steps is None):
+        raise UsageError("training needs an end", "give either --budget or --steps")
+    budget_s = None if budget is None else parse_budget(budget)
+    set_threads(threads)
+
+    from hgs_cli.training.loop import RunOptions, run_stage
+    from hgs_cli.weights import choose_device
+
+    options = RunOptions(
+        data=data,
+        out=out,
+        budget_s=budget_s,
+        steps=steps,
+        device=choose_device(device).type,
+        seed=seed,
+        resume=resume,
+        init=init,
+        config=config,
+        dry_run=dry_run,
+    )
+
+    def tell(figures: dict[str, Any]) -> None:
+        if not quiet:
+            typer.echo(json.dumps(figures))
+
+    run_stage(stage, options, tell)
+
+
+@train.command("export")
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder or checkpoint.", show_default=False)],
+    bundle: Annotated[
+        Path, typer.Argument(metavar="BUNDLE", help="The .safetensors file to write.", show_default=False)
+    ],
+    version: Annotated[str, typer.Option(metavar="VERSION", help="Version of the weights.", show_default=False)],
+    force: Force = False,
+) -> None:
+    """Make a weights bundle of a run's averaged networks, and enter it into SHA256SUMS beside it.
+
+    Example: hgs train export build/hyper-gan weights/hgs.safetensors --version 1.0
+    """
+    from hgs_cli.outputs import check_targets
+
+    if bundle.suffix != ".safetensors":
+        raise UsageError(f"{bundle} does not end in .safetensors", "choose such a name")
+    check_targets([bundle], force)
+
+    from hgs_cli.training.checkpoint import export_bundle
+
+    export_bundle(run, bundle, version)
+    typer.echo(str(bundle))

@@ -1,0 +1,53 @@
+"""HgsError and its family: every failure that a user can cause, with its exit code."""
+
+from __future__ import annotations
+
+
+class HgsError(Exception):
+    """A failure that the user can mend: what happened, and what to do about it.
+
+    Args:
+        what: The fact, naming the value or file that was received.
+        remedy: What is allowed, or the way out.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(what, remedy)
+        self.what = what
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        # File names may hold line breaks; an error stays one line whatever it names.
+        return " ".join(f"{self.what} — {self.remedy}".splitlines())
+
+
+class UsageError(HgsError):
+    """A command line that cannot be carried out: a bad pitch spec, an absent device."""
+
+    exit_code = 2
+
+
+class InputError(HgsError):
+    """A sound or an .hgs file that cannot be used."""
+
+    exit_code = 3
+
+
+class WeightsError(HgsError):
+    """A weights bundle that is missing, damaged or of another format."""
+
+    exit_code = 4
+
+
+class OutputError(HgsError):
+    """A file that cannot be written, or must not be overwritten."""
+
+    exit_code = 5
+
+
+class TrainingError(HgsError):
+    """A data set, checkpoint or run that training cannot go on with."""
+
+    exit_code = 6

@@ -1,0 +1,195 @@
+"""Inversion: what `invert` makes of a sound and `render` and `mix` read; its file format, .hgs.
+
+An .hgs file is safetensors with one JSON header. Most tensors are kept in half precision, and an inversion is rounded
+to what its file holds as soon as it is made: rendering the file and rendering the sound are the same to the last bit.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from hgs_cli.errors import InputError
+from hgs_cli.models.detail import Detail
+from hgs_cli.models.generator import Envelopes
+from hgs_cli.spectrum import MODEL_SAMPLES, N_BANDS, N_FRAMES, N_MELS, N_STEPS
+
+FORMAT = "hgs-inversion"
+FORMAT_VERSION = 1
+SUFFIX = ".hgs"
+MAX_BYTES = 64 * 2**20
+MAX_PASSES = 64
+
+_REMAKE = "make it again with hgs invert"
+_GRID = (N_MELS, N_FRAMES)
+_SHAPES = {
+    "cents": (N_FRAMES,),
+    "periodicity": (N_BANDS, N_STEPS),
+    "mel": _GRID,
+    "first.harmonic": _GRID,
+    "first.noise_part": _GRID,
+    "detail.harmonic": _GRID,
+    "detail.noise_part": _GRID,
+}
+_FULL_PRECISION = ("feature", "cents")  # small, and the networks or the ear are sensitive to them
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """One sound as an instrument.
+
+    Attributes:
+        feature: h, (h_dim,).
+        offsets: Δ by layer name, each of batch 1; empty if no pass of H was made.
+        passes: How many passes of H made them.
+        source_pitch: The sound's MIDI note number, cents included; None for an unpitched sound.
+        cents: How its pitch moves around that, in cents, (N_FRAMES,).
+        periodicity: Share of tone in each band and step, (N_BANDS, N_STEPS).
+        mel: Log-mel x of the sound, (N_MELS, N_FRAMES).
+        first: Envelopes that G gives at the source pitch, which `detail` is measured against, each (N_MELS, N_FRAMES).
+        detail: What G could not say of the sound.
+        length_samples: Length of the sound at SAMPLE_RATE, at most MODEL_SAMPLES.
+        input_gain_db: What the sound was raised by before it was analysed.
+        reference_lufs: Mean loudness of the reference notes, before any gain.
+        reference_peak_db: Their peak, in dB of full scale, before any gain.
+        weights_sha256: Checksum of the bundle that made it.
+    """
+
+    feature: Tensor
+    offsets: dict[str, Tensor]
+    passes: int
+    source_pitch: float | None
+    cents: Tensor
+    periodicity: Tensor
+    mel: Tensor
+    first: Envelopes
+    detail: Detail
+    length_samples: int
+    input_gain_db: float
+    reference_lufs: float
+    reference_peak_db: float
+    weights_sha256: str
+
+    def rounded(self) -> Inversion:
+        """The same, rounded to what its file holds."""
+        return _assemble(_header(self), {name: value.float() for name, value in _tensors(self).items()})
+
+    def save(self, path: Path) -> None:
+        """Write the .hgs file in place; `outputs.OutputSet` gives the path of a file put aside."""
+        save_file(_tensors(self), path, metadata={"hgs": json.dumps(_header(self))})
+
+    @classmethod
+    def load(cls, path: Path) -> Inversion:
+        """Read an .hgs file and check it: format, names, shapes, finite values, size.
+
+        Raises:
+            InputError: It is missing, not an inversion, damaged, or of a version that this hgs does not read.
+        """
+        if path.is_dir():
+            raise InputError(f"{path} is a folder", "give an .hgs file")
+        if not path.exists():
+            raise InputError(f"{path} does not exist", "check the path")
+        try:
+            if path.stat().st_size > MAX_BYTES:
+                raise InputError(f"{path} is larger than any inversion", _REMAKE)
+            with safe_open(path, framework="pt") as file:
+                header = json.loads((file.metadata() or {})["hgs"])
+                _check_header(path, header)
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{path} is not an inversion of hgs", _REMAKE) from error
+        _check_tensors(path, tensors)
+        return _assemble(header, {name: value.float() for name, value in tensors.items()})
+
+
+def _header(inversion: Inversion) -> dict[str, Any]:
+    """What is no tensor; every number here survives JSON exactly."""
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "passes": inversion.passes,
+        "source_pitch": inversion.source_pitch,
+        "length_samples": inversion.length_samples,
+        "input_gain_db": inversion.input_gain_db,
+        "reference_lufs": inversion.reference_lufs,
+        "reference_peak_db": inversion.reference_peak_db,
+        "weights_sha256": inversion.weights_sha256,
+    }
+
+
+def _tensors(inversion: Inversion) -> dict[str, Tensor]:
+    """Every tensor under its name in the file, in the precision of the file."""
+    tensors = {name: getattr(inversion, name) for name in ("feature", "cents", "periodicity", "mel")}
+    for part in ("first", "detail"):
+        held = getattr(inversion, part)
+        tensors |= {f"{part}.{field.name}": getattr(held, field.name) for field in fields(held)}
+    tensors |= {f"offsets.{name}": value for name, value in inversion.offsets.items()}
+    return {
+        name: (value.float() if name in _FULL_PRECISION else value.half()).cpu().contiguous().clone()
+        for name, value in tensors.items()
+        if value is not None
+    }
+
+
+def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Inversion:
+    def part(prefix: str) -> dict[str, Tensor]:
+        return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+    detail = part("detail.")
+    return Inversion(
+        feature=tensors["feature"],
+        offsets=part("offsets."),
+        passes=header["passes"],
+        source_pitch=header["source_pitch"],
+        cents=tensors["cents"],
+        periodicity=tensors["periodicity"],
+        mel=tensors["mel"],
+        first=Envelopes(**part("first.")),
+        detail=Detail(**{field.name: detail.get(field.name) for field in fields(Detail)}),  # type: ignore[arg-type]
+        length_samples=header["length_samples"],
+        input_gain_db=header["input_gain_db"],
+        reference_lufs=header["reference_lufs"],
+        reference_peak_db=header["reference_peak_db"],
+        weights_sha256=header["weights_sha256"],
+    )
+
+
+def _check_header(path: Path, header: dict[str, Any]) -> None:
+    """Raise InputError for another format version, ValueError or KeyError for anything that is not as `_header` says."""
+    if header["format"] != FORMAT:
+        raise ValueError(header["format"])
+    if header["format_version"] != FORMAT_VERSION:
+        raise InputError(
+            f"{path} has inversion format {header['format_version']}; this hgs reads {FORMAT_VERSION}", _REMAKE
+        )
+    numbers = ("input_gain_db", "reference_lufs", "reference_peak_db")
+    pitch = header["source_pitch"]
+    for value in [header[name] for name in numbers] + ([] if pitch is None else [pitch]):
+        if type(value) not in (int, float) or not math.isfinite(value) or abs(value) > 1000.0:
+            raise ValueError(value)
+    if pitch is not None and not 0.0 <= pitch <= 127.0:
+        raise ValueError(pitch)
+    for name, largest in (("length_samples", MODEL_SAMPLES), ("passes", MAX_PASSES)):
+        if type(header[name]) is not int or not 0 <= header[name] <= largest:
+            raise ValueError(name)
+    if not isinstance(header["weights_sha256"], str):
+        raise ValueError("weights_sha256")
+
+
+def _check_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    optional = {f"detail.{field.name}" for field in fields(Detail)}
+    for name, shape in {"feature": None, **_SHAPES}.items():
+        if name not in tensors or (shape and tuple(tensors[name].shape) != shape) or tensors["feature"].ndim != 1:
+            raise InputError(f"{path} is damaged: {name} is missing or of the wrong shape", _REMAKE)
+    for name, tensor in tensors.items():
+        known = name == "feature" or name in _SHAPES or name in optional or name.startswith("offsets.")
+        if not known or not tensor.is_floating_point() or not bool(torch.isfinite(tensor.float()).all()):
+            raise InputError(f"{path} is damaged: {name} is unknown or holds values that are not finite", _REMAKE)

@@ -1,0 +1,147 @@
+"""Files that appear whole or not at all: checked together before work starts, written aside, renamed at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import TracebackType
+
+from hgs_cli.errors import OutputError
+
+_WRITABLE = "choose another folder with -o"
+
+
+class OutputSet:
+    """The files of one result, all of them or none.
+
+    Entering it checks every target and makes their folders; `write` puts a file aside; leaving without an exception
+    renames them all to their targets; leaving with one removes what was written and the folders that were made.
+
+    Args:
+        targets: Every file that may be written.
+        force: Overwrite files that exist.
+
+    Raises:
+        OutputError: On entering, if a target exists without `force`, is a folder, or its folder cannot be written to.
+    """
+
+    def __init__(self, targets: Iterable[Path], force: bool) -> None:
+        self.targets = tuple(targets)
+        self.force = force
+        self._aside: dict[Path, Path] = {}
+        self._made: list[Path] = []
+
+    def __enter__(self) -> OutputSet:
+        check_targets(self.targets, self.force)
+        try:
+            for folder in dict.fromkeys(target.parent for target in self.targets):
+                self._make_folder(folder)
+        except OSError as error:
+            self._discard()
+            raise OutputError(f"cannot write to folder {folder}: {_reason(error)}", _WRITABLE) from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._commit()
+        finally:
+            self._discard()
+
+    def write(self, target: Path, save: Callable[[Path], None]) -> None:
+        """Let `save` write the file aside, beside its target; a second write to a target replaces the first.
+
+        Raises:
+            OutputError: The file cannot be written: the disk is full, for instance.
+        """
+        assert target in self.targets, f"{target} was not announced"
+        try:
+            if target not in self._aside:
+                # The target's suffix stays last: libraries choose a format by it.
+                handle, name = tempfile.mkstemp(dir=target.parent, prefix=".hgs-", suffix=target.suffix)
+                os.close(handle)
+                self._aside[target] = Path(name)
+            save(self._aside[target])
+            with open(self._aside[target], "rb+") as written:
+                os.fsync(written.fileno())
+        except OSError as error:
+            raise OutputError(f"cannot write {target}: {_reason(error)}", "free some space or use -o") from error
+
+    def _make_folder(self, folder: Path) -> None:
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
+        for path in reversed(missing):
+            path.mkdir()
+            self._made.append(path)
+        # Asking os.access would say yes to root on a read-only file system; trying tells the truth.
+        handle, name = tempfile.mkstemp(dir=folder, prefix=".hgs-")
+        os.close(handle)
+        os.unlink(name)
+
+    def _commit(self) -> None:
+        # mkstemp makes private files; results get the permissions that the user's umask gives to any new file.
+        umask = os.umask(0)
+        os.umask(umask)
+        for target, aside in self._aside.items():
+            try:
+                os.chmod(aside, 0o666 & ~umask)
+                if self.force:
+                    os.replace(aside, target)
+                else:
+                    _rename_without_overwriting(aside, target)
+            except OSError as error:
+                raise OutputError(f"cannot write {target}: {_reason(error)}", "use --force or another -o") from error
+        self._aside.clear()
+        self._made.clear()
+
+    def _discard(self) -> None:
+        for aside in self._aside.values():
+            aside.unlink(missing_ok=True)
+        for folder in reversed(self._made):
+            with contextlib.suppress(OSError):  # not empty: someone else has written there meanwhile
+                folder.rmdir()
+
+
+def check_targets(targets: Iterable[Path], force: bool) -> None:
+    """Refuse targets that are folders, lie below a file, or exist when `force` is off.
+
+    Raises:
+        OutputError: Naming the first such target and how many more there are.
+    """
+    existing: list[Path] = []
+    for target in targets:
+        if target.is_dir():
+            raise OutputError(f"{target} is a folder, not a file", "choose another name with -o")
+        for parent in target.parents:
+            if parent.exists():
+                if not parent.is_dir():
+                    raise OutputError(f"{parent} is a file, not a folder", _WRITABLE)
+                break
+        if os.path.lexists(target):
+            existing.append(target)
+    if existing and not force:
+        others = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
+        raise OutputError(
+            f"{existing[0]}{others} already exist{'' if others else 's'}", "use --force to overwrite or -o"
+        )
+
+
+def _rename_without_overwriting(aside: Path, target: Path) -> None:
+    try:
+        os.link(aside, target)  # fails if the target has appeared meanwhile, which a rename would not
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if os.path.lexists(target):
+            raise FileExistsError(f"{target} exists") from None
+        os.replace(aside, target)
+    else:
+        os.unlink(aside)
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()

@@ -1,0 +1,600 @@
+"""The main path: load_model → invert → render or mix.
+
+    sound → log-mel x → f → h → H → Δ, and what G could not say of x       `invert`, once per sound
+    (h, Δ, q) → G → E_h, E_n, + detail → vocoder at q → waveform           `render` and `mix`, per pitch, batched
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from hgs_cli.audio.io import Recording, from_array, read_audio, write_audio
+from hgs_cli.audio.loudness import CEILING_DB, instrument_gain_db, peak_db, reference_levels
+from hgs_cli.audio.periodicity import measure_periodicity
+from hgs_cli.audio.source_pitch import SourcePitch, detect_pitch
+from hgs_cli.errors import InputError, UsageError
+from hgs_cli.inversion import SUFFIX, Inversion
+from hgs_cli.models.detail import Detail, apply_tonal, measure_detail, transfer_detail
+from hgs_cli.models.generator import Envelopes
+from hgs_cli.outputs import OutputSet
+from hgs_cli.pitch import MAX_PITCH, MIN_PITCH
+from hgs_cli.spectrum import (
+    DB_PER_UNIT,
+    HOP_LENGTH,
+    MODEL_SAMPLES,
+    N_BANDS,
+    N_FRAMES,
+    N_STEPS,
+    SAMPLE_RATE,
+    midi_to_hz,
+)
+from hgs_cli.weights import Model, load_model
+
+__all__ = ["Inversion", "Model", "Settings", "invert", "load_model", "mix", "render"]
+
+UNPITCHED_REFERENCE = 60.0  # the pitch at which an unpitched sound is reconstructed
+BATCH_NOTES = 32  # notes synthesised at once; more are no faster and cost memory
+FADE_S = 0.005  # at a note's end, so that a sound cut in its decay does not click
+CROPPED_FADE_S = 0.25  # where the model's length ends before the sound does
+DISTANCE_FLOOR_DB = 70.0  # below the loudest bin: what is quieter counts as silence when distances are measured
+
+SourceHint = float | Literal["auto"] | None
+"""What is known of a sound's pitch: a MIDI note, nothing (`auto`), or that it has none (None)."""
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How notes are made of an instrument; what is not said here is in the inversion.
+
+    Attributes:
+        detail: How much of the sound's own detail is carried over, 0 … 1.
+        tonal: How much of an unpitched sound's noise becomes tone, 0 … 1; None for as much as a clear pitch takes.
+        variation: How far the generator may wander from the sound, 0 … 1.
+        keep_vibrato: Whether notes move in pitch as the sound does; otherwise they stand still.
+        normalize: `lufs`, `peak` or `none`.
+        lufs: Loudness aimed at, in LUFS.
+        seed: Of everything random.
+    """
+
+    detail: float = 1.0
+    tonal: float | None = None
+    variation: float = 0.0
+    keep_vibrato: bool = True
+    normalize: str = "lufs"
+    lufs: float = -18.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """Notes in memory.
+
+    Attributes:
+        audio: (N, T) at SAMPLE_RATE, in [-1, 1].
+        gain_db: The instrument's gain, which all notes have in common.
+        lowered_db: What all of them were lowered by, because one would have clipped; 0 if none would.
+    """
+
+    audio: Tensor
+    gain_db: float
+    lowered_db: float
+
+
+@dataclass(frozen=True)
+class NoteFile:
+    """One written note.
+
+    Attributes:
+        path: Its file.
+        pitch: MIDI note number.
+        peak_db: Its peak, in dB of full scale.
+        seconds: Its length.
+        gain_db: The instrument's gain, lowering included.
+        lowered_db: What all notes of the instrument were lowered by against clipping.
+    """
+
+    path: Path
+    pitch: float
+    peak_db: float
+    seconds: float
+    gain_db: float
+    lowered_db: float
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """How the networks hear a sound, at its own pitch.
+
+    Attributes:
+        mel: Its log-mel x, (N_MELS, N_FRAMES).
+        first: x_init, by G alone.
+        refined: x̂, by G with the offsets of H.
+        detailed: x̂ with the sound's detail.
+        length_frames: Frames in which the sound is.
+    """
+
+    mel: Tensor
+    first: Tensor
+    refined: Tensor
+    detailed: Tensor
+    length_frames: int
+
+    def distance_db(self, reconstruction: Tensor) -> float:
+        """Mean absolute difference between x and a log-mel (N_MELS, N_FRAMES), in dB, while the sound lasts."""
+        x, other = self.mel[:, : self.length_frames], reconstruction[:, : self.length_frames]
+        floor = x.max() - DISTANCE_FLOOR_DB / DB_PER_UNIT
+        return float((x.clamp(min=floor) - other.clamp(min=floor)).abs().mean()) * DB_PER_UNIT
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One sound's share of an instrument."""
+
+    share: float
+    detail: Detail
+    source_pitch: float | None
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """What notes are made of: one inversion, or several mixed.
+
+    Attributes:
+        feature: h, (1, h_dim).
+        offsets: Δ by layer name, each of batch 1.
+        parts: Every sound's detail, source pitch and share; shares sum to 1.
+        cents: Contour of the pitch, (N_FRAMES,).
+        length_samples: Length of a note.
+        input_gain_db: What the sound was raised by before it was analysed.
+        reference_lufs: Mean loudness of the reference notes, before any gain.
+        reference_peak_db: Their peak, in dB, before any gain.
+    """
+
+    feature: Tensor
+    offsets: dict[str, Tensor]
+    parts: tuple[_Part, ...]
+    cents: Tensor
+    length_samples: int
+    input_gain_db: float
+    reference_lufs: float = 0.0
+    reference_peak_db: float = 0.0
+
+
+# --- invert ---------------------------------------------------------------------------------------------------------
+
+
+def invert(
+    model: Model, audio: Tensor, sample_rate: int, *, pitch: SourceHint = "auto", passes: int | None = None
+) -> Inversion:
+    """Turn one sound into an instrument.
+
+    Args:
+        model: From `load_model`.
+        audio: Mono sound, (T,); what lies beyond MODEL_SAMPLES at SAMPLE_RATE is not used.
+        sample_rate: In Hz.
+        pitch: The sound's MIDI note if it is known, `auto` to find it, None if it has none.
+        passes: Passes of the hypernetwork; as the weights say if not given, 0 for none.
+
+    Raises:
+        InputError: The sound is empty, silent, too short or not finite.
+    """
+    return invert_recording(model, from_array(audio, sample_rate), pitch, passes)
+
+
+def open_sound(
+    model: Model, path: Path, pitch: SourceHint = "auto", passes: int | None = None, report: Report = lambda line: None
+) -> Inversion:
+    """Read a sound or an .hgs file as an instrument.
+
+    Args:
+        model: From `load_model`.
+        path: A sound file, or an .hgs file, which is inverted again if other weights made it.
+        pitch: As for `invert`; an .hgs file keeps its own.
+        passes: As for `invert`; an .hgs file keeps its own.
+        report: Takes a line where something was cropped, left out or made again.
+
+    Raises:
+        InputError: The file cannot be used.
+    """
+    if path.suffix.lower() == SUFFIX:
+        inversion = Inversion.load(path)
+        if inversion.weights_sha256 != model.sha256:
+            report(f"{path} was made with other weights; it is inverted again from its stored spectrogram")
+            return reinvert(model, inversion)
+        if inversion.feature.shape[0] != _h_dim(model):
+            raise InputError(f"{path} is damaged: its feature does not fit the weights", "make it again with hgs invert")
+        return inversion
+    recording = read_audio(path)
+    if recording.cropped_s:
+        used_s = MODEL_SAMPLES / SAMPLE_RATE
+        report(f"{path} is longer than {used_s:.2f} s; its last {recording.cropped_s:.2f} s are not used")
+    if recording.cancelled:
+        report(f"the channels of {path} cancel each other out; only the loudest is used")
+    return invert_recording(model, recording, pitch, passes)
+
+
+@torch.inference_mode()
+def invert_recording(model: Model, recording: Recording, pitch: SourceHint, passes: int | None) -> Inversion:
+    """Turn a recording into an instrument; arguments as for `invert`."""
+    audio = recording.audio
+    loudest = float(model.log_mel(audio[None].to(model.device)).max())
+    input_gain_db = (1.0 - loudest) * DB_PER_UNIT  # the loudest mel bin comes to 0 dB
+    audio = audio * 10.0 ** (input_gain_db / 20.0)
+    x = model.log_mel(audio[None].to(model.device))
+
+    source = _source_pitch(audio, pitch)
+    periodicity = torch.zeros(N_BANDS, N_STEPS)
+    if source.midi is not None:
+        periodicity = measure_periodicity(audio, midi_to_hz(source.midi + source.cents / 100.0))
+    h = model.network.extract(x)
+    p = x.new_tensor([UNPITCHED_REFERENCE if source.midi is None else source.midi])
+    n_passes = model.network.config.hypernetwork.n_passes if passes is None else passes
+    offsets = model.network.refine(h, p, n_passes)
+    first = model.network.envelopes(h, p, offsets)
+    detail = measure_detail(x[0].cpu(), audio, periodicity, source.midi, _row(first))
+    inversion = Inversion(
+        feature=h[0],
+        offsets=offsets,
+        passes=n_passes,
+        source_pitch=source.midi,
+        cents=source.cents,
+        periodicity=periodicity,
+        mel=x[0],
+        first=_row(first),
+        detail=detail,
+        length_samples=audio.shape[-1],
+        input_gain_db=input_gain_db,
+        reference_lufs=0.0,
+        reference_peak_db=0.0,
+        weights_sha256=model.sha256,
+    )
+    return _with_levels(model, inversion)
+
+
+@torch.inference_mode()
+def reinvert(model: Model, inversion: Inversion) -> Inversion:
+    """Invert again, with other weights, from what the inversion holds of its sound.
+
+    The detail is what the old generator could not say; what the new one cannot say is that, plus the old
+    reconstruction, minus the new one.
+    """
+    x = inversion.mel[None].to(model.device)
+    h = model.network.extract(x)
+    p = x.new_tensor([UNPITCHED_REFERENCE if inversion.source_pitch is None else inversion.source_pitch])
+    offsets = model.network.refine(h, p, inversion.passes)
+    first = _row(model.network.envelopes(h, p, offsets))
+    old, detail = inversion.first, inversion.detail
+    moved = replace(
+        detail,
+        harmonic=detail.harmonic + old.harmonic - first.harmonic,
+        noise_part=detail.noise_part + old.noise_part - first.noise_part,
+    )
+    again = replace(
+        inversion, feature=h[0], offsets=offsets, first=first, detail=moved, weights_sha256=model.sha256
+    )
+    return _with_levels(model, again)
+
+
+@torch.inference_mode()
+def reconstruct(model: Model, inversion: Inversion) -> Reconstruction:
+    """What the networks make of the sound itself: without H, with H, and with the sound's detail."""
+    h = inversion.feature[None].to(model.device)
+    source = inversion.source_pitch
+    p = h.new_tensor([UNPITCHED_REFERENCE if source is None else source])
+    network = model.network
+    offsets = {name: value.to(model.device) for name, value in inversion.offsets.items()}
+    refined = network.envelopes(h, p, offsets)
+    detailed = transfer_detail(inversion.detail, refined, source, p, 1.0)
+    x_init, x_hat, x_detailed = (
+        network.compose(envelopes, p)[0].cpu() for envelopes in (network.envelopes(h, p), refined, detailed)
+    )
+    length_frames = min(N_FRAMES, inversion.length_samples // HOP_LENGTH + 1)
+    return Reconstruction(inversion.mel, x_init, x_hat, x_detailed, length_frames)
+
+
+def _source_pitch(audio: Tensor, hint: SourceHint) -> SourcePitch:
+    if hint is None:
+        return SourcePitch(None, torch.zeros(N_FRAMES), 0.0)
+    found = detect_pitch(audio, None if hint == "auto" else float(hint))
+    if found.midi is not None and not MIN_PITCH <= found.midi <= MAX_PITCH:
+        return replace(found, midi=min(max(found.midi, MIN_PITCH), MAX_PITCH))
+    return found
+
+
+def _with_levels(model: Model, inversion: Inversion) -> Inversion:
+    """Round the inversion to what its file holds, and measure the reference notes of exactly that."""
+    inversion = inversion.rounded()
+    lufs, peak = _measure_references(model, _instrument(inversion, model.device), inversion.source_pitch)
+    return replace(inversion, reference_lufs=lufs, reference_peak_db=peak)
+
+
+def _measure_references(model: Model, instrument: Instrument, source_pitch: float | None) -> tuple[float, float]:
+    """Loudness and peak of the source pitch and the notes an octave below and above it."""
+    middle = UNPITCHED_REFERENCE if source_pitch is None else source_pitch
+    pitches = [min(max(middle + interval, MIN_PITCH), MAX_PITCH) for interval in (-12.0, 0.0, 12.0)]
+    return reference_levels(list(synthesize(model, instrument, pitches, Settings()).cpu()))
+
+
+# --- instruments ----------------------------------------------------------------------------------------------------
+
+
+def single(model: Model, inversion: Inversion) -> Instrument:
+    """The instrument that one inversion is."""
+    return _instrument(inversion, model.device)
+
+
+@torch.inference_mode()
+def blend(model: Model, inversions: Sequence[Inversion], shares: Sequence[float]) -> Instrument:
+    """The instrument between several: features mixed, offsets made anew for the mix, details carried by share.
+
+    Args:
+        model: From `load_model`.
+        inversions: At least one.
+        shares: Of each, not negative; only their ratio counts.
+
+    Raises:
+        UsageError: The shares do not fit the inversions.
+    """
+    total = sum(shares)
+    if len(shares) != len(inversions) or total <= 0.0 or min(shares) < 0.0:
+        raise UsageError(f"{len(shares)} shares for {len(inversions)} sounds", "give each sound a share, none below 0")
+    mixed = [(share / total, inversion) for share, inversion in zip(shares, inversions, strict=True) if share > 0.0]
+    if len(mixed) == 1:  # an end point is the plain instrument, with the very offsets of its inversion
+        return _instrument(mixed[0][1], model.device)
+    h = sum((share * inversion.feature for share, inversion in mixed), torch.zeros(())).to(model.device)[None]
+    pitched = [(share, inversion.source_pitch) for share, inversion in mixed if inversion.source_pitch is not None]
+    p_ref = UNPITCHED_REFERENCE
+    if pitched:
+        p_ref = sum(share * pitch for share, pitch in pitched) / sum(share for share, _ in pitched)
+    passes = max(inversion.passes for _, inversion in mixed)
+    offsets = model.network.refine(h, h.new_tensor([p_ref]), passes)
+    offsets = {name: value.half().float() for name, value in offsets.items()}  # as precise as an inversion's own
+    instrument = Instrument(
+        feature=h,
+        offsets=offsets,
+        parts=tuple(_Part(share, one.detail, one.source_pitch) for share, one in mixed),
+        cents=sum((share * one.cents for share, one in mixed), torch.zeros(())).to(model.device),
+        length_samples=round(sum(share * one.length_samples for share, one in mixed)),
+        input_gain_db=sum(share * one.input_gain_db for share, one in mixed),
+    )
+    lufs, peak = _measure_references(model, instrument, p_ref)
+    return replace(instrument, reference_lufs=lufs, reference_peak_db=peak)
+
+
+def _instrument(inversion: Inversion, device: torch.device) -> Instrument:
+    return Instrument(
+        feature=inversion.feature[None].to(device),
+        offsets={name: value.to(device) for name, value in inversion.offsets.items()},
+        parts=(_Part(1.0, inversion.detail, inversion.source_pitch),),
+        cents=inversion.cents.to(device),
+        length_samples=inversion.length_samples,
+        input_gain_db=inversion.input_gain_db,
+        reference_lufs=inversion.reference_lufs,
+        reference_peak_db=inversion.reference_peak_db,
+    )
+
+
+# --- render and mix -------------------------------------------------------------------------------------------------
+
+
+def render(model: Model, inversion: Inversion, pitches: Sequence[float], settings: Settings | None = None) -> Rendered:
+    """Play an instrument.
+
+    Args:
+        model: From `load_model`.
+        inversion: From `invert` or `Inversion.load`.
+        pitches: MIDI note numbers, 0 … 127, fractions allowed; at least one.
+        settings: How.
+
+    Returns:
+        One note per pitch, all of one length.
+    """
+    return play(model, single(model, inversion), pitches, settings or Settings())
+
+
+def mix(
+    model: Model,
+    inversions: Sequence[Inversion],
+    shares: Sequence[float],
+    pitches: Sequence[float],
+    settings: Settings | None = None,
+) -> Rendered:
+    """Play the instrument between several.
+
+    Args:
+        model: From `load_model`.
+        inversions: At least one.
+        shares: Of each, not negative; only their ratio counts.
+        pitches: As for `render`.
+        settings: How.
+
+    Returns:
+        One note per pitch, all of one length.
+
+    Raises:
+        UsageError: The shares do not fit the inversions.
+    """
+    return play(model, blend(model, inversions, shares), pitches, settings or Settings())
+
+
+def play(model: Model, instrument: Instrument, pitches: Sequence[float], settings: Settings) -> Rendered:
+    """Notes of an instrument in memory, at its gain; lowered together if one would clip."""
+    gain_db = _gain_db(instrument, settings)
+    batches = [notes.cpu() for _, notes in _batches(model, instrument, pitches, settings)]
+    audio = torch.cat(batches) * 10.0 ** (gain_db / 20.0)
+    lowered_db = _lowering_db(peak_db(audio))
+    return Rendered(audio * 10.0 ** (lowered_db / 20.0) if lowered_db else audio, gain_db, lowered_db)
+
+
+def write_notes(
+    model: Model,
+    instrument: Instrument,
+    targets: dict[float, Path],
+    settings: Settings,
+    outputs: OutputSet,
+    subtype: str,
+    advance: Callable[[int], None] = lambda steps: None,
+) -> list[NoteFile]:
+    """Render notes to files, in batches: memory does not grow with their number.
+
+    Args:
+        model: From `load_model`.
+        instrument: From `single` or `blend`.
+        targets: File of each pitch; all of them are targets of `outputs`.
+        settings: How.
+        outputs: Open; it renames the files when it is left.
+        subtype: PCM_24, PCM_16 or FLOAT.
+        advance: Takes the number of notes done since its last call.
+
+    Raises:
+        OutputError: A file cannot be written.
+    """
+    gain_db = _gain_db(instrument, settings)
+    written, loudest = _write_pass(model, instrument, targets, settings, outputs, subtype, gain_db, 0.0, advance)
+    lowered_db = _lowering_db(loudest)
+    if lowered_db:  # rare: everything is made once more, which needs no memory and gives the same notes
+        written, _ = _write_pass(
+            model, instrument, targets, settings, outputs, subtype, gain_db + lowered_db, lowered_db, lambda steps: None
+        )
+    return written
+
+
+def _write_pass(
+    model: Model,
+    instrument: Instrument,
+    targets: dict[float, Path],
+    settings: Settings,
+    outputs: OutputSet,
+    subtype: str,
+    gain_db: float,
+    lowered_db: float,
+    advance: Callable[[int], None],
+) -> tuple[list[NoteFile], float]:
+    """Write every note at a gain, as long as none clips; returns them and the loudest peak in dB."""
+    written: list[NoteFile] = []
+    loudest = -200.0
+    for pitches, notes in _batches(model, instrument, list(targets), settings):
+        for pitch, note in zip(pitches, notes.cpu() * 10.0 ** (gain_db / 20.0), strict=True):
+            peak = peak_db(note)
+            loudest = max(loudest, peak)
+            if not _lowering_db(loudest):
+                dither_seed = settings.seed * 12_800 + round(pitch * 100)  # another noise for every note
+                target = targets[pitch]
+                outputs.write(target, lambda aside, n=note, s=dither_seed: write_audio(aside, n, subtype, s))  # type: ignore[misc]
+                seconds = note.shape[-1] / SAMPLE_RATE
+                written.append(NoteFile(target, pitch, peak, seconds, gain_db, lowered_db))
+            advance(1)
+    return written, loudest
+
+
+def _gain_db(instrument: Instrument, settings: Settings) -> float:
+    return instrument_gain_db(
+        settings.normalize,
+        settings.lufs,
+        instrument.reference_lufs,
+        instrument.reference_peak_db,
+        instrument.input_gain_db,
+    )
+
+
+def _lowering_db(loudest_db: float) -> float:
+    """What notes must be lowered by so that the loudest does not clip, in dB; 0 or negative."""
+    return CEILING_DB - loudest_db if loudest_db > CEILING_DB else 0.0
+
+
+def _batches(
+    model: Model, instrument: Instrument, pitches: Sequence[float], settings: Settings
+) -> Iterator[tuple[Sequence[float], Tensor]]:
+    for start in range(0, len(pitches), BATCH_NOTES):
+        chosen = pitches[start : start + BATCH_NOTES]
+        yield chosen, synthesize(model, instrument, chosen, settings)
+
+
+@torch.inference_mode()
+def synthesize(model: Model, instrument: Instrument, pitches: Sequence[float], settings: Settings) -> Tensor:
+    """Notes of an instrument before any gain, in one batch.
+
+    Returns:
+        (N, length_samples) on the model's device.
+    """
+    q = torch.tensor(pitches, dtype=torch.float32, device=model.device)
+    envelopes = note_envelopes(model, instrument, q, settings)
+    contour = q[:, None].expand(-1, N_FRAMES)
+    if settings.keep_vibrato:
+        contour = contour + instrument.cents / 100.0
+    audio = model.vocoder(
+        envelopes.harmonic,
+        envelopes.noise_part,
+        contour,
+        seed=settings.seed,
+        time_gain=_time_gain(instrument, settings),
+    )
+    return _end_softly(audio[:, : instrument.length_samples])
+
+
+def note_envelopes(model: Model, instrument: Instrument, q: Tensor, settings: Settings) -> Envelopes:
+    """Envelopes of notes at pitches q (B,): G's, the detail carried to q, and tone for what had no pitch."""
+    network = model.network
+    h = instrument.feature.expand(q.shape[0], -1)
+    first = network.envelopes(h, q, instrument.offsets, _noise(model, q, settings))
+    harmonic, noise_part = first.harmonic, first.noise_part
+    for part in instrument.parts:
+        carried = transfer_detail(part.detail, first, part.source_pitch, q, settings.detail)
+        if part.share == 1.0:
+            harmonic, noise_part = carried.harmonic, carried.noise_part
+        else:
+            harmonic = harmonic + part.share * (carried.harmonic - first.harmonic)
+            noise_part = noise_part + part.share * (carried.noise_part - first.noise_part)
+    envelopes = Envelopes(harmonic, noise_part)
+    # A tone is asked for outright, or it is what the unpitched share of the sound lacks.
+    share = 1.0 if settings.tonal is not None else sum(p.share for p in instrument.parts if p.source_pitch is None)
+    if share == 0.0:
+        return envelopes
+    tonal = apply_tonal(envelopes, q, settings.tonal)
+    return Envelopes(
+        torch.lerp(harmonic, tonal.harmonic, share), torch.lerp(noise_part, tonal.noise_part, share)
+    )
+
+
+def _noise(model: Model, q: Tensor, settings: Settings) -> Tensor | None:
+    """z for notes q (B,): one for the whole instrument, so that its notes belong together; None for the plain note."""
+    if settings.variation == 0.0:
+        return None
+    z_dim = model.network.config.generator.z_dim
+    # Drawn on the CPU: the same seed gives the same z on every device.
+    z = torch.randn(1, z_dim, generator=torch.Generator().manual_seed(settings.seed))
+    return (settings.variation * z).to(model.device).expand(q.shape[0], -1)
+
+
+def _time_gain(instrument: Instrument, settings: Settings) -> Tensor | None:
+    """The sounds' own attacks, weighted by share and by `detail`; None where no sound has one."""
+    attacks = [(part.share, part.detail.attack) for part in instrument.parts if part.detail.attack is not None]
+    if not attacks or settings.detail == 0.0:
+        return None
+    exponent = sum((share * attack.clamp(min=1e-4).log() for share, attack in attacks), torch.zeros(()))
+    return (settings.detail * exponent).exp()[None].to(instrument.feature.device)
+
+
+def _end_softly(audio: Tensor) -> Tensor:
+    """Fade the end of notes (B, T) out; longer where the model's length cut the sound."""
+    seconds = CROPPED_FADE_S if audio.shape[-1] == MODEL_SAMPLES else FADE_S
+    n_fade = min(round(seconds * SAMPLE_RATE), audio.shape[-1] // 4)
+    ramp = torch.cos(torch.linspace(0.0, torch.pi / 2, n_fade, device=audio.device)).square()
+    return torch.cat([audio[:, : audio.shape[-1] - n_fade], audio[:, audio.shape[-1] - n_fade :] * ramp], dim=1)
+
+
+def _row(envelopes: Envelopes) -> Envelopes:
+    """Envelopes of a batch of one, without the batch axis, on the CPU, where detail is measured."""
+    return Envelopes(envelopes.harmonic[0].cpu(), envelopes.noise_part[0].cpu())
+
+
+def _h_dim(model: Model) -> int:
+    return model.network.config.feature_extractor.h_dim

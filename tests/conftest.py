@@ -1,0 +1,139 @@
+"""Sounds, a tiny untrained model and ways to run hgs, shared by all tests."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from typer.testing import CliRunner
+
+from hgs_cli.cli import app
+from hgs_cli.models.hyperganstrument import build_model, tiny_config
+from hgs_cli.pipeline import Model, load_model
+from hgs_cli.weights import save_bundle
+
+ROOT = Path(__file__).resolve().parent.parent
+SNARE = ROOT / "tests" / "golden" / "snare.wav"
+RELEASED = ROOT / "weights" / "hgs.safetensors"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what this machine or checkout cannot run, and say why."""
+    if item.get_closest_marker("weights") and not RELEASED.is_file():
+        pytest.skip("this checkout has no released weights")
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Tiny tensors gain nothing from threads, and lose much to them on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of a tiny untrained model, with offsets that are not zero."""
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    network = build_model(tiny_config(), seed=1)
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():  # an untrained hypernetwork changes nothing; this one does
+        for name, parameter in network.hypernetwork.named_parameters():
+            if "outputs" in name:
+                parameter.copy_(0.05 * torch.randn(parameter.shape, generator=generator))
+    save_bundle(path, network, "tiny")
+    return path
+
+
+@pytest.fixture(scope="session")
+def model(bundle: Path) -> Model:
+    """The tiny model, loaded."""
+    return load_model(bundle, "cpu")
+
+
+@pytest.fixture(scope="session")
+def released() -> Model:
+    """The released model; only for tests marked `weights`."""
+    return load_model(RELEASED, "cpu")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        """Lines on stdout."""
+        return self.out.splitlines()
+
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture
+def hgs(bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """Run hgs in this process, in an empty folder, with the tiny model."""
+    monkeypatch.setenv("HGS_WEIGHTS", str(bundle))
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str | Path) -> Outcome:
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments], prog_name="hgs")
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return Outcome(result.exit_code, result.stdout, result.stderr)
+
+    return run
+
+
+def run_process(arguments: list[str], bundle: Path, folder: Path, **environment: str) -> Outcome:
+    """Run hgs as a shell would, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "hgs_cli", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**os.environ, "HGS_WEIGHTS": str(bundle), "PYTHONPATH": str(ROOT), **environment},
+        check=False,
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def tone(f0_hz: float = 220.0, seconds: float = 0.5, sample_rate: int = 44_100, n_harmonics: int = 6) -> np.ndarray:
+    """A decaying tone, (T,)."""
+    time = np.arange(round(seconds * sample_rate)) / sample_rate
+    waves = [np.sin(2 * np.pi * f0_hz * k * time) / k for k in range(1, n_harmonics + 1)]
+    return (0.25 * np.sum(waves, axis=0) * np.exp(-2.0 * time)).astype(np.float32)
+
+
+@pytest.fixture
+def sound(tmp_path: Path) -> Path:
+    """A half-second tone at A3 in a file."""
+    path = tmp_path / "tone.wav"
+    soundfile.write(path, tone(), 44_100)
+    return path
+
+
+@pytest.fixture
+def burst(tmp_path: Path) -> Path:
+    """A short decaying noise in a file."""
+    rng = np.random.default_rng(5)
+    samples = 0.3 * rng.standard_normal(13_000) * np.exp(-np.arange(13_000) / 3000)
+    path = tmp_path / "burst.wav"
+    soundfile.write(path, samples.clip(-1, 1), 44_100)
+    return path

@@ -1,0 +1,185 @@
+"""Sounds are read whatever they are stored in, and written as asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from conftest import tone
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from hgs_cli.audio.io import from_array, read_audio, write_audio
+from hgs_cli.errors import InputError
+from hgs_cli.spectrum import MODEL_SAMPLES, SAMPLE_RATE
+
+
+def stored(path: Path, samples: np.ndarray, sample_rate: int = SAMPLE_RATE, subtype: str = "FLOAT") -> Path:
+    soundfile.write(path, samples, sample_rate, subtype=subtype)
+    return path
+
+
+def test_a_float_file_is_read_exactly(tmp_path: Path) -> None:
+    samples = tone()
+    recording = read_audio(stored(tmp_path / "a.wav", samples))
+    assert np.array_equal(recording.audio.numpy(), samples)
+    assert (recording.cropped_s, recording.cancelled) == (0.0, False)
+
+
+@pytest.mark.parametrize("sample_rate", [8_000, 22_050, 48_000, 96_000, 44_056])
+def test_every_sample_rate_keeps_length_and_pitch(tmp_path: Path, sample_rate: int) -> None:
+    path = stored(tmp_path / "a.wav", tone(1000.0, 0.5, sample_rate, n_harmonics=1), sample_rate)
+    audio = read_audio(path).audio
+    assert abs(audio.shape[0] - SAMPLE_RATE // 2) <= 2
+    spectrum = np.abs(np.fft.rfft(audio.numpy() * np.hanning(audio.shape[0]), 2**19))
+    assert spectrum.argmax() * SAMPLE_RATE / 2**19 == pytest.approx(1000.0, abs=0.3)
+
+
+def test_stereo_is_mixed_to_mono(tmp_path: Path) -> None:
+    left, right = tone(220), tone(330)
+    audio = read_audio(stored(tmp_path / "a.wav", np.stack([left, right], 1))).audio
+    np.testing.assert_allclose(audio.numpy(), (left + right) / 2, atol=1e-7)
+
+
+def test_channels_that_cancel_out_are_not_lost(tmp_path: Path) -> None:
+    left = tone(220)
+    recording = read_audio(stored(tmp_path / "a.wav", np.stack([left, -left], 1)))
+    assert recording.cancelled
+    np.testing.assert_allclose(recording.audio.numpy(), left)
+
+
+def test_a_long_sound_is_cropped_and_says_by_how_much(tmp_path: Path) -> None:
+    recording = read_audio(stored(tmp_path / "a.wav", tone(220, 6.0)))
+    assert recording.audio.shape[0] == MODEL_SAMPLES
+    assert recording.cropped_s == pytest.approx(6.0 - MODEL_SAMPLES / SAMPLE_RATE, abs=1e-3)
+
+
+def test_only_what_is_used_of_a_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = stored(tmp_path / "a.wav", np.tile(tone(220, 1.0), 60), subtype="PCM_16")
+    frames = 0
+    plain = soundfile.SoundFile.read
+
+    def counted(self: soundfile.SoundFile, count: int = -1, **options: object) -> np.ndarray:
+        nonlocal frames
+        block: np.ndarray = plain(self, count, **options)
+        frames += len(block)
+        return block
+
+    monkeypatch.setattr(soundfile.SoundFile, "read", counted)
+    read_audio(path)
+    assert frames < MODEL_SAMPLES + 10_000
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("missing.wav", None, "does not exist"),
+        ("text.wav", b"hello, I am not a sound at all", "cannot be read as sound"),
+        ("nothing.wav", b"", "cannot be read as sound"),
+    ],
+)
+def test_a_file_that_is_no_sound_is_named_plainly(tmp_path: Path, name: str, content: bytes | None, said: str) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=said):
+        read_audio(tmp_path / name)
+
+
+def test_a_folder_is_no_sound(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is a folder"):
+        read_audio(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("samples", "said"),
+    [
+        (np.zeros(0, np.float32), "is empty"),
+        (np.ones(1, np.float32), "too short"),
+        (np.zeros(20_000, np.float32), "is silent"),
+        (np.full(20_000, 0.5, np.float32), "is silent"),
+        (np.full(20_000, 1e-6, np.float32) * np.tile([1, -1], 10_000).astype(np.float32), "is silent"),
+        (np.concatenate([tone(), [np.nan]]).astype(np.float32), "not finite"),
+        (np.concatenate([tone(), [np.inf]]).astype(np.float32), "not finite"),
+    ],
+    ids=["empty", "one sample", "zeros", "constant", "below 16 bits", "nan", "inf"],
+)
+def test_a_sound_without_sound_is_refused(tmp_path: Path, samples: np.ndarray, said: str) -> None:
+    path = stored(tmp_path / "a.wav", samples)
+    with pytest.raises(InputError, match=said):
+        read_audio(path)
+    if samples.size:
+        with pytest.raises(InputError, match=said):
+            from_array(torch.from_numpy(samples), SAMPLE_RATE)
+
+
+def test_a_sound_that_begins_after_all_that_is_used_says_so(tmp_path: Path) -> None:
+    path = stored(tmp_path / "a.wav", np.concatenate([np.zeros(5 * SAMPLE_RATE), tone()]).astype(np.float32))
+    with pytest.raises(InputError, match=r"silent in its first 4\.1 s"):
+        read_audio(path)
+
+
+def test_a_header_that_claims_gigabytes_costs_nothing(tmp_path: Path) -> None:
+    path = stored(tmp_path / "a.wav", tone(), subtype="PCM_16")
+    data = bytearray(path.read_bytes())
+    position = data.index(b"data") + 4
+    data[position : position + 4] = (0xFFFFFF00).to_bytes(4, "little")
+    path.write_bytes(data)
+    assert abs(read_audio(path).audio.shape[0] - tone().size) <= 1
+
+
+def test_sixty_four_channels_at_a_high_rate_are_read(tmp_path: Path) -> None:
+    path = stored(tmp_path / "a.wav", np.repeat(tone(220, 0.2, 192_000)[:, None], 64, 1), 192_000, "PCM_16")
+    assert read_audio(path).audio.shape[0] == pytest.approx(0.2 * SAMPLE_RATE, abs=2)
+
+
+def test_arrays_must_be_mono_and_of_a_sane_rate() -> None:
+    with pytest.raises(InputError, match="not mono"):
+        from_array(torch.zeros(2, 1000), SAMPLE_RATE)
+    with pytest.raises(InputError, match="sample rate"):
+        from_array(torch.zeros(1000), 10)
+
+
+signals = hnp.arrays(np.float32, st.integers(1, 2000), elements=st.floats(-1, 1, width=32))
+
+
+@settings(max_examples=30)
+@given(signals)
+def test_float_files_hold_the_very_samples(tmp_path_factory: pytest.TempPathFactory, samples: np.ndarray) -> None:
+    path = tmp_path_factory.getbasetemp() / "float.wav"
+    write_audio(path, torch.from_numpy(samples), "FLOAT", seed=0)
+    assert np.array_equal(soundfile.read(path, dtype="float32")[0], samples)
+
+
+@settings(max_examples=30)
+@given(signals, st.sampled_from([("PCM_24", 24, 0.5), ("PCM_16", 16, 1.5)]))
+def test_pcm_files_are_within_their_step(
+    tmp_path_factory: pytest.TempPathFactory, samples: np.ndarray, form: tuple[str, int, float]
+) -> None:
+    subtype, bits, steps = form  # dither adds up to one step to the half of rounding
+    path = tmp_path_factory.getbasetemp() / f"{subtype}.wav"
+    write_audio(path, torch.from_numpy(samples), subtype, seed=3)
+    assert soundfile.info(path).subtype == subtype
+    step = 2.0 ** (1 - bits)
+    error = np.abs(soundfile.read(path)[0] - np.clip(samples.astype(float), -1, 1 - step))
+    assert error.max() <= steps * step + 1e-12
+
+
+def test_dither_keeps_a_sound_below_the_last_bit_audible_and_is_the_same_twice(tmp_path: Path) -> None:
+    quiet = torch.full((100_000,), 0.3 / 2**15)
+    for name in ("a.wav", "b.wav"):
+        write_audio(tmp_path / name, quiet, "PCM_16", seed=1)
+    written = soundfile.read(tmp_path / "a.wav")[0] * 2**15
+    assert written.mean() == pytest.approx(0.3, abs=0.02)
+    assert written.std() > 0.4
+    assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()
+
+
+@pytest.mark.parametrize("bad", [float("nan"), 1.5])
+def test_a_broken_signal_is_never_written(tmp_path: Path, bad: float) -> None:
+    with pytest.raises(AssertionError):
+        write_audio(tmp_path / "a.wav", torch.tensor([0.0, bad]), "PCM_24", seed=0)
+    assert not (tmp_path / "a.wav").exists()
