@@ -43,7 +43,7 @@ class Batch:
         y: Log-mel of the target, (B, n_mels, n_frames), at the gain of x.
         q: Its pitch, (B,).
         periodicity: Of the target, (B, N_BANDS, N_STEPS).
-        label: Index of the input's instrument, (B,); -1 for mixtures.
+        label: Index of the input's instrument, (B,); -1 for mixtures and unpitched sounds.
         pitched: Whether pitch means anything, (B,).
     """
 
@@ -208,6 +208,7 @@ class PairSampler:
         label = torch.from_numpy(table.label_of_shard[table.shard_of[first]])
         pitch = torch.from_numpy(table.pitch[[first, second]])
         pitched = ~torch.isnan(pitch[0])
+        label = torch.where(pitched, label, -1)  # the drums of a kit have nothing in common but their shard
         anywhere = torch.from_numpy(rng.uniform(*UNPITCHED_RANGE, batch_size)).float()
         pitch = torch.where(pitched, pitch, anywhere)
 

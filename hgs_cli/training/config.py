@@ -28,7 +28,7 @@ class LoopConfig:
     """
 
     batch_size: int = 48
-    learning_rate: float = 1e-3
+    learning_rate: float = 8e-4
     final_learning_rate: float = 0.03
     warmup_steps: int = 200
     ema_decay: float = 0.998

@@ -1,0 +1,333 @@
+"""Training: data that can be rebuilt, steps that learn, runs that go on exactly, checkpoints that become bundles."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from hgs_cli.errors import TrainingError
+from hgs_cli.models.hyperganstrument import build_model, tiny_config
+from hgs_cli.spectrum import N_BANDS, N_FRAMES, N_MELS, N_STEPS, SAMPLE_RATE
+from hgs_cli.training import checkpoint as checkpoints
+from hgs_cli.training import loop, soundfont
+from hgs_cli.training.batches import NoteTable, PairSampler, SpeckleBank, nearest_neighbours
+from hgs_cli.training.checkpoint import export_bundle, load_checkpoint
+from hgs_cli.training.config import STAGE_CONFIGS, DataConfig, stage_config
+from hgs_cli.training.data import build_dataset, read_index, validation_instruments, verify_pitch
+from hgs_cli.training.losses import gradient_penalty, reconstruction_loss, relativistic_loss, reverse_gradient
+from hgs_cli.training.stages import STAGES, Optimiser
+from hgs_cli.weights import load_model
+
+
+def note(pitch: float, seconds: float = 1.5, brightness: float = 0.6, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
+    """A decaying tone with harmonics, (T,)."""
+    time_s = np.arange(int(seconds * sample_rate)) / sample_rate
+    f0_hz = 440.0 * 2.0 ** ((pitch - 69.0) / 12.0)
+    tone = sum(brightness**k * np.sin(2 * np.pi * k * f0_hz * time_s) for k in range(1, 12) if k * f0_hz < 18_000)
+    return (0.3 * tone * np.exp(-2.0 * time_s)).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of made recordings in the layout that --real reads."""
+    folder = tmp_path_factory.mktemp("recordings")
+    entries = []
+    for instrument, brightness in (("dull", 0.4), ("bright", 0.8), ("trumpet", 0.6), ("clap", 0.0)):
+        for key in (48, 51, 60):
+            pitched = instrument != "clap"
+            audio = note(key, brightness=brightness)
+            if not pitched:
+                audio = np.random.default_rng(key).normal(0, 0.2, audio.shape).astype(np.float32) * np.exp(
+                    -np.arange(audio.size) / 4000
+                ).astype(np.float32)
+            name = f"{instrument}_{key}.wav"
+            soundfile.write(folder / name, audio, SAMPLE_RATE)
+            entries.append(
+                {
+                    "file": name, "instrument": instrument, "family": "test", "pitched": pitched,
+                    "midi_measured": float(key) if pitched else None, "dynamic": "loud", "licence": "CC0-1.0",
+                }
+            )  # fmt: skip
+    (folder / "manifest.json").write_text(json.dumps({"files": entries}))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def dataset(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("data")
+    build_dataset(out, [recordings], soundfonts=[], workers=1)
+    return out
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs start from a model small enough to test with."""
+    monkeypatch.setattr(checkpoints, "ModelConfig", lambda: tiny_config())
+    monkeypatch.setattr(checkpoints.ModelConfig, "from_dict", type(tiny_config()).from_dict, raising=False)
+
+
+@pytest.fixture
+def quick(tmp_path: Path) -> Path:
+    path = tmp_path / "quick.toml"
+    path.write_text("[loop]\nbatch_size = 4\nwarmup_steps = 2\nvalidation_batches = 2\n")
+    return path
+
+
+def options(dataset: Path, out: Path, steps: int, config: Path, **others: object) -> loop.RunOptions:
+    return loop.RunOptions(data=dataset, out=out, steps=steps, config=config, **others)  # type: ignore[arg-type]
+
+
+def test_the_data_set_keeps_validation_instruments_apart(dataset: Path) -> None:
+    sides = {shard.instrument: shard.validation for shard in read_index(dataset)}
+    assert sides == {"dull": False, "bright": False, "clap": False, "trumpet": True}
+    assert {"trumpet", "salamander-piano", "marimba", "ergo-bass-arco"} <= validation_instruments()
+
+
+def test_an_interrupted_build_goes_on_where_it_stopped(recordings: Path, tmp_path: Path) -> None:
+    build_dataset(tmp_path, [recordings], soundfonts=[], workers=1)
+    kept = tmp_path / "real-dull.safetensors"
+    before = kept.stat().st_mtime_ns
+    (tmp_path / "real-bright.safetensors").unlink()
+    done: list[str] = []
+    build_dataset(tmp_path, [recordings], soundfonts=[], workers=1, report=lambda name, *_: done.append(name))
+    assert done == ["real-bright"]
+    assert kept.stat().st_mtime_ns == before
+
+
+def test_missing_data_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="manifest"):
+        build_dataset(tmp_path / "out", [tmp_path], soundfonts=[])
+    with pytest.raises(TrainingError, match="missing"):
+        build_dataset(tmp_path / "out", [], soundfonts=[tmp_path / "absent.sf2"])
+    with pytest.raises(TrainingError, match="hgs train data"):
+        read_index(tmp_path)
+    (tmp_path / "text.sf2").write_text("no SoundFont")
+    with pytest.raises(TrainingError, match="not a SoundFont"):
+        soundfont.read_presets(tmp_path / "text.sf2")
+
+
+def test_a_missing_system_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hgs_cli.training.data.DEBIAN_SOUNDFONTS", ((tmp_path / "no.sf2", "fluid-soundfont-gm"),))
+    with pytest.raises(TrainingError, match="fluid-soundfont-gm"):
+        build_dataset(tmp_path / "out", [])
+
+
+@pytest.mark.parametrize("pitch", [28.0, 45.2, 60.0, 77.7, 98.0])
+def test_the_pitch_of_a_note_is_measured_to_a_few_cents(pitch: float) -> None:
+    measured = verify_pitch(torch.from_numpy(note(pitch, 3.0)), round(pitch))
+    assert measured is not None
+    assert abs(measured - pitch) < 0.03
+
+
+def test_a_note_at_another_pitch_than_its_label_is_dropped() -> None:
+    audio = torch.from_numpy(note(60.0, 3.0))
+    for wrong in (48.0, 53.0, 61.0, 72.0):
+        assert verify_pitch(audio, wrong) is None
+    assert verify_pitch(torch.randn(3 * SAMPLE_RATE, generator=torch.Generator().manual_seed(0)) * 0.1, 60.0) is None
+
+
+def test_pairs_are_two_notes_of_one_instrument(dataset: Path) -> None:
+    table = NoteTable(dataset, validation=False)
+    config = DataConfig(self_share=0.0, unpitched_share=0.0, mixture_probability=0.0)
+    sampler = PairSampler(table, config, seed=0)
+    batch = sampler.draw(64)
+    assert batch.x.shape == batch.y.shape == (64, N_MELS, N_FRAMES)
+    assert batch.periodicity.shape == (64, N_BANDS, N_STEPS)
+    assert (batch.p != batch.q).any()
+    assert torch.isfinite(batch.x).all()
+    assert torch.allclose(batch.x.amax((1, 2)), torch.ones(64), atol=0.01)
+
+
+def test_the_sampler_goes_on_from_its_state(dataset: Path) -> None:
+    table = NoteTable(dataset, validation=False)
+    first, second = PairSampler(table, DataConfig(), 1), PairSampler(table, DataConfig(), 2)
+    first.draw(8)
+    second.restore(first.state())
+    assert torch.equal(first.draw(8).y, second.draw(8).y)
+
+
+def test_unit_noise_averages_to_one() -> None:
+    from hgs_cli.audio.mel import mel_filters
+    from hgs_cli.spectrum import MelConfig
+
+    factors = SpeckleBank(mel_filters(MelConfig())).factors
+    assert torch.allclose(factors.mean(1), torch.ones(N_MELS), atol=0.12)
+
+
+def test_a_note_is_not_its_own_neighbour() -> None:
+    features = torch.nn.functional.normalize(torch.randn(50, 6, generator=torch.Generator().manual_seed(0)), dim=1)
+    neighbours = nearest_neighbours(features, 5)
+    assert neighbours.shape == (50, 5)
+    assert not (neighbours == torch.arange(50)[:, None]).any()
+
+
+def test_a_perfect_reconstruction_costs_nothing() -> None:
+    target = torch.rand(2, N_MELS, N_FRAMES)
+    power = torch.pow(10.0, (target - 1.0) * 5.0)
+    assert float(reconstruction_loss(power, torch.zeros_like(power), target)) < 1e-6
+    assert float(reconstruction_loss(power * 10.0, torch.zeros_like(power), target)) == pytest.approx(0.2, abs=0.01)
+
+
+def test_the_reversed_gradient_points_the_other_way() -> None:
+    x = torch.ones(3, requires_grad=True)
+    (reverse_gradient(x, 0.5) * 2.0).sum().backward()
+    assert x.grad is not None
+    assert torch.equal(x.grad, torch.full((3,), -1.0))
+
+
+def test_the_relativistic_loss_falls_when_real_beats_fake() -> None:
+    assert relativistic_loss(torch.tensor([3.0]), torch.tensor([-3.0])) < 0.01
+    assert relativistic_loss(torch.zeros(1), torch.zeros(1)).item() == pytest.approx(math.log(2))
+
+
+def test_the_penalty_is_half_the_squared_slope() -> None:
+    penalty = gradient_penalty(lambda x: 3.0 * x.sum((1, 2)), torch.zeros(2, 2, 5))
+    assert float(penalty) == pytest.approx(0.5 * 9 * 10)
+
+
+@pytest.mark.parametrize("name", list(STAGES))
+def test_trainable_parameters_get_gradients_and_frozen_ones_none(name: str, dataset: Path, quick: Path) -> None:
+    model = build_model(tiny_config())
+    for block in model.hypernetwork.blocks:  # H's last layers at zero hide what is before them
+        torch.nn.init.normal_(block.outputs.weight, std=0.1)
+    stage = STAGES[name](model, stage_config(name, quick), dataset, 0, torch.device("cpu"))
+    stage.progress = 0.5
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    optimisers = {key: Optimiser(module, 5.0) for key, module in stage.trained().items()}
+    for optimiser in optimisers.values():
+        optimiser.set_rate(1e-3)
+    for _ in range(3):
+        stage.step(optimisers)
+    learns = {"warmup": ("feature_extractor", "generator"), "gan": ("generator",)}.get(name, ("hypernetwork",))
+    for part, module in model.named_children():
+        changed = [key for key, value in module.state_dict().items() if not torch.equal(value, before[f"{part}.{key}"])]
+        assert bool(changed) == (part in learns), (part, changed)
+    if "discriminator" in stage.extra_networks():
+        assert all(p.grad is not None for p in stage.extra_networks()["discriminator"].parameters())
+
+
+def test_forty_steps_on_little_data_lower_the_loss(dataset: Path, quick: Path, tmp_path: Path, tiny: None) -> None:
+    lines: list[dict[str, object]] = []
+    quick.write_text("[loop]\nbatch_size = 4\nwarmup_steps = 2\ntick_s = 0.0\nvalidation_batches = 2\nlearning_rate = 0.01\n")
+    loop.run_stage("warmup", options(dataset, tmp_path / "run", 40, quick), lines.append)
+    losses = [float(line["reconstruction_db"]) for line in lines if "reconstruction_db" in line]  # type: ignore[arg-type]
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+
+
+@pytest.mark.parametrize("name", ["warmup", "gan"])
+def test_a_resumed_run_equals_an_uninterrupted_one(
+    name: str, dataset: Path, quick: Path, tmp_path: Path, tiny: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop.run_stage(name, options(dataset, tmp_path / "whole", 6, quick))
+
+    # The loop's own way of stopping early: a signal arrives while the third step runs.
+    train = loop._train
+
+    def train_three(stage, average, optimisers, run, opts, callback, stopped, rank):  # type: ignore[no-untyped-def]
+        taken = []
+
+        def counted(given):  # type: ignore[no-untyped-def]
+            taken.append(1)
+            if len(taken) == 3:
+                stopped.append(15)
+            return type(stage).step(stage, given)
+
+        stage.step = counted
+        train(stage, average, optimisers, run, opts, callback, stopped, rank)
+
+    monkeypatch.setattr(loop, "_train", train_three)
+    loop.run_stage(name, options(dataset, tmp_path / "parts", 6, quick))
+    monkeypatch.setattr(loop, "_train", train)
+    assert load_checkpoint(tmp_path / "parts").step == 3
+    loop.run_stage(name, options(dataset, tmp_path / "parts", 6, quick, resume=True))
+
+    whole, parts = load_checkpoint(tmp_path / "whole"), load_checkpoint(tmp_path / "parts")
+    assert parts.step == whole.step == 6
+    for key, value in whole.averaged.items():
+        assert torch.equal(value, parts.averaged[key]), key
+    for key, value in whole.model.items():
+        assert torch.equal(value, parts.model[key]), key
+
+
+def test_a_run_does_not_overwrite_another(dataset: Path, quick: Path, tmp_path: Path, tiny: None) -> None:
+    loop.run_stage("warmup", options(dataset, tmp_path / "run", 1, quick))
+    with pytest.raises(TrainingError, match="--resume"):
+        loop.run_stage("warmup", options(dataset, tmp_path / "run", 1, quick))
+    with pytest.raises(TrainingError, match="stage warmup"):
+        loop.run_stage("hyper", options(dataset, tmp_path / "run", 1, quick, resume=True))
+
+
+def test_a_dry_run_writes_nothing(dataset: Path, quick: Path, tmp_path: Path, tiny: None) -> None:
+    said: list[dict[str, object]] = []
+    loop.run_stage("warmup", options(dataset, tmp_path / "run", 1, quick, dry_run=True), said.append)
+    assert not (tmp_path / "run").exists()
+    assert said[0]["stage"] == "warmup"
+
+
+def test_stages_follow_each_other_into_a_bundle(dataset: Path, quick: Path, tmp_path: Path, tiny: None) -> None:
+    init = None
+    for name in STAGES:
+        loop.run_stage(name, options(dataset, tmp_path / name, 1, quick, init=init))
+        init = tmp_path / name
+    export_bundle(tmp_path / "hyper-gan", tmp_path / "weights" / "hgs.safetensors", "0.0.1")
+    released = load_model(tmp_path / "weights" / "hgs.safetensors", "cpu").network
+    trained = load_checkpoint(tmp_path / "hyper-gan").averaged
+    for key, value in released.state_dict().items():
+        assert torch.allclose(value.float(), trained[key], atol=2e-3, rtol=2e-3), key
+    again, networks = checkpoints.initial_model(tmp_path / "weights" / "hgs.safetensors", 0)
+    assert "discriminator" in networks
+    assert again.config == released.config
+
+
+def test_settings_are_checked(tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    for text, said in (
+        ("colour = 3", "unknown setting colour"),
+        ("[loop]\nbatch_size = 0.5", "whole number"),
+        ("loop = 3", "table"),
+        ("reconstruction = 'much'", "number"),
+        ("[", "cannot be read"),
+    ):
+        path.write_text(text)
+        with pytest.raises(TrainingError, match=said):
+            stage_config("warmup", path)
+    with pytest.raises(TrainingError, match="unknown stage"):
+        stage_config("cooldown")
+    path.write_text("reconstruction = 3\n[loop]\nbatch_size = 7\n")
+    assert stage_config("warmup", path).loop.batch_size == 7
+    assert set(STAGE_CONFIGS) == set(STAGES)
+
+
+def test_a_run_needs_one_kind_of_budget(dataset: Path, tmp_path: Path) -> None:
+    for budget_s, steps in ((None, None), (1.0, 1)):
+        with pytest.raises(TrainingError, match="--budget or --steps"):
+            loop.run_stage("warmup", loop.RunOptions(dataset, tmp_path, budget_s=budget_s, steps=steps))
+
+
+def test_broken_checkpoints_are_named(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="no checkpoint"):
+        load_checkpoint(tmp_path)
+    (tmp_path / "checkpoint.pt").write_bytes(b"nothing of the kind")
+    with pytest.raises(TrainingError, match="not a checkpoint"):
+        load_checkpoint(tmp_path)
+
+
+@pytest.mark.skipif(not soundfont.DEBIAN_SOUNDFONTS[0][0].exists(), reason="Debian's fluid-soundfont-gm is not installed")
+def test_a_soundfont_plays_the_notes_it_is_asked_for() -> None:
+    pytest.importorskip("fluidsynth", reason="the train extra is not installed")
+    path = soundfont.DEBIAN_SOUNDFONTS[0][0]
+    presets = {(preset.bank, preset.program): preset for preset in soundfont.read_presets(path)}
+    assert len(presets) > 100
+    renderer = soundfont.Renderer(path)
+    renderer.select(presets[0, 0])
+    for key in (48, 60, 72):
+        measured = verify_pitch(torch.from_numpy(renderer.render(key, 100)), key)
+        assert measured is not None
+        assert abs(measured - key) < 0.3
+    renderer.close()
