@@ -1,7 +1,7 @@
 """Weights bundles: find, verify and open them, and build the model that they hold.
 
-A bundle is one safetensors file, parameters in half precision, whose header holds the format version, the sizes of the networks
-and the version of the weights. Where a SHA256SUMS lies beside it and names it, its checksum must agree.
+A bundle is one safetensors file, parameters in half precision, whose header holds the format version, the sizes of
+the networks and the version of the weights. Where a SHA256SUMS lies beside it and names it, its checksum must agree.
 """
 
 from __future__ import annotations
@@ -132,8 +132,20 @@ def load_model(weights: Path | None = None, device: str = "auto") -> Model:
     return Model(network, vocoder, log_mel, target, version, sha256, path)
 
 
+def build_model(config: ModelConfig, seed: int = 0) -> HyperGANStrument:
+    """Freshly initialised networks, to train or to test with; the global random state is left as it was.
+
+    Args:
+        config: Sizes.
+        seed: Of the initial weights.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return HyperGANStrument(config, mel_filters(config.mel))
+
+
 def save_bundle(path: Path, network: HyperGANStrument, version: str, extra: dict[str, Any] | None = None) -> None:
-    """Write a bundle, parameters in half precision, aside and renamed, and enter its checksum into SHA256SUMS beside it.
+    """Write a bundle, parameters in half precision, aside and renamed; enter its checksum into SHA256SUMS beside it.
 
     Args:
         path: Its place.
@@ -221,7 +233,7 @@ def _open_bundle(path: Path, read: Callable[[dict[str, Any], Any], Any]) -> Any:
 
 def _read_bundle(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     def read(header: dict[str, Any], file: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
         return header, {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
 
     header, tensors = _open_bundle(path, read)

@@ -7,7 +7,7 @@ import torch
 
 from hgs_cli.audio.mel import LogMel, mel_filters
 from hgs_cli.models.generator import Envelopes
-from hgs_cli.models.hyperganstrument import HyperGANStrument, ModelConfig, build_model, tiny_config
+from hgs_cli.models.hyperganstrument import HyperGANStrument, ModelConfig, tiny_config
 from hgs_cli.spectrum import (
     HOP_LENGTH,
     MODEL_SAMPLES,
@@ -21,6 +21,7 @@ from hgs_cli.spectrum import (
     midi_to_hz,
     power_to_level,
 )
+from hgs_cli.weights import build_model
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +105,9 @@ def test_every_parameter_learns(awake: HyperGANStrument) -> None:
     offsets = awake.refine(h, p, 1)
     envelopes = awake.envelopes(h, p + 5, offsets, z)
     (awake.compose(envelopes, p + 5).square().mean() + awake.envelopes(h, p).harmonic.square().mean()).backward()
-    silent = [name for name, parameter in awake.named_parameters() if parameter.grad is None or not parameter.grad.any()]
+    silent = [
+        name for name, parameter in awake.named_parameters() if parameter.grad is None or not parameter.grad.any()
+    ]
     assert silent == []
 
 

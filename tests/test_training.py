@@ -12,7 +12,7 @@ import soundfile
 import torch
 
 from hgs_cli.errors import TrainingError
-from hgs_cli.models.hyperganstrument import build_model, tiny_config
+from hgs_cli.models.hyperganstrument import tiny_config
 from hgs_cli.spectrum import N_BANDS, N_FRAMES, N_MELS, N_STEPS, SAMPLE_RATE
 from hgs_cli.training import checkpoint as checkpoints
 from hgs_cli.training import loop, soundfont
@@ -22,7 +22,7 @@ from hgs_cli.training.config import STAGE_CONFIGS, DataConfig, stage_config
 from hgs_cli.training.data import build_dataset, read_index, validation_instruments, verify_pitch
 from hgs_cli.training.losses import gradient_penalty, reconstruction_loss, relativistic_loss, reverse_gradient
 from hgs_cli.training.stages import STAGES, Optimiser
-from hgs_cli.weights import load_model
+from hgs_cli.weights import build_model, load_model
 
 
 def note(pitch: float, seconds: float = 1.5, brightness: float = 0.6, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
@@ -214,7 +214,9 @@ def test_trainable_parameters_get_gradients_and_frozen_ones_none(name: str, data
 
 def test_forty_steps_on_little_data_lower_the_loss(dataset: Path, quick: Path, tmp_path: Path, tiny: None) -> None:
     lines: list[dict[str, object]] = []
-    quick.write_text("[loop]\nbatch_size = 4\nwarmup_steps = 2\ntick_s = 0.0\nvalidation_batches = 2\nlearning_rate = 0.01\n")
+    quick.write_text(
+        "[loop]\nbatch_size = 4\nwarmup_steps = 2\ntick_s = 0.0\nvalidation_batches = 2\nlearning_rate = 0.01\n"
+    )
     loop.run_stage("warmup", options(dataset, tmp_path / "run", 40, quick), lines.append)
     losses = [float(line["reconstruction_db"]) for line in lines if "reconstruction_db" in line]  # type: ignore[arg-type]
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
@@ -318,7 +320,9 @@ def test_broken_checkpoints_are_named(tmp_path: Path) -> None:
         load_checkpoint(tmp_path)
 
 
-@pytest.mark.skipif(not soundfont.DEBIAN_SOUNDFONTS[0][0].exists(), reason="Debian's fluid-soundfont-gm is not installed")
+@pytest.mark.skipif(
+    not soundfont.DEBIAN_SOUNDFONTS[0][0].exists(), reason="Debian's fluid-soundfont-gm is not installed"
+)
 def test_a_soundfont_plays_the_notes_it_is_asked_for() -> None:
     pytest.importorskip("fluidsynth", reason="the train extra is not installed")
     path = soundfont.DEBIAN_SOUNDFONTS[0][0]

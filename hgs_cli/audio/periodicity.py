@@ -14,7 +14,17 @@ import torch
 from torch import Tensor
 
 from hgs_cli.audio.mel import mel_filters
-from hgs_cli.spectrum import HOP_LENGTH, MODEL_SAMPLES, N_BANDS, N_FFT, N_FRAMES, N_MELS, N_STEPS, SAMPLE_RATE, MelConfig
+from hgs_cli.spectrum import (
+    HOP_LENGTH,
+    MODEL_SAMPLES,
+    N_BANDS,
+    N_FFT,
+    N_FRAMES,
+    N_MELS,
+    N_STEPS,
+    SAMPLE_RATE,
+    MelConfig,
+)
 
 SINC_HALF_TAPS = 8
 VALLEY_QUANTILE = 0.2
@@ -23,7 +33,7 @@ HARMONIC_BINS = 6.0  # harmonics this many bins apart leave a valley between the
 
 
 def delay(audio: Tensor, delay_samples: Tensor) -> Tensor:
-    """Delay audio (T,) by a varying, fractional number of samples (T,), windowed-sinc interpolated; silence before 0."""
+    """Delay audio (T,) by a varying, fractional number of samples (T,), by windowed sinc; silence before 0."""
     n_samples = audio.shape[-1]
     position = torch.arange(n_samples, dtype=torch.float64) - delay_samples.double()
     whole = torch.floor(position)
@@ -44,7 +54,9 @@ def delay(audio: Tensor, delay_samples: Tensor) -> Tensor:
 def _band_power(audio: Tensor, filters: Tensor) -> Tensor:
     """Power of audio (2, T) in every band and step: (2, N_BANDS, N_STEPS)."""
     window = torch.hann_window(N_FFT)
-    spectrum = torch.stft(audio, N_FFT, HOP_LENGTH, window=window, center=True, pad_mode="constant", return_complex=True)
+    spectrum = torch.stft(
+        audio, N_FFT, HOP_LENGTH, window=window, center=True, pad_mode="constant", return_complex=True
+    )
     power = torch.matmul(filters.T, spectrum.abs().square())[..., :N_FRAMES]
     return power.unflatten(-2, (N_BANDS, N_MELS // N_BANDS)).unflatten(-1, (N_STEPS, N_FRAMES // N_STEPS)).sum((-3, -1))
 

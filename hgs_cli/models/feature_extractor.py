@@ -73,7 +73,7 @@ class FeatureExtractor(nn.Module):
         return torch.stack(parts, dim=-1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Extract the timbre feature of log-mels x (B, n_mels, n_frames): h, (B, h_dim), its two parts of unit length."""
+        """h of log-mels x (B, n_mels, n_frames): (B, h_dim), its two parts each of unit length."""
         pooled = self._pool(self.trunk(x))
         timbre = self.timbre(pooled.flatten(1)).float()
         detail = self.map(pooled).flatten(1).float()

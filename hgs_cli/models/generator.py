@@ -15,7 +15,6 @@ from hgs_cli.spectrum import N_FRAMES, N_MELS, comb_power, level_to_power, midi_
 
 FRAMES_PER_STEP = 4
 N_PARTS = 2  # harmonic, noise
-OFFSET_NAMES_PLAIN = ("head_bias",)
 
 
 @dataclass(frozen=True)
@@ -147,7 +146,7 @@ class Generator(nn.Module):
             self.head.bias.copy_(torch.tensor([-0.3, -0.7]).repeat_interleave(config.n_mels).repeat(FRAMES_PER_STEP))
 
     def offset_shapes(self) -> dict[str, tuple[int, int]]:
-        """Layers that offsets may change: name → (outputs, inputs) of their low-rank factors; inputs 0: a plain vector."""
+        """Layers that offsets may change: name → (outputs, inputs) of their factors; inputs 0: a plain vector."""
         shapes: dict[str, tuple[int, int]] = {"constant": (self.constant.shape[0], self.constant.shape[1])}
         for index, block in enumerate(self.blocks):
             assert isinstance(block, SynthesisBlock)

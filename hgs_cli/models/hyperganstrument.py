@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from hgs_cli.models.feature_extractor import FeatureExtractor, FeatureExtractorConfig
@@ -132,12 +131,3 @@ def tiny_config() -> ModelConfig:
         generator=GeneratorConfig(timbre_dim=8, z_dim=4, w_dim=8, mapping_dim=8, channels=(8, 8, 8, 8)),
         hypernetwork=HypernetworkConfig(hidden_dim=8, block_dim=4, rank=2, head_rank=2, n_passes=1),
     )
-
-
-def build_model(config: ModelConfig, seed: int = 0) -> HyperGANStrument:
-    """A freshly initialised model; the global random state is left as it was."""
-    from hgs_cli.audio.mel import mel_filters
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return HyperGANStrument(config, mel_filters(config.mel))

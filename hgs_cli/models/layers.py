@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -152,8 +153,7 @@ class MelTrunk(nn.Module):
         super().__init__()
         self.stem = nn.Conv2d(1, channels[0], (5, 7), stride=self.STEM_STRIDE, padding=(2, 3))
         nn.init.normal_(self.stem.weight, std=1.0 / math.sqrt(35))
-        pairs = zip(channels[:-1], channels[1:], strict=True)
-        self.blocks = nn.ModuleList([ConvBlock2d(narrow, wide) for narrow, wide in pairs])
+        self.blocks = nn.ModuleList([ConvBlock2d(narrow, wide) for narrow, wide in pairwise(channels)])
 
     def forward(self, x: Tensor) -> Tensor:
         """Map a log-mel x (B, n_mels, n_frames) to (B, channels[-1], n_mels / 2^n, n_frames / 2^(n+1))."""

@@ -248,7 +248,9 @@ class PairSampler:
         def chosen(probability: float) -> NDArray[np.float64]:
             return (rng.random(size) < probability).astype(np.float64)
 
-        curve_db = rng.normal(0.0, config.equaliser_db, (size, 1, 9)) * chosen(config.equaliser_probability)[:, None, None]
+        curve_db = (
+            rng.normal(0.0, config.equaliser_db, (size, 1, 9)) * chosen(config.equaliser_probability)[:, None, None]
+        )
         curve = F.interpolate(torch.from_numpy(curve_db).float(), size=N_MELS, mode="linear", align_corners=True)[:, 0]
         time_s = torch.arange(N_FRAMES) * FRAME_S
         slope = torch.from_numpy(rng.uniform(0.0, 25.0, size) * chosen(config.envelope_probability)).float()
@@ -286,9 +288,7 @@ class PairSampler:
 
 def _band_power(power: Tensor) -> Tensor:
     """Sum mel power (…, n_mels, n_frames) over bands and steps: (…, N_BANDS, N_STEPS)."""
-    return (
-        power.unflatten(-2, (N_BANDS, N_MELS // N_BANDS)).unflatten(-1, (N_STEPS, N_FRAMES // N_STEPS)).sum((-3, -1))
-    )
+    return power.unflatten(-2, (N_BANDS, N_MELS // N_BANDS)).unflatten(-1, (N_STEPS, N_FRAMES // N_STEPS)).sum((-3, -1))
 
 
 def nearest_neighbours(features: Tensor, count: int) -> Tensor:

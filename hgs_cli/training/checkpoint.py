@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hgs_cli.errors import TrainingError
-from hgs_cli.models.hyperganstrument import HyperGANStrument, ModelConfig, build_model
-from hgs_cli.weights import load_model, save_bundle
+from hgs_cli.models.hyperganstrument import HyperGANStrument, ModelConfig
+from hgs_cli.weights import build_model, load_model, save_bundle
 
 FORMAT_VERSION = 1
 FILE_NAME = "checkpoint.pt"
@@ -77,7 +77,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except TrainingError:
         raise
     except Exception as error:  # torch names no common class for the ways in which a file can be broken
-        raise TrainingError(f"{file} is not a checkpoint: {error}", "name a run's folder or its checkpoint.pt") from error
+        raise TrainingError(
+            f"{file} is not a checkpoint: {error}", "name a run's folder or its checkpoint.pt"
+        ) from error
 
 
 def model_from_checkpoint(checkpoint: Checkpoint, *, averaged: bool = True) -> HyperGANStrument:

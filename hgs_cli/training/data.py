@@ -37,7 +37,10 @@ LOWEST_DB = -127.5  # level 0 of it, relative to the loudest mel bin of the shar
 KEY_STEP = 3  # every third key, on a common grid, so that two instruments can be mixed at the same two pitches
 VELOCITIES = (60, 110)
 KEYS = range(21, 109)
-KEYS_BESIDE_RECORDED = (5, 7)  # below the lowest and above the highest recorded pitch; further out samples are stretched
+KEYS_BESIDE_RECORDED = (
+    5,
+    7,
+)  # below the lowest and above the highest recorded pitch; further out samples are stretched
 SKIPPED_BANKS = range(17, DRUM_BANK)  # MuseScore General's expressive doubles of bank 0
 PITCH_TOLERANCE_CENTS = 50.0
 MIN_PERIODIC = 0.5  # autocorrelation at the period below which a note has no pitch to verify
@@ -189,7 +192,6 @@ def _silent(audio: NDArray[np.float32]) -> bool:
 
 def _render_preset(path: Path, preset: Preset, out: Path, facts: dict[str, Any]) -> None:
     """Render and analyse one preset into its shard; drum kits give one shard of unpitched notes."""
-    torch.set_num_threads(1)
     renderer = Renderer(path)
     analyser, n_dropped = _Analyser(), 0
     seen: set[str] = set()
@@ -227,7 +229,6 @@ def _render_preset(path: Path, preset: Preset, out: Path, facts: dict[str, Any])
 
 def _read_recordings(folder: Path, entries: list[dict[str, Any]], out: Path, facts: dict[str, Any]) -> None:
     """Read and analyse the recordings of one instrument into its shard."""
-    torch.set_num_threads(1)
     analyser = _Analyser()
     for entry in entries:
         audio, rate_hz = soundfile.read(folder / entry["file"], dtype="float32", always_2d=True)
@@ -330,7 +331,7 @@ def build_dataset(
         out: Folder of the data set.
         real: Folders of recordings, each with a `manifest.json`.
         soundfonts: SoundFonts to render; the two that Debian packages when None.
-        workers: Processes.
+        workers: Processes; with one, everything happens in this one.
         report: Called after every shard.
 
     Returns:
@@ -353,9 +354,18 @@ def build_dataset(
     jobs = _jobs(out, real, soundfonts)
     todo = [job for job in jobs if not any((out / f"{job[0]}{end}").exists() for end in (".safetensors", ".empty"))]
     n_done = len(jobs) - len(todo)
+    if workers <= 1:
+        for name, function, arguments in todo:
+            function(*arguments)
+            n_done += 1
+            if report is not None:
+                report(name, n_done, len(jobs))
+        return write_index(out)
     context = torch.multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=max(1, workers), mp_context=context) as pool:
-        futures: dict[Future[None], str] = {pool.submit(function, *arguments): name for name, function, arguments in todo}
+    with ProcessPoolExecutor(workers, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        futures: dict[Future[None], str] = {
+            pool.submit(function, *arguments): name for name, function, arguments in todo
+        }
         try:
             for future in as_completed(futures):
                 future.result()
@@ -406,5 +416,5 @@ def read_index(out: Path) -> list[Shard]:
 
 
 def read_shard(out: Path, shard: Shard) -> dict[str, Tensor]:
-    """Tensors of a shard: mel (N, n_mels, n_frames) and periodicity (N, N_BANDS, N_STEPS) in 8 bits, pitch, velocity."""
+    """Tensors of a shard: 8-bit mel (N, n_mels, n_frames) and periodicity (N, N_BANDS, N_STEPS), pitch, velocity."""
     return load_file(out / f"{shard.name}.safetensors")

@@ -28,9 +28,7 @@ class Discriminator(nn.Module):
 
     POOL = (4, 4)
 
-    def __init__(
-        self, timbre_dim: int, channels: tuple[int, ...] = (48, 96, 192, 256), feature_dim: int = 256
-    ) -> None:
+    def __init__(self, timbre_dim: int, channels: tuple[int, ...] = (48, 96, 192, 256), feature_dim: int = 256) -> None:
         super().__init__()
         self.timbre_dim = timbre_dim
         self.trunk = MelTrunk(channels)

@@ -16,10 +16,11 @@ PERIODICITY_EDGE = 0.02  # keeps the target of the cross entropy off 0 and 1, wh
 
 
 def reconstruction_loss(harmonic: Tensor, noise: Tensor, target: Tensor) -> Tensor:
-    """Mean |difference| of log-mels, in level units (1 is 50 dB), above a floor AUDIBLE_RANGE_DB below the target's peak.
+    """Mean |difference| of log-mels in level units, above a floor AUDIBLE_RANGE_DB below the target's peak.
 
     Args:
-        harmonic, noise: Mel powers of both parts, (B, n_mels, n_frames).
+        harmonic: Mel power of the harmonic part, (B, n_mels, n_frames).
+        noise: Mel power of the noise part, likewise.
         target: Log-mel, (B, n_mels, n_frames).
     """
     floor_level = target.amax((1, 2), keepdim=True) - AUDIBLE_RANGE_DB / 50.0
@@ -34,7 +35,8 @@ def periodicity_loss(harmonic: Tensor, noise: Tensor, periodicity: Tensor, pitch
     """Cross entropy between the harmonic share of each band and the one measured on the waveform.
 
     Args:
-        harmonic, noise: Mel powers, (B, n_mels, n_frames).
+        harmonic: Mel power of the harmonic part, (B, n_mels, n_frames).
+        noise: Mel power of the noise part, likewise.
         periodicity: Measured share, (B, N_BANDS, N_STEPS); for unpitched sounds 0.
         pitched: (B,); unpitched sounds count too: they are noise.
     """

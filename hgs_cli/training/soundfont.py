@@ -6,6 +6,7 @@ import ctypes
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -79,9 +80,7 @@ def read_presets(path: Path) -> list[Preset]:
     data = memoryview(path.read_bytes())
     if bytes(data[:4]) != b"RIFF" or bytes(data[8:12]) != b"sfbk":
         raise TrainingError(f"{path} is not a SoundFont", "name an .sf2 or .sf3 file")
-    pdta = next(
-        (part[4:] for name, part in _chunks(data[12:]) if name == b"LIST" and bytes(part[:4]) == b"pdta"), None
-    )
+    pdta = next((part[4:] for name, part in _chunks(data[12:]) if name == b"LIST" and bytes(part[:4]) == b"pdta"), None)
     if pdta is None:
         raise TrainingError(f"{path} has no presets", "name a complete SoundFont")
     table = dict(_chunks(pdta))
@@ -90,7 +89,7 @@ def read_presets(path: Path) -> list[Preset]:
 
     presets = []
     headers = [struct.unpack_from("<20sHHH", table[b"phdr"], at) for at in range(0, len(table[b"phdr"]), 38)]
-    for header, following in zip(headers, headers[1:], strict=False):
+    for header, following in pairwise(headers):
         name, program, bank, bag = header
         preset = Preset(bank, program, name.split(b"\0")[0].decode("latin-1").strip())
         for preset_zone in _zones(table[b"pbag"], table[b"pgen"], bag, following[3]):
@@ -129,8 +128,8 @@ class Renderer:
             import fluidsynth
         except ImportError as error:
             raise TrainingError(
-                "FluidSynth cannot be loaded", "install the system package libfluidsynth3 and the extra: "
-                "pip install 'hgs[train]'"
+                "FluidSynth cannot be loaded",
+                "install the system package libfluidsynth3 and the extra: pip install 'hgs[train]'",
             ) from error
         self._synth: Any = fluidsynth.Synth(gain=0.7, samplerate=float(SAMPLE_RATE))
         self._synth.setting("synth.reverb.active", 0)

@@ -116,7 +116,11 @@ class Stage(ABC):
             kind = "self" if torch.equal(batch.p, batch.q) else "cross"
             with self.autocast():
                 h = model.extract(batch.x)
-                rows = {"": {}} if untrained else {"": {}, "_h1": model.refine(h, batch.p, 1), "_h2": model.refine(h, batch.p, 2)}
+                rows = (
+                    {"": {}}
+                    if untrained
+                    else {"": {}, "_h1": model.refine(h, batch.p, 1), "_h2": model.refine(h, batch.p, 2)}
+                )
                 for suffix, offsets in rows.items():
                     envelopes = model.envelopes(h, batch.q, offsets)
                     powers = audible_powers(model.generator, envelopes, batch.q)
@@ -170,6 +174,15 @@ def set_trainable(module: nn.Module, trainable: bool) -> None:
         parameter.requires_grad_(trainable)
 
 
+def _cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
+    """Cross entropy of logits (B, C), 0 for the small batch in which nothing has a label."""
+    return F.cross_entropy(logits.float(), label, reduction="sum") / max(1, label.shape[0])
+
+
+def _accuracy(logits: Tensor, label: Tensor) -> float:
+    return (logits.argmax(1) == label).sum().item() / max(1, label.shape[0])
+
+
 class _FandG(nn.Module):
     """What the warm-up trains."""
 
@@ -216,8 +229,8 @@ class Warmup(Stage):
             pitch_logits = self.classifiers.pitch_logits(h[batch.pitched], strength)
         key = batch.p[batch.pitched].round().long().clamp(0, 127)
         label = batch.label[known]
-        classification = F.cross_entropy(by_timbre.float(), label) + F.cross_entropy(by_map.float(), label)
-        adversary = F.cross_entropy(pitch_logits.float(), key)
+        classification = _cross_entropy(by_timbre, label) + _cross_entropy(by_map, label)
+        adversary = _cross_entropy(pitch_logits, key)
         reconstruction = reconstruction_loss(*powers, batch.y)
         periodicity = periodicity_loss(*powers, batch.periodicity, batch.pitched)
         smoothness = smoothness_loss(envelopes)
@@ -233,8 +246,8 @@ class Warmup(Stage):
             "loss": loss.item(),
             "reconstruction_db": reconstruction.item() * DB_PER_UNIT,
             "periodicity": periodicity.item(),
-            "instrument_accuracy": float((by_timbre.argmax(1) == label).float().mean()),
-            "pitch_accuracy": float((pitch_logits.argmax(1) == key).float().mean()),
+            "instrument_accuracy": _accuracy(by_timbre, label),
+            "pitch_accuracy": _accuracy(pitch_logits, key),
             "adversary": adversary.item(),
             "smoothness": smoothness.item(),
             "gradient": norm,
@@ -467,9 +480,7 @@ class HyperGan(_Adversarial):
             loss = loss + config.adversarial * adversarial
             figures["gradient"] = optimisers["hypernetwork"].step(loss)
             figures |= {"loss": loss.item(), "adversarial": adversarial.item()}
-        return figures | self.discriminator_step(
-            optimisers["discriminator"], real, fake.detach(), batch.q, h
-        )
+        return figures | self.discriminator_step(optimisers["discriminator"], real, fake.detach(), batch.q, h)
 
 
 STAGES: dict[str, type[Stage]] = {stage.name: stage for stage in (Warmup, Gan, Hyper, HyperGan)}
