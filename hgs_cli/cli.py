@@ -575,7 +575,15 @@ def _invert_one(
         if plot is not None:
             from hgs_cli.plot import draw_spectrograms
 
-            panels = [("input", heard.mel), ("first", heard.first), ("refined", heard.refined)]
+            panels = [
+                (title, mel[:, : heard.length_frames])
+                for title, mel in (
+                    ("input", heard.mel),
+                    ("first reconstruction", heard.first),
+                    ("refined by the hypernetwork", heard.refined),
+                    ("with the sound's detail", heard.detailed),
+                )
+            ]
             filters = model.log_mel.filters.cpu()
             outputs.write(plot, lambda aside: draw_spectrograms(aside, panels, filters))
             facts["plot"] = str(plot)

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from hgs_cli.console import Messages
+from hgs_cli.console import Messages, print_table
 from hgs_cli.errors import UsageError
-from hgs_cli.options import Device, Force, Quiet, Seed, Threads, set_threads
+from hgs_cli.options import Detail, Device, Force, Quiet, Seed, Threads, Weights, set_threads
 
 train = typer.Typer(name="train", help="Build data, train the networks, release and measure weights.")
 
@@ -139,3 +139,62 @@ def export(
 
     export_bundle(run, bundle, version)
     typer.echo(str(bundle))
+
+
+@train.command("eval")
+def evaluate(
+    real: Annotated[
+        Path,
+        typer.Option(metavar="DIR", help="Recordings with a manifest.json; validation instruments are used."),
+    ],
+    quick: Annotated[bool, typer.Option("--quick", help="A few notes of each interval only.")] = False,
+    to_json: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write all figures.", show_default=False)
+    ] = None,
+    to_markdown: Annotated[
+        Path | None, typer.Option("--markdown", metavar="FILE", help="Write the tables.", show_default=False)
+    ] = None,
+    force: Force = False,
+    detail: Detail = 1.0,
+    hyper: Annotated[bool, typer.Option("--hyper/--no-hyper", help="Use the hypernetwork.")] = True,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    device: Device = "auto",
+    threads: Threads = None,
+    weights: Weights = None,
+) -> None:
+    """Measure weights against real recordings of instruments they were never trained on.
+
+    Example: hgs train eval --real recordings --quick
+    """
+    from hgs_cli.outputs import OutputSet, check_targets
+
+    files = [path for path in (to_json, to_markdown) if path is not None]
+    check_targets(files, force)
+    set_threads(threads)
+
+    from hgs_cli.evaluation import evaluate as measure
+    from hgs_cli.training.data import validation_instruments
+    from hgs_cli.weights import load_model
+
+    messages = Messages(quiet)
+
+    def tell(done: int, total: int) -> None:
+        messages.line(f"{done}/{total} instruments")
+
+    report = measure(
+        load_model(weights, device),
+        real,
+        sorted(validation_instruments()),
+        quick=quick,
+        detail=detail,
+        hyper=hyper,
+        seed=seed,
+        advance=tell,
+    )
+    with OutputSet(files, force) as outputs:
+        for path, text in ((to_json, report.to_json), (to_markdown, report.to_markdown)):
+            if path is not None:
+                outputs.write(path, lambda aside, t=text: aside.write_text(t(), encoding="utf-8"))  # type: ignore[misc]
+    for table in report.tables():
+        print_table(table.title, table.rows, table.header, to_stdout=True)

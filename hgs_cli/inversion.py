@@ -103,7 +103,7 @@ class Inversion:
             with safe_open(path, framework="pt") as file:
                 header = json.loads((file.metadata() or {})["hgs"])
                 _check_header(path, header)
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+                tensors = {name: file.get_tensor(name) for name in file.keys()}
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path} is not an inversion of hgs", _REMAKE) from error
         _check_tensors(path, tensors)
@@ -163,7 +163,7 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Inversion:
 
 
 def _check_header(path: Path, header: dict[str, Any]) -> None:
-    """Raise InputError for another format version, ValueError or KeyError for anything that is not as `_header` says."""
+    """Raise InputError for another format version, ValueError or KeyError for what is not as `_header` says."""
     if header["format"] != FORMAT:
         raise ValueError(header["format"])
     if header["format_version"] != FORMAT_VERSION:

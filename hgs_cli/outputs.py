@@ -53,7 +53,7 @@ class OutputSet:
         finally:
             self._discard()
 
-    def write(self, target: Path, save: Callable[[Path], None]) -> None:
+    def write(self, target: Path, save: Callable[[Path], object]) -> None:
         """Let `save` write the file aside, beside its target; a second write to a target replaces the first.
 
         Raises:

@@ -209,8 +209,8 @@ def open_sound(
         if inversion.weights_sha256 != model.sha256:
             report(f"{path} was made with other weights; it is inverted again from its stored spectrogram")
             return reinvert(model, inversion)
-        if inversion.feature.shape[0] != _h_dim(model):
-            raise InputError(f"{path} is damaged: its feature does not fit the weights", "make it again with hgs invert")
+        if not _fits(model, inversion):
+            raise InputError(f"{path} is damaged: it does not fit the weights", "make it again with hgs invert")
         return inversion
     recording = read_audio(path)
     if recording.cropped_s:
@@ -596,5 +596,14 @@ def _row(envelopes: Envelopes) -> Envelopes:
     return Envelopes(envelopes.harmonic[0].cpu(), envelopes.noise_part[0].cpu())
 
 
-def _h_dim(model: Model) -> int:
-    return model.network.config.feature_extractor.h_dim
+def _fits(model: Model, inversion: Inversion) -> bool:
+    """Whether feature and offsets have the shapes that the networks read."""
+    if inversion.feature.shape != (model.network.config.feature_extractor.h_dim,):
+        return False
+    shapes = model.network.generator.offset_shapes()
+    for name, factors in inversion.offsets.items():
+        if name not in shapes or factors.ndim != (3 if shapes[name][1] else 2) or factors.shape[0] != 1:
+            return False
+        if factors.shape[1] != sum(shapes[name]) or factors.shape[-1] == 0:
+            return False
+    return True

@@ -19,8 +19,8 @@ NOTE_NAMES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 _STEPS = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
 _ACCIDENTALS = {"": 0, "#": 1, "♯": 1, "b": -1, "♭": -1}
 _NOTE = r"(?:[A-Ga-g][#♯b♭]?-?\d{1,2}|\d{1,3}(?:\.\d{1,6})?)"
-_SINGLE = re.compile(_NOTE)
-_RANGE = re.compile(rf"({_NOTE})-({_NOTE})(?::(\d{{1,3}}(?:\.\d{{1,6}})?))?")
+_SINGLE = re.compile(_NOTE, re.ASCII)
+_RANGE = re.compile(rf"({_NOTE})-({_NOTE})(?::(\d{{1,3}}(?:\.\d{{1,6}})?))?", re.ASCII)
 _ALLOWED = "write notes as 60, C4, F#3, Bb2 or 60.5 between 0 and 127, ranges as 48-72, C3-C5 or 48-72:3"
 
 

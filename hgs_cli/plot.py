@@ -11,8 +11,8 @@ from torch import Tensor
 
 from hgs_cli.spectrum import DB_PER_UNIT, HOP_LENGTH, SAMPLE_RATE
 
-SCALE = 3  # pixels a mel band
-FRAME_PIXELS = 2  # pixels a frame
+BAND_PIXELS = 3
+PANEL_PIXELS = 480  # width of a panel, whatever the sound's length
 MARGIN = 36
 RANGE_DB = 80.0  # from the brightest to black
 
@@ -35,7 +35,7 @@ def draw_spectrograms(path: Path, panels: Sequence[tuple[str, Tensor]], filters:
     n_mels, n_frames = panels[0][1].shape
     bins_hz = np.linspace(0.0, SAMPLE_RATE / 2, filters.shape[0])
     centres_hz = bins_hz @ filters.double().numpy() / filters.double().numpy().sum(axis=0)
-    width, height = n_frames * FRAME_PIXELS, n_mels * SCALE
+    width, height = PANEL_PIXELS, n_mels * BAND_PIXELS
     picture = Image.new("RGB", (len(panels) * (width + MARGIN) + MARGIN, height + 2 * MARGIN), (255, 255, 255))
     draw = ImageDraw.Draw(picture)
     font = ImageFont.load_default(14)
@@ -46,13 +46,15 @@ def draw_spectrograms(path: Path, panels: Sequence[tuple[str, Tensor]], filters:
         draw.text((left, MARGIN - 22), title, fill=(0, 0, 0), font=font)
         for hz, label in _FREQUENCY_LABELS:
             band = float(np.interp(hz, centres_hz, np.arange(n_mels)))
-            row = MARGIN + round((n_mels - 0.5 - band) * SCALE)
+            row = MARGIN + round((n_mels - 0.5 - band) * BAND_PIXELS)
             draw.line((left - 5, row, left, row), fill=(0, 0, 0))
             draw.text((left + 4, row - 8), label, fill=(255, 255, 255), font=font)
-        for second in range(int(n_frames * HOP_LENGTH / SAMPLE_RATE) + 1):
-            column = left + round(second * SAMPLE_RATE / HOP_LENGTH * FRAME_PIXELS)
+        seconds = n_frames * HOP_LENGTH / SAMPLE_RATE
+        step = 1.0 if seconds > 2.0 else 0.2 if seconds > 0.4 else 0.05
+        for tick in range(int(seconds / step) + 1):
+            column = left + round(tick * step / seconds * width)
             draw.line((column, MARGIN + height, column, MARGIN + height + 5), fill=(0, 0, 0))
-            draw.text((column - 4, MARGIN + height + 8), f"{second} s", fill=(0, 0, 0), font=font)
+            draw.text((column - 4, MARGIN + height + 8), f"{tick * step:g} s", fill=(0, 0, 0), font=font)
     picture.save(path, format="PNG")
 
 

@@ -16,9 +16,9 @@ import torch
 from typer.testing import CliRunner
 
 from hgs_cli.cli import app
-from hgs_cli.models.hyperganstrument import build_model, tiny_config
+from hgs_cli.models.hyperganstrument import tiny_config
 from hgs_cli.pipeline import Model, load_model
-from hgs_cli.weights import save_bundle
+from hgs_cli.weights import build_model, save_bundle
 
 ROOT = Path(__file__).resolve().parent.parent
 SNARE = ROOT / "tests" / "golden" / "snare.wav"

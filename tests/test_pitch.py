@@ -31,7 +31,9 @@ def test_a_note_is_read_as_written(text: str, pitch: float) -> None:
     assert parse_note(text) == pitch
 
 
-@pytest.mark.parametrize("text", ["", "H4", "C", "C#", "sixty", "60-", "1e2", "nan", "-1", "128", "G#9", "Cb-1", "C4x", "٦٠"])
+@pytest.mark.parametrize(
+    "text", ["", "H4", "C", "C#", "sixty", "60-", "1e2", "nan", "-1", "128", "G#9", "Cb-1", "C4x", "\u0666\u0660"]
+)
 def test_what_is_no_note_is_refused_with_what_is_allowed(text: str) -> None:
     with pytest.raises(UsageError, match="write notes as 60, C4"):
         parse_note(text)
@@ -62,9 +64,10 @@ def test_a_bad_pitch_spec_is_refused(spec: str) -> None:
 @given(st.text(max_size=12))
 def test_any_text_is_a_pitch_spec_or_a_usage_error(text: str) -> None:
     try:
-        assert all(0 <= pitch <= 127 for pitch in parse_pitches(text))
-    except UsageError as error:
-        assert "\n" not in str(error)
+        pitches = parse_pitches(text)
+    except UsageError:
+        return
+    assert all(0 <= pitch <= 127 for pitch in pitches)
 
 
 @given(st.integers(0, 127))

@@ -12,8 +12,16 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from hgs_cli.errors import UsageError, WeightsError
-from hgs_cli.models.hyperganstrument import build_model, tiny_config
-from hgs_cli.weights import CHECKSUMS_NAME, choose_device, find_bundle, load_model, read_header, save_bundle
+from hgs_cli.models.hyperganstrument import tiny_config
+from hgs_cli.weights import (
+    CHECKSUMS_NAME,
+    build_model,
+    choose_device,
+    find_bundle,
+    load_model,
+    read_header,
+    save_bundle,
+)
 
 
 @pytest.fixture
@@ -26,7 +34,7 @@ def copy(bundle: Path, tmp_path: Path) -> Path:
 def rewritten(path: Path, header: dict[str, object] | None = None, **tensors: torch.Tensor | None) -> Path:
     """Replace header entries and tensors of a bundle; None leaves a tensor out."""
     with safe_open(path, framework="pt") as file:
-        values = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        values = {name: file.get_tensor(name) for name in file.keys()}
         old = json.loads(file.metadata()["hgs"])
     values |= {name: value for name, value in tensors.items() if value is not None}
     kept = {name: value for name, value in values.items() if tensors.get(name, value) is not None}
@@ -124,9 +132,7 @@ def test_weights_that_are_not_finite_are_refused(copy: Path) -> None:
         save_bundle(copy, network, "1")
 
 
-def test_the_option_wins_over_the_environment(
-    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_option_wins_over_the_environment(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = Path(shutil.copy(bundle, tmp_path / "other.safetensors"))
     monkeypatch.setenv("HGS_WEIGHTS", str(other))
     assert find_bundle() == other

@@ -116,7 +116,8 @@ def write_audio(path: Path, audio: Tensor, subtype: str, seed: int) -> None:
     """
     samples = audio.numpy()
     # libsndfile writes NaN and clips values beyond ±1 without a word.
-    assert np.isfinite(samples).all() and np.abs(samples).max(initial=0.0) <= 1.0 + PEAK_ROUNDING
+    assert np.isfinite(samples).all()
+    assert np.abs(samples).max(initial=0.0) <= 1.0 + PEAK_ROUNDING
     if subtype == "PCM_16":
         noise = np.random.default_rng(seed).random((2, samples.size))
         samples = _quantize(samples + (noise[0] - noise[1]) / 2**15, 16).astype(np.int16)

@@ -1,0 +1,150 @@
+"""An .hgs file holds an instrument, and nothing else is taken for one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import tone
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from hgs_cli.errors import InputError
+from hgs_cli.inversion import Inversion
+from hgs_cli.pipeline import Model, invert, open_sound, render
+
+
+@pytest.fixture(scope="module")
+def inversion(model: Model) -> Inversion:
+    return invert(model, torch.from_numpy(tone()), 44_100)
+
+
+@pytest.fixture
+def file(inversion: Inversion, tmp_path: Path) -> Path:
+    inversion.save(tmp_path / "tone.hgs")
+    return tmp_path / "tone.hgs"
+
+
+def flattened(inversion: Inversion) -> dict[str, object]:
+    values: dict[str, object] = {}
+    for item in fields(inversion):
+        value = getattr(inversion, item.name)
+        if item.name in ("first", "detail"):
+            values |= {f"{item.name}.{part.name}": getattr(value, part.name) for part in fields(value)}
+        elif isinstance(value, dict):
+            values |= {f"{item.name}.{name}": tensor for name, tensor in value.items()}
+        else:
+            values[item.name] = value
+    return values
+
+
+def test_saving_and_loading_changes_nothing(inversion: Inversion, file: Path) -> None:
+    loaded = flattened(Inversion.load(file))
+    for name, value in flattened(inversion).items():
+        if isinstance(value, Tensor):
+            assert torch.equal(value, loaded[name]), name  # type: ignore[arg-type]
+        else:
+            assert value == loaded[name], name
+
+
+def test_rendering_the_file_equals_rendering_the_sound(model: Model, inversion: Inversion, file: Path) -> None:
+    sound = render(model, inversion, [50, 60.5, 69])
+    again = render(model, open_sound(model, file), [50, 60.5, 69])
+    assert torch.equal(sound.audio, again.audio)
+    assert sound.gain_db == again.gain_db
+
+
+def spoilt(file: Path, header: dict[str, object] | None = None, **tensors: Tensor | None) -> Path:
+    with safe_open(file, framework="pt") as opened:
+        values = {name: opened.get_tensor(name) for name in opened.keys()}
+        old = json.loads(opened.metadata()["hgs"])
+    values |= {name: value for name, value in tensors.items() if value is not None}
+    kept = {name: value for name, value in values.items() if tensors.get(name, value) is not None}
+    save_file(kept, file, metadata={"hgs": json.dumps({**old, **(header or {})})})
+    return file
+
+
+@pytest.mark.parametrize("content", [b"", b"hgs", b"\x10\x00\x00\x00\x00\x00\x00\x00{}", b"\xff" * 64])
+def test_a_file_of_something_else_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.hgs"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="is not an inversion"):
+        Inversion.load(path)
+
+
+def test_a_truncated_file_is_refused(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(InputError, match="is not an inversion"):
+        Inversion.load(file)
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        Inversion.load(tmp_path / "a.hgs")
+    with pytest.raises(InputError, match="is a folder"):
+        Inversion.load(tmp_path)
+
+
+def test_a_weights_bundle_is_no_inversion(bundle: Path) -> None:
+    with pytest.raises(InputError, match="is not an inversion"):
+        Inversion.load(bundle)
+
+
+def test_another_format_version_is_named(file: Path) -> None:
+    with pytest.raises(InputError, match="inversion format 2"):
+        Inversion.load(spoilt(file, {"format_version": 2}))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"source_pitch": 1e9}, {"source_pitch": "A4"}, {"source_pitch": True}, {"length_samples": -1},
+        {"length_samples": 10**9}, {"length_samples": 1.5}, {"passes": 10**6}, {"input_gain_db": float("nan")},
+        {"reference_lufs": float("inf")}, {"weights_sha256": None}, {"format": "hgs-weights"},
+    ],
+)  # fmt: skip
+def test_impossible_facts_are_refused(file: Path, header: dict[str, object]) -> None:
+    with pytest.raises(InputError, match="is not an inversion"):
+        Inversion.load(spoilt(file, header))
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {"mel": None}, {"feature": None}, {"mel": torch.zeros(128, 3)}, {"stranger": torch.zeros(1)},
+        {"detail.harmonic": torch.full((128, 352), torch.nan)}, {"cents": torch.zeros(352, dtype=torch.int64)},
+        {"feature": torch.zeros(2, 2)},
+    ],
+)  # fmt: skip
+def test_missing_foreign_misshapen_or_infinite_tensors_are_refused(file: Path, tensors: dict[str, Tensor | None]) -> None:
+    with pytest.raises(InputError, match="is damaged"):
+        Inversion.load(spoilt(file, **tensors))
+
+
+def test_an_inversion_of_other_weights_is_made_again_and_says_so(model: Model, inversion: Inversion, file: Path) -> None:
+    spoilt(file, {"weights_sha256": "0" * 64})
+    said: list[str] = []
+    again = open_sound(model, file, report=said.append)
+    assert len(said) == 1
+    assert "other weights" in said[0]
+    assert again.weights_sha256 == model.sha256
+    # The weights are in truth the same: what is made from the stored spectrogram is what was made from the sound.
+    assert torch.allclose(again.feature, inversion.feature, atol=2e-3)
+    first, second = (render(model, one, [57]).audio for one in (inversion, again))
+    assert float((first - second).square().mean()) < 1e-3 * float(first.square().mean())
+
+
+def test_offsets_and_features_that_do_not_fit_the_weights_are_refused(model: Model, file: Path) -> None:
+    for change in ({"feature": torch.zeros(3)}, {"offsets.nonsense": torch.zeros(1, 2)}, {"offsets.head": torch.zeros(1, 2, 2)}):
+        path = spoilt(Path(str(file)), **change)
+        with pytest.raises(InputError, match="does not fit the weights"):
+            open_sound(model, path)
+
+
+def test_an_unpitched_inversion_keeps_having_no_pitch(model: Model, inversion: Inversion, tmp_path: Path) -> None:
+    replace(inversion, source_pitch=None).save(tmp_path / "a.hgs")
+    assert Inversion.load(tmp_path / "a.hgs").source_pitch is None
