@@ -1,0 +1,324 @@
+"""Detail transfer: what the networks could not say of a recording, and how it travels to another pitch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from hgs_cli.models.generator import Envelopes
+from hgs_cli.models.vocoder import GAIN_STEP_SAMPLES, mel_points_hz, mel_triangles
+from hgs_cli.spectrum import (
+    DB_PER_UNIT,
+    FLOOR_DB,
+    HOP_LENGTH,
+    MODEL_SAMPLES,
+    N_FFT,
+    N_FRAMES,
+    N_MELS,
+    SAMPLE_RATE,
+    MelConfig,
+    comb_power,
+    level_to_power,
+    midi_to_hz,
+)
+
+HARMONIC_REACH = 12.0  # semitones after which harmonic-locked detail counts 1/e
+NOISE_REACH = 12.0
+FORMANT_WIDTH = 0.4  # of a harmonic spacing: the Gaussian that turns harmonic detail into formants
+SPLIT_WIDTH = 0.5
+MIN_WIDTH_MELS = 1.5
+LEAST_POWER = 1e-13
+TINY = 1e-20  # power: keeps silence over silence finite
+KNOWN_SHARE = 0.05  # of a band's power: below it, a part is not heard there and its detail comes from neighbours
+
+AUTO_HNR_DB = 8.0  # the promise is 6 dB in 0.1-5 kHz
+TONAL_LOW_HZ = 100.0
+TONAL_HIGH_HZ = 5000.0
+
+ATTACK_RISE_DB = 10.0  # within 12 ms; slower onsets are not smeared by the window
+ATTACK_MAX_GAIN = 2.5
+ATTACK_TAIL_S = 0.045
+
+
+@dataclass(frozen=True)
+class Detail:
+    """What an input has beyond the first reconstruction, in level units.
+
+    Attributes:
+        harmonic: r_h, to be added to E_h, (n_mels, n_frames).
+        noise_part: r_n, to be added to E_n, (n_mels, n_frames).
+        attack: Gain on the waveform that restores an onset sharper than the analysis window, every
+            GAIN_STEP_SAMPLES samples, (n_gains,); None when the onset is slow.
+    """
+
+    harmonic: Tensor
+    noise_part: Tensor
+    attack: Tensor | None
+
+
+@lru_cache(maxsize=1)
+def _filters() -> Tensor:
+    return mel_triangles(MelConfig())
+
+
+@lru_cache(maxsize=1)
+def _centres_hz() -> Tensor:
+    return mel_points_hz(MelConfig())[1:-1].float()
+
+
+@lru_cache(maxsize=1)
+def _noise_template() -> Tensor:
+    """Mel power whose logarithm is the mean logarithm of unit noise, (n_mels,); the same as G's own template.
+
+    The power of a band follows about a gamma law of shape ν; E[ln] lies ψ(ν) - ln ν below the logarithm of the mean.
+    Hann bins correlate in power by 4/9 with their neighbours and 1/36 with the next.
+    """
+    filters = _filters().double()
+    variance = filters.square().sum(0)
+    for distance, correlation in ((1, 2.0 / 3.0), (2, 1.0 / 6.0)):
+        variance = variance + 2.0 * correlation**2 * (filters[distance:] * filters[:-distance]).sum(0)
+    freedom = filters.sum(0).square() / variance
+    return (filters.sum(0) * torch.exp(torch.special.digamma(freedom) - torch.log(freedom))).float()
+
+
+def _comb_template(pitch: Tensor) -> Tensor:
+    """Mel power of unit harmonics at MIDI pitches (B,): (B, n_mels)."""
+    return torch.matmul(comb_power(midi_to_hz(pitch.float())), _filters())
+
+
+def _blur(f0_hz: float, width: float) -> Tensor:
+    """Weights of a Gaussian across mel bands, `width` harmonic spacings of f0 wide, (n_mels, n_mels), rows not normed."""
+    centres = _centres_hz()
+    spacing_hz = torch.gradient(centres)[0]
+    sigma = (width * f0_hz / spacing_hz).clamp(MIN_WIDTH_MELS, N_MELS / 4)
+    band = torch.arange(N_MELS, dtype=torch.float32)
+    return torch.exp(-0.5 * ((band[None] - band[:, None]) / sigma[:, None]) ** 2)
+
+
+def _weighted_blur(value: Tensor, weight: Tensor, blur: Tensor) -> Tensor:
+    """Weighted mean of value (…, n_mels, n_frames) across mel bands."""
+    return (blur @ (value * weight)) / (blur @ weight + 1e-6)
+
+
+def _above_floor(level: Tensor) -> Tensor:
+    """Power of levels with the floor taken off, so that digital silence has none."""
+    return (level_to_power(level) - 10.0 ** (FLOOR_DB / 10.0)).clamp(min=0.0)
+
+
+def _level(power: Tensor) -> Tensor:
+    """Level of power without a floor added: envelopes may lie below the floor of a log-mel, which bands sum up to."""
+    return torch.log10(power.clamp(min=LEAST_POWER)) * (10.0 / DB_PER_UNIT) + 1.0
+
+
+def split(x: Tensor, periodicity: Tensor, p: float | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Split a log-mel into the levels of its harmonic and its noise part.
+
+    Args:
+        x: Log-mel, (n_mels, n_frames).
+        periodicity: Share of each band that is tone, (N_BANDS, N_STEPS).
+        p: Pitch; None: all is noise.
+
+    Returns:
+        E_h and E_n, which give x again on their templates exactly, and the harmonic share of every band's power, each
+        (n_mels, n_frames). Where a part has no share its level means nothing.
+    """
+    power = _above_floor(x)
+    noise = _noise_template()[:, None]
+    if p is None:
+        return _level(torch.zeros_like(x)), _level(power / noise), torch.zeros_like(x)
+    tonal = torch.nn.functional.interpolate(
+        periodicity[None, None].float(), size=tuple(x.shape), mode="bilinear", align_corners=False
+    )[0, 0].clamp(1e-3, 1.0 - 1e-3)
+    comb = _comb_template(torch.tensor([p]))[0][:, None].clamp(min=1e-9)
+    blur = _blur(float(midi_to_hz(torch.tensor(p))), SPLIT_WIDTH)
+    smooth_h = (blur @ (tonal * power)) / (blur @ comb)
+    smooth_n = (blur @ ((1.0 - tonal) * power)) / (blur @ noise)
+    model_h, model_n = smooth_h * comb, smooth_n * noise
+    gain = power / (model_h + model_n + TINY)
+    return _level(smooth_h * gain), _level(smooth_n * gain), model_h / (model_h + model_n + TINY)
+
+
+def _heard(residual: Tensor, share: Tensor, ceiling: Tensor, blur: Tensor) -> Tensor:
+    """Residual where its part is heard, the neighbours' where it is not, never above what the band as a whole shows."""
+    known = share * (1.0 + KNOWN_SHARE) / (share + KNOWN_SHARE)
+    filled = known * residual + (1.0 - known) * _weighted_blur(residual, known, blur)
+    return torch.minimum(filled, ceiling)
+
+
+def measure_detail(x: Tensor, audio: Tensor, periodicity: Tensor, p: float | None, first: Envelopes) -> Detail:
+    """Measure what the first reconstruction lacks of an input.
+
+    Args:
+        x: Log-mel of the input, (n_mels, n_frames).
+        audio: The input itself on the same scale, (T,); only its attack is read.
+        periodicity: Share of each band that is tone, (N_BANDS, N_STEPS).
+        p: Pitch of the input; None when it has none.
+        first: The network's envelopes at p (at 60 without a pitch), of one note.
+
+    Returns:
+        Residuals that restore x at p, and the attack.
+    """
+    e_h, e_n, share = split(x, periodicity, p)
+    first_h, first_n = (part.float().reshape(x.shape) for part in (first.harmonic, first.noise_part))
+    r_h, r_n = e_h - first_h, e_n - first_n
+    if p is not None:
+        power = _above_floor(x)
+        comb = _comb_template(torch.tensor([p]))[0][:, None].clamp(min=1e-9)
+        blur = _blur(float(midi_to_hz(torch.tensor(p))), SPLIT_WIDTH)
+        r_h = _heard(r_h, share, _level(power / comb) - first_h, blur)
+        r_n = _heard(r_n, 1.0 - share, _level(power / _noise_template()[:, None]) - first_n, blur)
+    return Detail(r_h, r_n, attack_gain(audio, p))
+
+
+def attack_gain(audio: Tensor, p: float | None) -> Tensor | None:
+    """Gain in time that makes a vocoded onset as sharp as the input's.
+
+    An envelope sampled through the analysis window and drawn again through the synthesis window is smeared over both.
+    That smeared envelope is computed from the input in closed form; the gain is the ratio of the true one to it, near
+    the strongest rise only, since elsewhere the frames follow by themselves.
+
+    Args:
+        audio: The input, (T,).
+        p: Its pitch; the envelope does not follow single periods.
+
+    Returns:
+        Gain every GAIN_STEP_SAMPLES samples, (MODEL_SAMPLES // GAIN_STEP_SAMPLES + 1,), or None for a slow onset.
+    """
+    audio = torch.nn.functional.pad(audio[:MODEL_SAMPLES].float(), (0, max(0, MODEL_SAMPLES - audio.shape[-1])))
+    period = 256 if p is None else SAMPLE_RATE / float(midi_to_hz(torch.tensor(p)))
+    width = GAIN_STEP_SAMPLES * max(2, min(16, math.ceil(period / GAIN_STEP_SAMPLES)))
+    energy = audio.square()[None, None]
+    box = torch.nn.functional.avg_pool1d(energy, GAIN_STEP_SAMPLES, GAIN_STEP_SAMPLES)
+    steps = width // GAIN_STEP_SAMPLES
+    window = torch.hann_window(steps + 2)[1:-1]
+    padded = torch.nn.functional.pad(box, (steps // 2, steps - 1 - steps // 2))
+    fine = torch.nn.functional.conv1d(padded, (window / window.sum())[None, None])[0, 0]  # (n_gains - 1,)
+    n_gains = fine.shape[0]
+
+    per_frame = HOP_LENGTH // GAIN_STEP_SAMPLES
+    taper = torch.hann_window(N_FFT // GAIN_STEP_SAMPLES).square()[None, None]
+    half = N_FFT // 2 // GAIN_STEP_SAMPLES
+    seen = torch.nn.functional.conv1d(torch.nn.functional.pad(box, (half, half)), taper / taper.sum(), stride=per_frame)
+    amplitude = seen.sqrt()
+    drawn = torch.nn.functional.conv_transpose1d(amplitude, taper, stride=per_frame)
+    norm = torch.nn.functional.conv_transpose1d(torch.ones_like(amplitude), taper, stride=per_frame)
+    smeared = (drawn / norm)[0, 0, half : half + n_gains]
+
+    tiny = 1e-6 * float(fine.max()) + 1e-12
+    span = round(0.012 * SAMPLE_RATE / GAIN_STEP_SAMPLES)
+    before = torch.nn.functional.pad(fine, (span, 0))[:n_gains]
+    after = torch.nn.functional.pad(fine, (0, span))[span:]
+    rise = 10.0 * torch.log10((after + tiny) / (before + tiny))
+    strength = torch.where(after > 0.03 * fine.max(), rise, torch.zeros_like(rise))
+    onset = int(strength.argmax())
+    if float(strength[onset]) < ATTACK_RISE_DB:
+        return None
+    ratio = ((fine + tiny).sqrt() / (smeared + tiny**0.5)).clamp(0.0, ATTACK_MAX_GAIN)
+    time_s = (torch.arange(n_gains) - onset) * (GAIN_STEP_SAMPLES / SAMPLE_RATE)
+    tail = (0.5 + 0.5 * torch.cos(math.pi * time_s / ATTACK_TAIL_S)).where(time_s > 0, torch.ones(()))
+    tail = tail.where((time_s < ATTACK_TAIL_S) & (time_s > -0.06), torch.zeros(()))
+    gain = ratio**tail
+    return torch.cat([gain, gain[-1:]])
+
+
+def _warp(residual: Tensor, interval: Tensor) -> tuple[Tensor, Tensor]:
+    """Move residuals along frequency with their harmonics.
+
+    Args:
+        residual: (n_mels, n_frames).
+        interval: Semitones upwards, (B,).
+
+    Returns:
+        (B, n_mels, n_frames), and 1 where a band's origin lies inside the mel range, fading to 0 outside, (B, n_mels, 1).
+    """
+    points = _centres_hz()
+    origin_hz = points[None] * torch.pow(2.0, -interval[:, None] / 12.0)  # (B, n_mels)
+    high = torch.searchsorted(points, origin_hz.contiguous()).clamp(1, N_MELS - 1)
+    low = high - 1
+    fraction = ((origin_hz - points[low]) / (points[high] - points[low])).clamp(0.0, 1.0)[..., None]
+    warped = residual[low] * (1.0 - fraction) + residual[high] * fraction
+    inside = (1.0 - (origin_hz - points[-1]).clamp(min=0.0) / (0.1 * points[-1])).clamp(0.0, 1.0)
+    return warped, inside[..., None]
+
+
+def _carry(residual: Tensor, source: float | None, pitch: Tensor, reach: float) -> Tensor:
+    """A residual (n_mels, n_frames) as it is at other pitches (B,): (B, n_mels, n_frames).
+
+    Harmonic-locked detail moves with the harmonics; formant-locked detail, without its variation from harmonic to
+    harmonic, stays in place. The nearer the note, the more of the former; at the source pitch nothing else.
+    """
+    if source is None:
+        return residual[None].expand(pitch.shape[0], -1, -1)
+    blur = _blur(float(midi_to_hz(torch.tensor(source))), FORMANT_WIDTH)
+    formant = (blur / blur.sum(1, keepdim=True)) @ residual
+    interval = pitch.float().cpu() - source
+    warped, inside = _warp(residual, interval)
+    weight = torch.exp(-interval.abs() / reach)[:, None, None] * inside
+    return weight * warped + (1.0 - weight) * formant
+
+
+def transfer_detail(
+    detail: Detail, first: Envelopes, source: float | None, pitch: Tensor, amount: float = 1.0
+) -> Envelopes:
+    """Add an input's detail to the network's envelopes at other pitches.
+
+    Args:
+        detail: Residuals measured at the source pitch.
+        first: The network's envelopes at `pitch`, batch B.
+        source: Pitch of the input; None when it has none.
+        pitch: Wanted pitches, (B,).
+        amount: 0 nothing … 1 all; at the source pitch all of it restores the input.
+    """
+    if amount == 0.0:
+        return first
+    device = first.harmonic.device
+    r_h = _carry(detail.harmonic.float().cpu(), source, pitch, HARMONIC_REACH).to(device)
+    r_n = _carry(detail.noise_part.float().cpu(), source, pitch, NOISE_REACH).to(device)
+    return Envelopes(first.harmonic + amount * r_h, first.noise_part + amount * r_n)
+
+
+def apply_tonal(envelopes: Envelopes, pitch: Tensor, tonal: float | None = None) -> Envelopes:
+    """Give an unpitched sound a pitch: move energy from its noise to the harmonics of the wanted note.
+
+    Colour and envelope stay, as the power in every band does; what lies below the fundamental moves to it.
+
+    Args:
+        envelopes: Of the notes, batch B.
+        pitch: Wanted pitches, (B,).
+        tonal: Share of the noise that becomes tone, 0 … 1. None: so much that the harmonic-to-noise ratio between
+            0.1 and 5 kHz reaches 6 dB.
+    """
+    if tonal == 0.0:
+        return envelopes
+    device = envelopes.harmonic.device
+    f0_hz = midi_to_hz(pitch.float().cpu())
+    points = _centres_hz()
+    noise_template = _filters().sum(0)
+    # Unit harmonics f0 apart have this much power in an average bin: a Hann lobe sums to 1.5 bins.
+    density = (1.5 * (SAMPLE_RATE / N_FFT) / f0_hz)[:, None, None]
+    harmonic = level_to_power(envelopes.harmonic.float().cpu())
+    noise = level_to_power(envelopes.noise_part.float().cpu())
+
+    band_hz = (points >= TONAL_LOW_HZ) & (points <= TONAL_HIGH_HZ)
+    width = noise_template[None, :, None] * band_hz[None, :, None]
+    h_energy = (harmonic * density * width).sum((1, 2))
+    n_energy = (noise * width).sum((1, 2))
+    if tonal is None:
+        wanted = 10.0 ** (AUTO_HNR_DB / 10.0) / (1.0 + 10.0 ** (AUTO_HNR_DB / 10.0))
+        share = ((wanted * (h_energy + n_energy) - h_energy) / (n_energy + 1e-20)).clamp(0.0, 1.0)
+    else:
+        share = torch.full_like(f0_hz, tonal)
+    share = share[:, None, None]
+    moved = share * noise
+
+    # No harmonic stands below the fundamental: that energy joins the first one, so that a kick sounds at the note.
+    below = torch.sigmoid((0.75 * f0_hz[:, None] - points[None]) / (0.1 * f0_hz[:, None]))[..., None]
+    lost = (moved * below * noise_template[None, :, None]).sum(1, keepdim=True)
+    around = torch.exp(-0.5 * ((points[None] - f0_hz[:, None]) / (0.25 * f0_hz[:, None] + 30.0)) ** 2)[..., None]
+    # A unit harmonic has 1.5 bins of power, whichever its band.
+    tone = harmonic + moved * (1.0 - below) / density + lost * around / 1.5
+    return Envelopes(_level(tone).to(device), _level(noise - moved).to(device))

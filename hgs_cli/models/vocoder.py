@@ -1,0 +1,149 @@
+"""The vocoder: two envelopes and a pitch contour → waveform, the pitch exact by construction."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from hgs_cli.spectrum import (
+    FLOOR_DB,
+    HOP_LENGTH,
+    MODEL_SAMPLES,
+    N_FFT,
+    SAMPLE_RATE,
+    MelConfig,
+    level_to_power,
+    midi_to_hz,
+)
+
+TABLE_SAMPLES = 65_536  # one period; 30 points on the highest harmonic of a 20 Hz note keep images below -60 dB
+TOP_HZ = 20_000.0
+GAIN_STEP_SAMPLES = 64  # the time grid of `time_gain`
+
+
+def mel_points_hz(config: MelConfig) -> Tensor:
+    """Lower edge, centres and upper edge of the mel bands in Hz, (n_mels + 2,), float64.
+
+    Source: Slaney's Auditory Toolbox: linear below 1 kHz (200/3 Hz a mel), then 27 mels to a factor of 6.4.
+    """
+
+    def to_mel(f_hz: float) -> float:
+        return f_hz * 3.0 / 200.0 if f_hz < 1000.0 else 15.0 + 27.0 * math.log(f_hz / 1000.0) / math.log(6.4)
+
+    mels = torch.linspace(to_mel(config.f_min_hz), to_mel(config.f_max_hz), config.n_mels + 2, dtype=torch.float64)
+    return torch.where(mels < 15.0, mels * 200.0 / 3.0, 1000.0 * 6.4 ** ((mels - 15.0) / 27.0))
+
+
+def mel_triangles(config: MelConfig) -> Tensor:
+    """The front end's mel filters from their definition, (n_freqs, n_mels): triangles of unit peak.
+
+    The same numbers as `audio.mel.mel_filters`, which this room does not know.
+    """
+    points = mel_points_hz(config)
+    bins_hz = torch.linspace(0.0, config.sample_rate / 2, config.n_fft // 2 + 1, dtype=torch.float64)[:, None]
+    rising = (bins_hz - points[:-2]) / (points[1:-1] - points[:-2])
+    falling = (points[2:] - bins_hz) / (points[2:] - points[1:-1])
+    return torch.minimum(rising, falling).clamp(min=0.0).float()
+
+
+class Vocoder(nn.Module):
+    """Shapes a flat periodic source by E_h and Gaussian noise by E_n, with one inverse STFT.
+
+    The source is a wave table of unit harmonics, read with the integral of the pitch contour: every harmonic stands
+    exactly at its frequency and bends with the contour inside a frame too. The phases of the harmonics are random but
+    fixed: aligned ones buzz.
+
+    Args:
+        filters: Mel filters of the front end, (n_freqs, n_mels). Neighbouring triangles sum to 1: as weights they draw
+            straight lines between mel centres.
+    """
+
+    interpolation: Tensor
+    window: Tensor
+
+    def __init__(self, filters: Tensor) -> None:
+        super().__init__()
+        weights = filters.detach().clone().float()
+        touched = (weights.sum(1) > 0).nonzero()[:, 0]
+        weights[: int(touched[0])] = weights[touched[0]]
+        weights[int(touched[-1]) + 1 :] = weights[touched[-1]]
+        self.register_buffer("interpolation", (weights / weights.sum(1, keepdim=True)).T.contiguous(), persistent=False)
+        self.register_buffer("window", torch.hann_window(N_FFT), persistent=False)
+
+    def forward(
+        self, e_h: Tensor, e_n: Tensor, pitch: Tensor, *, seed: int = 0, time_gain: Tensor | None = None
+    ) -> Tensor:
+        """Make notes audible.
+
+        Args:
+            e_h: Level of a harmonic's power as an envelope, (B, n_mels, n_frames).
+            e_n: Level of the expected noise power per DFT bin, (B, n_mels, n_frames).
+            pitch: MIDI note number over time, (B, n_frames).
+            seed: Chooses phases and noise; together with a note's own pitch it decides all randomness, so that a note
+                sounds the same whoever else is in the batch.
+            time_gain: Gain on the waveform, every GAIN_STEP_SAMPLES samples, (B or 1, n_gains): sharpens attacks.
+
+        Returns:
+            Audio on the scale of the input of the front end, (B, MODEL_SAMPLES).
+        """
+        assert e_h.shape == e_n.shape
+        assert pitch.shape == (e_h.shape[0], e_h.shape[2])
+        notes = [self._note(*parts, seed) for parts in zip(e_h, e_n, pitch, strict=True)]
+        audio = torch.stack(notes)
+        if time_gain is not None:
+            gain = nn.functional.interpolate(time_gain[:, None], scale_factor=GAIN_STEP_SAMPLES, mode="linear")
+            audio = audio * gain[:, 0, :MODEL_SAMPLES]
+        return audio
+
+    def _note(self, e_h: Tensor, e_n: Tensor, pitch: Tensor, seed: int) -> Tensor:
+        """One note: envelopes (n_mels, n_frames) and contour (n_frames,) to audio (MODEL_SAMPLES,)."""
+        source = periodic_source(midi_to_hz(pitch.double()), seed).to(e_h.device)
+        note_seed = (seed * 1_000_003 + round(100.0 * float(pitch.median()))) % 2**63
+        generator = torch.Generator().manual_seed(note_seed)
+        noise = torch.randn(MODEL_SAMPLES + N_FFT, generator=generator).to(e_h.device)
+        # (2, n_freqs, n_frames): unit power at the peak of a harmonic, unit expected power in a bin of noise
+        spectra = torch.stft(
+            torch.stack([source, noise * float(self.window.square().sum()) ** -0.5 * float(self.window.sum()) / 2]),
+            N_FFT, HOP_LENGTH, window=self.window, center=False, return_complex=True,
+        )  # fmt: skip
+        spectrum = spectra[0] * self._bin_gain(e_h) + spectra[1] * self._bin_gain(e_n)
+        return torch.istft(spectrum, N_FFT, HOP_LENGTH, window=self.window, center=True, length=MODEL_SAMPLES)
+
+    def _bin_gain(self, level: Tensor) -> Tensor:
+        """Amplitude factor of every bin for levels (n_mels, n_frames): (n_freqs, n_frames); the floor is silence."""
+        power = level_to_power(torch.matmul(self.interpolation.T, level))
+        return (power - 10.0 ** (FLOOR_DB / 10.0)).clamp(min=0.0).sqrt()
+
+
+def periodic_source(f0_hz: Tensor, seed: int) -> Tensor:
+    """Unit-amplitude harmonics of a moving fundamental, phases random and fixed.
+
+    Args:
+        f0_hz: Fundamental at every frame, float64, (n_frames,).
+        seed: Chooses the phases; the same for every note, so that neighbouring keys have one character.
+
+    Returns:
+        Audio from half a window before the first frame to half a window after the last, (MODEL_SAMPLES + N_FFT,).
+    """
+    f0_hz = f0_hz.cpu()
+    n_harmonics = min(TABLE_SAMPLES // 2 - 1, int(TOP_HZ / float(f0_hz.max())))
+    generator = torch.Generator().manual_seed(seed)
+    phases = 2.0 * math.pi * torch.rand(TABLE_SAMPLES // 16, generator=generator)[:n_harmonics]
+    spectrum = torch.zeros(TABLE_SAMPLES // 2 + 1, dtype=torch.complex64)
+    spectrum[1 : n_harmonics + 1] = torch.polar(torch.full_like(phases, TABLE_SAMPLES / 2.0), phases)
+    table = torch.fft.irfft(spectrum, TABLE_SAMPLES)
+    table = torch.cat([table, table[:1]])
+
+    # Held for half a window at either end: (n_frames + n_fft / hop,) knots, straight lines between them.
+    ends = N_FFT // 2 // HOP_LENGTH
+    knots = torch.cat([f0_hz[:1].expand(ends), f0_hz, f0_hz[-1:].expand(ends)]) / SAMPLE_RATE
+    cycles = torch.cumsum(0.5 * HOP_LENGTH * (knots[1:] + knots[:-1]), 0)
+    start = torch.cat([cycles.new_zeros(1), cycles[:-1]])
+    step = torch.arange(HOP_LENGTH, dtype=torch.float64)
+    slope = (knots[1:] - knots[:-1]) / (2.0 * HOP_LENGTH)
+    phase = start[:, None] + knots[:-1, None] * step + slope[:, None] * step**2
+    position = (phase - torch.floor(phase)).flatten() * TABLE_SAMPLES
+    index = position.long().clamp(max=TABLE_SAMPLES - 1)
+    return torch.lerp(table[index], table[index + 1], (position - index).float())
