@@ -11,7 +11,7 @@ from hgs_cli.spectrum import MelConfig, power_to_level
 
 def mel_filters(config: MelConfig) -> Tensor:
     """Slaney-spaced triangular filters with unit peaks, (n_fft // 2 + 1, n_mels)."""
-    return torchaudio.functional.melscale_fbanks(
+    filters: Tensor = torchaudio.functional.melscale_fbanks(
         n_freqs=config.n_fft // 2 + 1,
         f_min=config.f_min_hz,
         f_max=config.f_max_hz,
@@ -20,16 +20,23 @@ def mel_filters(config: MelConfig) -> Tensor:
         norm=None,
         mel_scale="slaney",
     )
+    return filters
 
 
 def resample(audio: Tensor, orig_hz: int, new_hz: int) -> Tensor:
     """Resample audio (…, T) with a windowed sinc whose passband reaches close to the lower Nyquist frequency."""
     if orig_hz == new_hz:
         return audio
-    return torchaudio.functional.resample(
-        audio, orig_hz, new_hz, lowpass_filter_width=64, rolloff=0.9475937, resampling_method="sinc_interp_kaiser",
+    resampled: Tensor = torchaudio.functional.resample(
+        audio,
+        orig_hz,
+        new_hz,
+        lowpass_filter_width=64,
+        rolloff=0.9475937167399596,
+        resampling_method="sinc_interp_kaiser",
         beta=14.769656459379492,
-    )  # fmt: skip
+    )
+    return resampled
 
 
 class LogMel(nn.Module):

@@ -58,7 +58,7 @@ def _band_power(audio: Tensor, filters: Tensor) -> Tensor:
         audio, N_FFT, HOP_LENGTH, window=window, center=True, pad_mode="constant", return_complex=True
     )
     power = torch.matmul(filters.T, spectrum.abs().square())[..., :N_FRAMES]
-    return power.unflatten(-2, (N_BANDS, N_MELS // N_BANDS)).unflatten(-1, (N_STEPS, N_FRAMES // N_STEPS)).sum((-3, -1))
+    return power.reshape(-1, N_BANDS, N_MELS // N_BANDS, N_STEPS, N_FRAMES // N_STEPS).sum((2, 4))
 
 
 def _comb_periodicity(audio: Tensor, f0_hz: Tensor, filters: Tensor) -> Tensor:
@@ -71,7 +71,8 @@ def _comb_periodicity(audio: Tensor, f0_hz: Tensor, filters: Tensor) -> Tensor:
     delayed = delay(audio, period_at)
     same, different = _band_power(torch.stack([audio + delayed, audio - delayed]), filters)
     # Noise falls in equal parts on both; what repeats falls on the sum alone.
-    return (1.0 - 2.0 * different / (same + different + 1e-12)).clamp(0.0, 1.0)
+    noise: Tensor = 2.0 * different / (same + different + 1e-12)
+    return (1.0 - noise).clamp(0.0, 1.0)
 
 
 def _valley_periodicity(audio: Tensor, f0_hz: Tensor, config: MelConfig) -> Tensor:

@@ -15,6 +15,7 @@ from hgs_cli.spectrum import N_FRAMES, N_MELS, comb_power, level_to_power, midi_
 
 FRAMES_PER_STEP = 4
 N_PARTS = 2  # harmonic, noise
+Z_INIT = 0.15
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,12 @@ class MappingNetwork(nn.Module):
             assert isinstance(layer, nn.Linear)
             nn.init.normal_(layer.weight, std=1.0 / math.sqrt(layer.in_features))
             nn.init.zeros_(layer.bias)
+        # The warm-up runs with z = 0 and leaves these columns as they are: small, so that the noise which the GAN
+        # stage brings in is a variation of the note and not another one.
+        first = self.layers[0]
+        assert isinstance(first, nn.Linear)
+        with torch.no_grad():
+            first.weight[:, config.timbre_dim : config.timbre_dim + config.z_dim].mul_(Z_INIT)
 
     def forward(self, h: Tensor, z: Tensor, p: Tensor) -> Tensor:
         """Map h (B, h_dim), z (B, z_dim), p (B,) to w (B, w_dim)."""

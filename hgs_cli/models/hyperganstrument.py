@@ -103,8 +103,9 @@ class HyperGANStrument(nn.Module):
         """
         offsets: dict[str, Tensor] = {}
         for _ in range(self.config.hypernetwork.n_passes if passes is None else passes):
-            x_k = self.compose(self.envelopes(h, p, offsets), p)
-            offsets = add_offsets(offsets, self.hypernetwork(h, self.extract(x_k)))
+            with torch.no_grad():  # what H hears of itself is an input; unrolling through f and G costs far more
+                h_k = self.extract(self.compose(self.envelopes(h, p, offsets), p))
+            offsets = add_offsets(offsets, self.hypernetwork(h, h_k))
         return offsets
 
     def forward(self, x: Tensor, p: Tensor, q: Tensor, passes: int | None = None) -> Tensor:

@@ -91,6 +91,10 @@ class Hypernetwork(nn.Module):
             for name, shape in shapes.items()
         )
 
+    def untrained(self) -> bool:
+        """Whether every offset is still zero, whatever is heard."""
+        return not any(bool(value.any()) for name, value in self.blocks.named_parameters() if ".outputs." in name)
+
     def forward(self, h: Tensor, h_init: Tensor) -> dict[str, Tensor]:
         """Predict the generator weight offsets that pull the first reconstruction towards the input.
 

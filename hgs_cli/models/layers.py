@@ -89,7 +89,8 @@ class ModulatedConv1d(nn.Module):
         """
         style = self.affine(w)
         x = x * style[:, :, None]
-        weight, delta = self.weight, None
+        weight: Tensor = self.weight
+        delta: Tensor | None = None
         if factors is not None:
             delta = low_rank_product(factors, self.out_channels)
             if delta.shape[0] == 1:  # one sound at many pitches: fold Δ into the weight

@@ -288,7 +288,8 @@ class PairSampler:
 
 def _band_power(power: Tensor) -> Tensor:
     """Sum mel power (…, n_mels, n_frames) over bands and steps: (…, N_BANDS, N_STEPS)."""
-    return power.unflatten(-2, (N_BANDS, N_MELS // N_BANDS)).unflatten(-1, (N_STEPS, N_FRAMES // N_STEPS)).sum((-3, -1))
+    shape = (*power.shape[:-2], N_BANDS, N_MELS // N_BANDS, N_STEPS, N_FRAMES // N_STEPS)
+    return power.reshape(shape).sum((-3, -1))
 
 
 def nearest_neighbours(features: Tensor, count: int) -> Tensor:

@@ -42,7 +42,7 @@ def periodicity_loss(harmonic: Tensor, noise: Tensor, periodicity: Tensor, pitch
     """
 
     def band_log(power: Tensor) -> Tensor:
-        bands = power.unflatten(1, (N_BANDS, N_MELS // N_BANDS)).unflatten(-1, (N_STEPS, N_FRAMES // N_STEPS))
+        bands = power.reshape(-1, N_BANDS, N_MELS // N_BANDS, N_STEPS, N_FRAMES // N_STEPS)
         return torch.log(bands.sum((2, 4)) + 1e-12)
 
     log_harmonic, log_noise = band_log(harmonic), band_log(noise)
@@ -90,7 +90,7 @@ class _Reverse(torch.autograd.Function):
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
         return -ctx.strength * gradient, None  # type: ignore[attr-defined]
 
 
@@ -99,7 +99,7 @@ def reverse_gradient(x: Tensor, strength: float) -> Tensor:
 
     Source: Ganin & Lempitsky (2015).
     """
-    result: Tensor = _Reverse.apply(x, strength)
+    result: Tensor = _Reverse.apply(x, strength)  # type: ignore[no-untyped-call]
     return result
 
 

@@ -110,18 +110,14 @@ class Stage(ABC):
         """Distances of unseen instruments in dB: source pitch and across pitches, H off and on."""
         model = self.model.eval()
         sums: dict[str, list[float]] = {}
-        untrained = all(float(block.outputs.weight.abs().max()) == 0.0 for block in model.hypernetwork.blocks)  # type: ignore[union-attr,arg-type]
+        rows = {"": 0} if model.hypernetwork.untrained() else {"": 0, "_h1": 1, "_h2": 2}
         for batch in self.validation_batches():
             batch = batch.to(self.device)
             kind = "self" if torch.equal(batch.p, batch.q) else "cross"
             with self.autocast():
                 h = model.extract(batch.x)
-                rows = (
-                    {"": {}}
-                    if untrained
-                    else {"": {}, "_h1": model.refine(h, batch.p, 1), "_h2": model.refine(h, batch.p, 2)}
-                )
-                for suffix, offsets in rows.items():
+                for suffix, passes in rows.items():
+                    offsets = model.refine(h, batch.p, passes)
                     envelopes = model.envelopes(h, batch.q, offsets)
                     powers = audible_powers(model.generator, envelopes, batch.q)
                     loss = reconstruction_loss(*powers, batch.y)
