@@ -1,0 +1,430 @@
+"""What a user of the command line is promised: files, lines, exit codes; and nothing written when something is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from conftest import ROOT, SNARE, Run, run_process, tone
+from typer.testing import CliRunner
+
+from hgs_cli import __version__
+from hgs_cli.cli import app
+from hgs_cli.spectrum import SAMPLE_RATE
+
+
+def tree(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+# --- help and start -------------------------------------------------------------------------------------------------
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, hgs_cli, hgs_cli.cli\n"
+        "heavy = {'torch', 'torchaudio', 'numpy', 'scipy', 'soundfile', 'pyloudnorm', 'safetensors', 'PIL', 'rich'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("command", [[], ["invert"], ["render"], ["mix"], ["bench"], ["train"]])
+def test_every_command_explains_itself(hgs: Run, command: list[str]) -> None:
+    outcome = hgs(*command, "--help")
+    assert outcome.code == 0
+    assert "Usage" in outcome.out
+    if command and command != ["train"]:
+        assert "Example: hgs" in outcome.out
+
+
+def test_the_help_lists_the_exit_codes_and_the_version_is_one(hgs: Run) -> None:
+    assert "3 unusable input" in hgs("--help").out
+    assert hgs("--version").out == f"hgs {__version__}\n"
+
+
+def test_no_command_shows_help_and_is_a_usage_error(hgs: Run) -> None:
+    outcome = hgs()
+    assert outcome.code == 2
+    assert "Usage" in outcome.out + outcome.err
+
+
+# --- render ---------------------------------------------------------------------------------------------------------
+
+
+def test_render_writes_one_file_a_note_into_a_folder_of_the_sounds_name(hgs: Run, sound: Path) -> None:
+    outcome = hgs("render", sound, "--pitches", "C4,60.5,F#3")
+    assert (outcome.code, outcome.err) == (0, "")
+    names = ["tone/tone_060_C4.wav", "tone/tone_060_C4p50.wav", "tone/tone_054_Fs3.wav"]
+    assert outcome.lines == names
+    for name in names:
+        info = soundfile.info(name)
+        assert (info.samplerate, info.channels, info.subtype, info.frames) == (SAMPLE_RATE, 1, "PCM_24", tone().size)
+
+
+def test_render_writes_into_the_folder_asked_for(hgs: Run, sound: Path, burst: Path, tmp_path: Path) -> None:
+    assert hgs("render", sound, "-p", "60", "-o", "one").lines == ["one/tone_060_C4.wav"]
+    several = hgs("render", sound, burst, "-p", "60", "-o", "two")
+    assert several.lines == ["two/tone/tone_060_C4.wav", "two/burst/burst_060_C4.wav"]
+
+
+def test_rendering_an_inversion_gives_the_bytes_of_rendering_the_sound(hgs: Run, sound: Path) -> None:
+    hgs("render", sound, "-p", "48-50", "-o", "direct")
+    hgs("invert", sound)
+    hgs("render", "tone.hgs", "-p", "48-50", "-o", "stored")
+    for path in Path("direct").iterdir():
+        assert path.read_bytes() == (Path("stored") / path.name).read_bytes()
+
+
+def test_nothing_is_overwritten_and_nothing_written_unless_forced(hgs: Run, sound: Path) -> None:
+    Path("tone").mkdir()
+    Path("tone/tone_061_Cs4.wav").write_text("mine")
+    refused = hgs("render", sound, "-p", "60-62")
+    assert refused.code == 5
+    assert refused.err == "hgs: error: tone/tone_061_Cs4.wav already exists — use --force to overwrite or -o\n"
+    assert tree(Path("tone")) == ["tone_061_Cs4.wav"]
+    assert Path("tone/tone_061_Cs4.wav").read_text() == "mine"
+    assert hgs("render", sound, "-p", "60-62", "--force").code == 0
+    assert soundfile.info("tone/tone_061_Cs4.wav").frames > 0
+
+
+def test_json_has_one_object_a_file(hgs: Run, sound: Path) -> None:
+    outcome = hgs("render", sound, "-p", "60.25,61", "--json")
+    first, second = (json.loads(line) for line in outcome.lines)
+    assert first["path"] == "tone/tone_060_C4p25.wav"
+    assert (first["input"], first["midi"], first["note"], first["cents"]) == (str(sound), 60, "C4", 25)
+    assert first["seconds"] == pytest.approx(0.5)
+    assert first["lowered_db"] == 0
+    assert first["gain_db"] == second["gain_db"]
+    peak = 20 * np.log10(np.abs(soundfile.read(first["path"])[0]).max())
+    assert first["peak_db"] == pytest.approx(peak, abs=0.01)
+
+
+def test_notes_that_would_clip_are_lowered_together_and_said(hgs: Run, tmp_path: Path) -> None:
+    # At its own level the sound peaks beyond full scale, which a float file may.
+    soundfile.write(tmp_path / "hot.wav", 20.0 * tone(), SAMPLE_RATE, subtype="FLOAT")
+    outcome = hgs("render", "hot.wav", "-p", "45,57", "--normalize", "none", "--json")
+    assert outcome.code == 0
+    assert "lowered by" in outcome.err
+    facts = [json.loads(line) for line in outcome.lines]
+    assert facts[0]["lowered_db"] == facts[1]["lowered_db"] > 0
+    assert max(fact["peak_db"] for fact in facts) == pytest.approx(-0.1, abs=0.01)
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
+def test_the_sample_format_is_the_one_asked_for(hgs: Run, sound: Path, subtype: str) -> None:
+    assert soundfile.info(hgs("render", sound, "-p", "60", "--subtype", subtype).lines[0]).subtype == subtype
+
+
+def test_the_same_call_gives_the_same_bytes_and_another_seed_others(hgs: Run, burst: Path) -> None:
+    for folder, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        assert hgs("render", burst, "-p", "60", "-o", folder, "--seed", seed, "--subtype", "PCM_16").code == 0
+    one, same, other = (Path(folder, "burst_060_C4.wav").read_bytes() for folder in "abc")
+    assert one == same != other
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--detail", "0"], ["--tonal", "0"], ["--tonal", "1"], ["--variation", "1"], ["--passes", "0"],
+        ["--pitch", "C3"], ["--normalize", "peak"], ["--lufs", "-30"], ["--seed", "5"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_no_option_is_dead(hgs: Run, burst: Path, options: list[str]) -> None:
+    hgs("render", burst, "-p", "60", "-o", "plain")
+    assert hgs("render", burst, "-p", "60", "-o", "changed", *options).code == 0
+    assert Path("plain/burst_060_C4.wav").read_bytes() != Path("changed/burst_060_C4.wav").read_bytes()
+
+
+def test_flat_vibrato_changes_a_wobbling_sound(hgs: Run, tmp_path: Path) -> None:
+    time_s = np.arange(40_000) / SAMPLE_RATE
+    phase = 2 * np.pi * np.cumsum(220 * 2 ** (0.4 / 12 * np.sin(2 * np.pi * 6 * time_s))) / SAMPLE_RATE
+    samples = 0.2 * sum(np.sin(k * phase) / k for k in range(1, 8))
+    soundfile.write(tmp_path / "vibrato.wav", samples, SAMPLE_RATE)
+    for mode in ("keep", "flat"):
+        assert hgs("render", "vibrato.wav", "-p", "57", "-o", mode, "--vibrato", mode).code == 0
+    assert Path("keep/vibrato_057_A3.wav").read_bytes() != Path("flat/vibrato_057_A3.wav").read_bytes()
+
+
+def test_unusual_pitches_and_cropped_sounds_are_warned_of_unless_quiet(hgs: Run, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "long.wav", tone(seconds=5.0), SAMPLE_RATE)
+    loud = hgs("render", "long.wav", "-p", "20,60", "-o", "a")
+    assert "20: outside a piano's range" in loud.err
+    assert "its last 0.92 s are not used" in loud.err
+    quiet = hgs("render", "long.wav", "-p", "20,60", "-o", "b", "--quiet")
+    assert (quiet.code, quiet.err, len(quiet.lines)) == (0, "", 2)
+
+
+def test_names_with_spaces_umlauts_and_dots_survive(hgs: Run, sound: Path) -> None:
+    shutil.copy(sound, "mein Ton.v2 ü.wav")
+    assert hgs("render", "mein Ton.v2 ü.wav", "-p", "60").lines == ["mein Ton.v2 ü/mein Ton.v2 ü_060_C4.wav"]
+
+
+# --- several inputs -------------------------------------------------------------------------------------------------
+
+
+def test_one_broken_file_among_several_spoils_only_itself(hgs: Run, sound: Path, burst: Path) -> None:
+    Path("broken.wav").write_text("no sound")
+    outcome = hgs("render", "missing.wav", sound, "broken.wav", burst, "-p", "60")
+    assert outcome.code == 3
+    assert outcome.lines == ["tone/tone_060_C4.wav", "burst/burst_060_C4.wav"]
+    assert [line.split(" — ")[0] for line in outcome.err.splitlines()] == [
+        "hgs: error: missing.wav does not exist",
+        "hgs: error: broken.wav cannot be read as sound",
+    ]
+    assert not Path("missing").exists()
+
+
+def test_two_sounds_of_one_name_are_refused_before_anything_is_made(hgs: Run, sound: Path, tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    shutil.copy(sound, tmp_path / "sub" / "tone.wav")
+    outcome = hgs("render", sound, "sub/tone.wav", "-p", "60")
+    assert outcome.code == 2
+    assert "two sounds are called tone" in outcome.err
+    assert not Path("tone").exists()
+
+
+# --- invert ---------------------------------------------------------------------------------------------------------
+
+
+def test_invert_tells_pitch_distances_and_time(hgs: Run, sound: Path) -> None:
+    outcome = hgs("invert", sound)
+    assert (outcome.code, outcome.lines) == (0, ["tone.hgs"])
+    assert "A3" in outcome.err
+    assert "cents" in outcome.err
+    assert outcome.err.count(" dB") == 3
+    assert "time" in outcome.err
+    facts = json.loads(hgs("invert", sound, "-o", "again.hgs", "--json", "--quiet").out)
+    assert (facts["path"], facts["midi"], facts["note"], facts["pitched"]) == ("again.hgs", 57, "A3", True)
+    assert facts["detailed_db"] < facts["refined_db"]
+
+
+def test_invert_writes_reconstruction_and_picture(hgs: Run, burst: Path) -> None:
+    outcome = hgs("invert", burst, "--audio", "heard.wav", "--plot", "seen.png")
+    assert outcome.lines == ["burst.hgs", "heard.wav", "seen.png"]
+    assert "none" in outcome.err  # its pitch
+    assert soundfile.info("heard.wav").frames == soundfile.info(str(burst)).frames
+    from PIL import Image
+
+    with Image.open("seen.png") as picture:
+        assert picture.format == "PNG"
+        assert picture.width > picture.height > 300
+        assert len(picture.convert("RGB").getcolors(1 << 20)) > 50
+
+
+def test_invert_writes_all_of_its_files_or_none(hgs: Run, sound: Path) -> None:
+    Path("seen.png").write_text("mine")
+    assert hgs("invert", sound, "--plot", "seen.png").code == 5
+    assert not Path("tone.hgs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["{sound}", "{burst}", "--audio", "a.wav"], "give one sound a call"),
+        (["{sound}", "--audio", "a.mp3"], "choose a .wav file"),
+        (["{sound}", "--plot", "a.jpg"], "choose a .png file"),
+        (["{sound}", "{burst}", "-o", "a.hgs"], "give a folder"),
+        (["a.hgs"], "is an inversion already"),
+    ],
+)
+def test_invert_refuses_what_makes_no_sense(
+    hgs: Run, sound: Path, burst: Path, arguments: list[str], said: str
+) -> None:
+    outcome = hgs("invert", *(text.format(sound=sound, burst=burst) for text in arguments))
+    assert outcome.code == 2
+    assert said in outcome.err
+
+
+def test_invert_takes_a_folder(hgs: Run, sound: Path, burst: Path) -> None:
+    assert hgs("invert", sound, burst, "-o", "made").lines == ["made/tone.hgs", "made/burst.hgs"]
+
+
+# --- mix ------------------------------------------------------------------------------------------------------------
+
+
+def test_mix_names_files_for_the_share_of_the_second_sound(hgs: Run, sound: Path, burst: Path) -> None:
+    outcome = hgs("mix", sound, burst, "-p", "60", "--ratio", "0.7,0.3")
+    assert outcome.lines == ["tone+burst/tone+burst_030_060_C4.wav"]
+    assert hgs("mix", sound, burst, "-p", "61").lines == ["tone+burst/tone+burst_050_061_Cs4.wav"]
+
+
+def test_the_ends_of_a_series_of_mixes_are_the_plain_renders(hgs: Run, sound: Path, burst: Path) -> None:
+    outcome = hgs("mix", sound, burst, "-p", "60", "--steps", "3", "-o", "mixed")
+    assert outcome.lines == [f"mixed/tone+burst_{percent}_060_C4.wav" for percent in ("000", "050", "100")]
+    plain = [Path(line) for line in hgs("render", sound, burst, "-p", "60").lines]
+    assert Path(outcome.lines[0]).read_bytes() == plain[0].read_bytes()
+    assert Path(outcome.lines[2]).read_bytes() == plain[1].read_bytes()
+
+
+def test_more_than_two_sounds_mix_and_inversions_too(hgs: Run, sound: Path, burst: Path) -> None:
+    hgs("invert", sound)
+    outcome = hgs("mix", "tone.hgs", burst, SNARE, "-p", "60", "--ratio", "2,1,1", "--json")
+    facts = json.loads(outcome.out)
+    assert facts["shares"] == [0.5, 0.25, 0.25]
+    assert facts["path"].endswith("tone+burst+snare_025-025_060_C4.wav")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["{a}"], ["{a}", "{b}", "--ratio", "1"], ["{a}", "{b}", "--ratio", "1,x"], ["{a}", "{b}", "--ratio", "0,0"],
+     ["{a}", "{b}", "--ratio", "-1,2"], ["{a}", "{b}", "--ratio", "nan,1"], ["{a}", "{b}", "--steps", "1"],
+     ["{a}", "{b}", "--steps", "3", "--ratio", "1,1"], ["{a}", "{b}", "{a}", "--steps", "3"],
+     ["{a}", "{b}", "--pitch", "60,60,60"]],
+)  # fmt: skip
+def test_mixes_that_make_no_sense_are_usage_errors(hgs: Run, sound: Path, burst: Path, arguments: list[str]) -> None:
+    outcome = hgs("mix", "-p", "60", *(text.format(a=sound, b=burst) for text in arguments))
+    assert outcome.code == 2
+    assert len(outcome.err.splitlines()) == 1
+
+
+# --- errors ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["render", "missing.wav"], 3),
+        (["render", "text.wav"], 3),
+        (["render", "empty.wav"], 3),
+        (["render", "silent.wav"], 3),
+        (["render", "nan.wav"], 3),
+        (["render", "folder"], 3),
+        (["render", "broken.hgs"], 3),
+        (["render", "text.hgs"], 3),
+        (["invert", "missing.wav"], 3),
+        (["invert", "silent.wav"], 3),
+        (["mix", "tone.wav", "missing.wav"], 3),
+        (["bench", "missing.wav"], 3),
+        (["render", "tone.wav", "--weights", "missing.safetensors"], 4),
+        (["render", "tone.wav", "--weights", "text.wav"], 4),
+        (["render", "tone.wav", "--weights", "broken.hgs"], 4),
+        (["render", "tone.wav", "-p", "H4"], 2),
+        (["render", "tone.wav", "-p", "72-48"], 2),
+        (["render", "tone.wav", "-p", ""], 2),
+        (["render", "tone.wav", "--pitch", "loud"], 2),
+        (["render", "tone.wav", "--tonal", "2"], 2),
+        (["render", "tone.wav", "--tonal", "some"], 2),
+        (["render", "tone.wav", "--detail", "1.5"], 2),
+        (["render", "tone.wav", "--detail", "nan"], 2),
+        (["render", "tone.wav", "--lufs", "nan"], 2),
+        (["render", "tone.wav", "--lufs", "3"], 2),
+        (["render", "tone.wav", "--seed", "-1"], 2),
+        (["render", "tone.wav", "--device", "abacus"], 2),
+        (["render", "tone.wav", "--subtype", "MP3"], 2),
+        (["render", "tone.wav", "--turbo"], 2),
+        (["render"], 2),
+        (["sing"], 2),
+        (["--loud"], 2),
+        (["render", "tone.wav", "-o", "text.wav"], 5),
+        (["render", "tone.wav", "-o", "/proc/nowhere"], 5),
+        (["invert", "tone.wav", "-o", "/proc/nowhere/a.hgs"], 5),
+        (["train", "run", "warmup", "--data", "x", "--out", "y"], 2),
+        (["train", "run", "warmup", "--data", "x", "--out", "y", "--budget", "soon"], 2),
+        (["train", "run", "yodel", "--data", "x", "--out", "y", "--budget", "1m"], 2),
+        (["train", "run", "warmup", "--data", "missing", "--out", "y", "--budget", "1m"], 6),
+        (["train", "export", "missing", "a.safetensors", "--version", "1"], 6),
+        (["train", "eval", "--real", "missing"], 3),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
+)
+def test_every_mistake_is_one_line_and_its_exit_code_and_writes_nothing(
+    hgs: Run, sound: Path, tmp_path: Path, arguments: list[str], code: int
+) -> None:
+    (tmp_path / "text.wav").write_text("not a sound\n")
+    (tmp_path / "text.hgs").write_text("not an inversion\n")
+    (tmp_path / "folder").mkdir()
+    soundfile.write(tmp_path / "empty.wav", np.zeros(0), SAMPLE_RATE)
+    soundfile.write(tmp_path / "silent.wav", np.zeros(9000), SAMPLE_RATE)
+    soundfile.write(tmp_path / "nan.wav", np.full(9000, np.nan), SAMPLE_RATE, subtype="FLOAT")
+    hgs("invert", sound, "-o", "broken.hgs")
+    data = (tmp_path / "broken.hgs").read_bytes()
+    (tmp_path / "broken.hgs").write_bytes(data[: len(data) // 2])
+    before = tree(tmp_path)
+
+    outcome = hgs(*arguments)
+    assert outcome.code == code, outcome.err
+    lines = outcome.err.splitlines()
+    assert len(lines) == 1, outcome.err
+    assert lines[0].startswith("hgs: error: ")
+    assert " — " in lines[0]
+    assert outcome.out == ""
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_an_absent_device_is_a_usage_error(hgs: Run, sound: Path) -> None:
+    outcome = hgs("render", sound, "--device", "cuda")
+    assert (outcome.code, outcome.err.splitlines()) == (
+        2, ["hgs: error: no CUDA device is available — use --device cpu or auto"],
+    )  # fmt: skip
+
+
+def test_a_bug_is_not_dressed_up_as_a_mistake(
+    bundle: Path, sound: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HGS_WEIGHTS", str(bundle))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("hgs_cli.pipeline.write_notes", lambda *arguments: 1 / 0)
+    result = CliRunner().invoke(app, ["render", str(sound), "-p", "60"])
+    assert result.exit_code == 1
+    assert isinstance(result.exception, ZeroDivisionError)
+    assert tree(tmp_path) == ["tone.wav"]
+
+
+def test_a_shell_sees_the_same_code_and_line(bundle: Path, tmp_path: Path) -> None:
+    outcome = run_process(["render", "missing.wav"], bundle, tmp_path)
+    assert (outcome.code, outcome.out) == (3, "")
+    assert outcome.err == "hgs: error: missing.wav does not exist — check the path\n"
+
+
+def test_an_interrupt_exits_130_and_leaves_nothing(bundle: Path, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "tone.wav", tone(), SAMPLE_RATE)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hgs_cli", "render", "tone.wav", "-p", "0-127:0.1"],
+        cwd=tmp_path,
+        env={**os.environ, "HGS_WEIGHTS": str(bundle), "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("tone/.hgs-*.wav")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert tree(tmp_path) == ["tone.wav"]
+
+
+# --- bench ----------------------------------------------------------------------------------------------------------
+
+
+def test_bench_measures_every_step_and_names_its_circumstances(hgs: Run, sound: Path) -> None:
+    report = json.loads(hgs("bench", sound, "--runs", "2", "--json", "--threads", "1").out)
+    names = [timing["name"] for timing in report["timings"]]
+    assert names == ["load weights", "invert, with reading", "first note", "note in a batch", "25 notes"]
+    for timing in report["timings"]:
+        assert 0 < timing["median_ms"] <= timing["p95_ms"]
+        assert timing["runs"] == 2
+    assert report["timings"][-1]["real_time_factor"] > 0
+    assert report["peak_memory_mib"] > 50
+    assert {"hgs", "weights", "device", "threads", "torch", "python"} <= set(report["environment"])
+
+
+def test_bench_prints_a_table_without_a_sound_of_ones_own(hgs: Run) -> None:
+    outcome = hgs("bench", "--runs", "1")
+    assert outcome.code == 0
+    assert outcome.lines[0].split("\t") == ["step", "median ms", "p95 ms", "real time"]
+    assert "weights\ttiny" in outcome.lines
