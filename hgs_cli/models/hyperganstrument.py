@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from hgs_cli.models.feature_extractor import FeatureExtractor, FeatureExtractorConfig
