@@ -75,6 +75,18 @@ def test_offsets_of_one_sound_serve_every_pitch_as_those_of_a_batch_do(awake: Hy
     assert torch.allclose(folded.harmonic, each.harmonic, atol=1e-4)
 
 
+def test_two_sounds_with_three_notes_each_sound_as_they_do_alone(awake: HyperGANStrument) -> None:
+    h, p = awake.extract(sounds(2)), torch.tensor([50.0, 60.0])
+    offsets = awake.refine(h, p, 1)
+    q = torch.tensor([48.0, 60.0, 72.0, 40.0, 55.0, 90.0])
+    together = awake.envelopes(h.repeat_interleave(3, 0), q, offsets).harmonic
+    for index in range(2):
+        rows = slice(3 * index, 3 * index + 3)
+        one = {name: value[index : index + 1] for name, value in offsets.items()}
+        alone = awake.envelopes(h[index : index + 1].expand(3, -1), q[rows], one).harmonic
+        assert torch.allclose(together[rows], alone, atol=1e-4)
+
+
 def test_a_batch_equals_its_items(awake: HyperGANStrument) -> None:
     x, p = sounds(4), torch.tensor([30.0, 55.5, 70.0, 100.0])
     with torch.no_grad():

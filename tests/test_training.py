@@ -144,6 +144,16 @@ def test_pairs_are_two_notes_of_one_instrument(dataset: Path) -> None:
     assert torch.allclose(batch.x.amax((1, 2)), torch.ones(64), atol=0.01)
 
 
+def test_several_targets_share_an_input_and_its_treatment(dataset: Path) -> None:
+    table = NoteTable(dataset, validation=False)
+    config = DataConfig(self_share=1.0, targets=3, mixture_probability=1.0, noise_probability=0.0)
+    batch = PairSampler(table, config, seed=0).draw(24)
+    assert batch.targets == 3
+    assert batch.x.shape[0] == 8
+    assert torch.allclose(batch.x.repeat_interleave(3, 0), batch.y, atol=1e-3)
+    assert torch.equal(batch.p.repeat_interleave(3), batch.q)
+
+
 def test_the_sampler_goes_on_from_its_state(dataset: Path) -> None:
     table = NoteTable(dataset, validation=False)
     first, second = PairSampler(table, DataConfig(), 1), PairSampler(table, DataConfig(), 2)

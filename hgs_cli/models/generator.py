@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hgs_cli.models.feature_extractor import timbre_part
-from hgs_cli.models.layers import ModulatedConv1d, PitchEmbedding, activate, low_rank_product
+from hgs_cli.models.layers import ModulatedConv1d, PitchEmbedding, activate, low_rank_product, serve_rows
 from hgs_cli.spectrum import N_FRAMES, N_MELS, comb_power, level_to_power, midi_to_hz, power_to_level
 
 FRAMES_PER_STEP = 4
@@ -113,7 +113,7 @@ class SynthesisBlock(nn.Module):
         if offset is None:
             y = y + position
         else:
-            y = y + position * (1.0 + low_rank_product(offset, position.shape[0]))
+            y = y + serve_rows(position * (1.0 + low_rank_product(offset, position.shape[0])), y.shape[0])
         y = activate(self.conv1(activate(y), w, offsets.get(f"{name}.conv1")))
         return (y + self.shortcut(x)) * math.sqrt(0.5)
 
@@ -172,8 +172,9 @@ class Generator(nn.Module):
             h: Timbre feature, (B, h_dim); the first `timbre_dim` values are read.
             z: Noise, (B, z_dim); zeros for the plain note.
             p: Pitch as MIDI note numbers, fractions included, (B,).
-            offsets: Δ by layer name as `offset_shapes` lists them: factors (B or 1, outputs + inputs, rank), or
-                (B or 1, outputs) for a plain vector. An absent name is an untouched layer.
+            offsets: Δ by layer name as `offset_shapes` lists them: factors (N, outputs + inputs, rank), or
+                (N, outputs) for a plain vector; N divides B, and each of the N sounds has B / N notes in a row. An
+                absent name is an untouched layer.
 
         Returns:
             E_h and E_n, each (B, n_mels, n_frames), float32.
@@ -182,12 +183,12 @@ class Generator(nn.Module):
         w = self.mapping(h, z, p)
         x = self.constant[None].expand(h.shape[0], -1, -1)
         if "constant" in offsets:
-            x = x * (1.0 + low_rank_product(offsets["constant"], self.constant.shape[0]))
+            x = x * serve_rows(1.0 + low_rank_product(offsets["constant"], self.constant.shape[0]), x.shape[0])
         for index, block in enumerate(self.blocks):
             x = block(x, w, offsets, f"block{index}")
         y = self.head(x, w, offsets.get("head")).float()
         if "head_bias" in offsets:
-            y = y + (self.head.bias * offsets["head_bias"])[:, :, None]
+            y = y + serve_rows(self.head.bias * offsets["head_bias"], y.shape[0])[:, :, None]
         y = y.unflatten(1, (FRAMES_PER_STEP, N_PARTS, self.config.n_mels))
         # (B, frame in step, part, mel, step) → (B, part, mel, step, frame in step)
         y = y.permute(0, 2, 3, 4, 1).flatten(3)

@@ -80,7 +80,8 @@ class HyperGANStrument(nn.Module):
         Args:
             h: Feature, (B, h_dim).
             p: Pitch as MIDI note numbers, (B,).
-            offsets: Δ from `refine`, of batch B or 1; none for the plain θ.
+            offsets: Δ from `refine`, of as many sounds as divide B, each with B / N notes in a row; none for the
+                plain θ.
             z: Noise, (B, z_dim); zeros when not given.
         """
         return self.generator(h, self.zero_noise(h) if z is None else z, p, offsets)

@@ -35,6 +35,11 @@ class PitchEmbedding(nn.Module):
         return 2 * cls.N_OCTAVES + 1
 
 
+def serve_rows(offsets: Tensor, n_rows: int) -> Tensor:
+    """Offsets of N sounds (N, …) for a batch in which each has `n_rows` / N rows in a row: (n_rows, …), or (1, …)."""
+    return offsets if offsets.shape[0] == 1 else offsets.repeat_interleave(n_rows // offsets.shape[0], 0)
+
+
 def low_rank_product(factors: Tensor, out_channels: int) -> Tensor:
     """Offsets of a weight from their factors.
 
@@ -82,7 +87,8 @@ class ModulatedConv1d(nn.Module):
         Args:
             x: Input, (B, in_channels, T).
             w: Style, (B, w_dim).
-            factors: Low-rank factors of Δ, (B or 1, out_channels + in_channels, rank), or nothing.
+            factors: Low-rank factors of Δ, (N, out_channels + in_channels, rank), or nothing; N divides B, and each of
+                the N sounds serves B / N rows in a row.
 
         Returns:
             (B, out_channels, T), bias added, not activated.
@@ -102,18 +108,24 @@ class ModulatedConv1d(nn.Module):
             energy, style_power = weight.square().sum(2), style.square()
             total = torch.matmul(style_power, energy.T)
             if delta is not None:
-                total = total + torch.matmul(energy * (delta * (2.0 + delta)), style_power[:, :, None])[:, :, 0]
+                sounds = style_power.reshape(delta.shape[0], -1, self.in_channels)  # (N, B / N, in_channels)
+                change = (energy * (delta * (2.0 + delta))).transpose(1, 2)
+                total = total + torch.bmm(sounds, change.to(sounds.dtype)).flatten(0, 1)
             y = y * torch.rsqrt(total.float() + 1e-8).to(y.dtype)[:, :, None]
         return y + self.bias[:, None]
 
     def _offset_convolution(self, x: Tensor, delta: Tensor) -> Tensor:
-        """Convolve every item of x (B, in, T) with its own weight θ·Δ, Δ (B, out, in): (B, out, T)."""
+        """Convolve the rows of x (B, in, T) with the weights θ·Δ of their sounds, Δ (N, out, in): (B, out, T)."""
         half = self.kernel_size // 2
         padded = F.pad(x, (half, half))
-        n_steps = x.shape[-1]
+        n_sounds, n_steps = delta.shape[0], x.shape[-1]
         columns = torch.cat([padded[:, :, tap : tap + n_steps] for tap in range(self.kernel_size)], dim=1)
-        taps = torch.cat([self.weight[:, :, tap] * delta for tap in range(self.kernel_size)], dim=2)
-        return torch.bmm(taps.to(columns.dtype), columns)
+        # (B, K·in, T) → (N, K·in, B / N · T): one product for all rows of a sound
+        columns = columns.reshape(n_sounds, -1, columns.shape[1], n_steps).transpose(1, 2).flatten(2)
+        delta = delta.to(columns.dtype)
+        taps = torch.cat([self.weight[:, :, tap].to(columns.dtype) * delta for tap in range(self.kernel_size)], dim=2)
+        y = torch.bmm(taps, columns)  # (N, out, B / N · T)
+        return y.reshape(n_sounds, self.out_channels, -1, n_steps).transpose(1, 2).flatten(0, 1)
 
 
 class ConvBlock2d(nn.Module):

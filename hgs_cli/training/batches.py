@@ -35,16 +35,16 @@ UNPITCHED_RANGE = (36.0, 84.0)  # pitches at which unpitched examples are asked 
 
 @dataclass(frozen=True)
 class Batch:
-    """Inputs and targets: another note of the same instrument, or the same.
+    """Inputs and targets: other notes of the same instrument, or the same. Each of N inputs has B / N targets in a row.
 
     Attributes:
-        x: Log-mel of the input, (B, n_mels, n_frames).
-        p: Its pitch, (B,).
+        x: Log-mel of the input, (N, n_mels, n_frames).
+        p: Its pitch, (N,).
         y: Log-mel of the target, (B, n_mels, n_frames), at the gain of x.
         q: Its pitch, (B,).
         periodicity: Of the target, (B, N_BANDS, N_STEPS).
-        label: Index of the input's instrument, (B,); -1 for mixtures and unpitched sounds.
-        pitched: Whether pitch means anything, (B,).
+        label: Index of the input's instrument, (N,); -1 for mixtures and unpitched sounds.
+        pitched: Whether the input's pitch means anything, (N,).
     """
 
     x: Tensor
@@ -54,6 +54,11 @@ class Batch:
     periodicity: Tensor
     label: Tensor
     pitched: Tensor
+
+    @property
+    def targets(self) -> int:
+        """Targets of each input."""
+        return self.y.shape[0] // self.x.shape[0]
 
     def to(self, device: torch.device) -> Batch:
         """The same on another device."""
@@ -166,91 +171,95 @@ class PairSampler:
             draw -= share
         return int(self.rng.integers(len(self.table.shards)))
 
-    def _pair(self) -> tuple[int, int]:
-        """Two notes of one instrument and velocity, or one note twice."""
+    def _pair(self) -> tuple[int, list[int]]:
+        """A note, and notes of its instrument and velocity or itself as its targets."""
         table = self.table
         notes = table.notes_of_shard[self._shard()]
         first = int(self.rng.choice(notes))
-        if np.isnan(table.pitch[first]) or self.rng.random() < self.config.self_share:
-            return first, first
+        if np.isnan(table.pitch[first]):
+            return first, [first] * self.config.targets
         near = np.abs(table.pitch[notes] - table.pitch[first]) <= self.config.reach
         others = notes[near & (table.velocity[notes] == table.velocity[first])]
-        return first, int(self.rng.choice(others))
+        itself = self.rng.random(self.config.targets) < self.config.self_share
+        return first, [first if same else int(self.rng.choice(others)) for same in itself]
 
-    def _partner(self, first: int, second: int) -> tuple[int, int] | None:
-        """Two notes of another instrument at the pitches of `first` and `second`, or None."""
+    def _partner(self, first: int, seconds: list[int]) -> tuple[int, list[int]] | None:
+        """Notes of another instrument at the pitches of `first` and of all `seconds`, or None."""
         table = self.table
-        p, q = table.pitch[first], table.pitch[second]
-        candidates = self._at_pitch[int(np.round(p))]
-        candidates = candidates[np.abs(table.pitch[candidates] - p) < SAME_PITCH]
+        candidates = self._at_pitch[int(np.round(table.pitch[first]))]
+        candidates = candidates[np.abs(table.pitch[candidates] - table.pitch[first]) < SAME_PITCH]
         if candidates.size == 0:
             return None
         other = int(self.rng.choice(candidates))
-        if first == second:
-            return other, other
         notes = table.notes_of_shard[table.shard_of[other]]
-        fits = np.abs(table.pitch[notes] - q) < SAME_PITCH
-        matches = notes[fits & (table.velocity[notes] == table.velocity[other])]
-        return (other, int(matches[0])) if matches.size else None
+        notes = notes[table.velocity[notes] == table.velocity[other]]
+        found = []
+        for second in seconds:
+            fits = notes[np.abs(table.pitch[notes] - table.pitch[second]) < SAME_PITCH]
+            if second != first and fits.size == 0:
+                return None
+            found.append(other if second == first else int(fits[0]))
+        return other, found
 
     def _decibels(self, notes: list[int]) -> Tensor:
         return self.table.mel[notes].float() * STEP_DB + LOWEST_DB
 
     def draw(self, batch_size: int) -> Batch:
-        """The next batch."""
-        table, rng = self.table, self.rng
-        pairs = [self._pair() for _ in range(batch_size)]
-        first, second = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+        """The next batch, of `batch_size` targets."""
+        table, rng, targets = self.table, self.rng, self.config.targets
+        n_inputs = max(1, batch_size // targets)
+        pairs = [self._pair() for _ in range(n_inputs)]
+        first, second = [pair[0] for pair in pairs], [note for pair in pairs for note in pair[1]]
         x, y = self._decibels(first), self._decibels(second)
         gain = -x.amax((1, 2), keepdim=True)
-        x, y = x + gain, y + gain
+        x, y = x + gain, y + gain.repeat_interleave(targets, 0)
         periodicity = table.periodicity[second].float() / 255.0
+        p, q = torch.from_numpy(table.pitch[first]), torch.from_numpy(table.pitch[second])
+        pitched = ~torch.isnan(p)
         label = torch.from_numpy(table.label_of_shard[table.shard_of[first]])
-        pitch = torch.from_numpy(table.pitch[[first, second]])
-        pitched = ~torch.isnan(pitch[0])
         label = torch.where(pitched, label, -1)  # the drums of a kit have nothing in common but their shard
-        anywhere = torch.from_numpy(rng.uniform(*UNPITCHED_RANGE, batch_size)).float()
-        pitch = torch.where(pitched, pitch, anywhere)
+        p = torch.where(pitched, p, torch.from_numpy(rng.uniform(*UNPITCHED_RANGE, n_inputs)).float())
+        q = torch.where(torch.isnan(q), p.repeat_interleave(targets), q)
 
         power_x, power_y = torch.pow(10.0, x / 10.0), torch.pow(10.0, y / 10.0)
         if self.augment:
-            for index in np.flatnonzero(rng.random(batch_size) < self.config.mixture_probability):
+            for index in np.flatnonzero(rng.random(n_inputs) < self.config.mixture_probability):
                 partner = self._partner(*pairs[index]) if pitched[index] else None
                 if partner is None:
                     continue
-                other = self._decibels(list(partner))
-                level = float(rng.uniform(-10.0, 6.0)) - float(other[0].max())
-                other_power = torch.pow(10.0, (other + level) / 10.0)
-                share = _band_power(other_power[1]) / (_band_power(power_y[index] + other_power[1]) + 1e-12)
+                other_x, other_y = self._decibels([partner[0]])[0], self._decibels(partner[1])
+                level = float(rng.uniform(-10.0, 6.0)) - float(other_x.max())
+                other_power = torch.pow(10.0, (other_y + level) / 10.0)
+                rows = slice(index * targets, (index + 1) * targets)
+                power_x[index] += torch.pow(10.0, (other_x + level) / 10.0)
+                power_y[rows] += other_power
+                share = _band_power(other_power) / (_band_power(power_y[rows]) + 1e-12)
                 other_periodicity = table.periodicity[partner[1]].float() / 255.0
-                periodicity[index] = torch.lerp(periodicity[index], other_periodicity, share)
-                power_x[index] += other_power[0]
-                power_y[index] += other_power[1]
+                periodicity[rows] = torch.lerp(periodicity[rows], other_periodicity, share)
                 label[index] = -1
             power_x, power_y, periodicity = self._augmented(power_x, power_y, periodicity)
             loudest = power_x.amax((1, 2), keepdim=True)
-            power_x, power_y = power_x / loudest, power_y / loudest
+            power_x, power_y = power_x / loudest, power_y / loudest.repeat_interleave(targets, 0)
         return Batch(
             x=power_to_level(power_x),
-            p=pitch[0],
+            p=p,
             y=power_to_level(power_y),
-            q=pitch[1],
+            q=q,
             periodicity=periodicity,
             label=label,
             pitched=pitched,
         )
 
     def _augmented(self, power_x: Tensor, power_y: Tensor, periodicity: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The same equaliser, envelope and noise floor on both notes of every pair."""
+        """The same equaliser, envelope and noise floor on an input and all its targets."""
         config, rng = self.config, self.rng
-        size = power_x.shape[0]
+        size, targets = power_x.shape[0], power_y.shape[0] // power_x.shape[0]
 
         def chosen(probability: float) -> NDArray[np.float64]:
             return (rng.random(size) < probability).astype(np.float64)
 
-        curve_db = (
-            rng.normal(0.0, config.equaliser_db, (size, 1, 9)) * chosen(config.equaliser_probability)[:, None, None]
-        )
+        equalised = chosen(config.equaliser_probability)[:, None, None]
+        curve_db = rng.normal(0.0, config.equaliser_db, (size, 1, 9)) * equalised
         curve = F.interpolate(torch.from_numpy(curve_db).float(), size=N_MELS, mode="linear", align_corners=True)[:, 0]
         time_s = torch.arange(N_FRAMES) * FRAME_S
         slope = torch.from_numpy(rng.uniform(0.0, 25.0, size) * chosen(config.envelope_probability)).float()
@@ -259,20 +268,21 @@ class PairSampler:
         after_s = (time_s - torch.from_numpy(end_s).float()[:, None]).clamp_min(0.0)
         envelope_db = envelope_db - 1200.0 * after_s
         factor = torch.pow(10.0, (curve[:, :, None] + envelope_db[:, None, :]) / 10.0)
-        power_x, power_y = power_x * factor, power_y * factor
+        power_x, power_y = power_x * factor, power_y * factor.repeat_interleave(targets, 0)
 
         noisy = torch.from_numpy(np.flatnonzero(chosen(config.noise_probability)))
         if noisy.numel():
             count = noisy.numel()
+            rows = (noisy[:, None] * targets + torch.arange(targets)).flatten()
             peak_db = 10.0 * torch.log10(power_x[noisy].amax((1, 2)) + 1e-20)
             level_db = peak_db + torch.from_numpy(rng.uniform(-100.0, -50.0, count)).float()
             tilt_db = torch.from_numpy(rng.uniform(-20.0, 5.0, count)).float()
             floor_db = level_db[:, None] + tilt_db[:, None] * torch.linspace(0.0, 1.0, N_MELS)
             floor = torch.pow(10.0, floor_db / 10.0)[:, :, None]
-            clean = _band_power(power_y[noisy])
+            clean = _band_power(power_y[rows])
             power_x[noisy] += floor * self._speckle.draw(count, rng)
-            power_y[noisy] += floor * self._speckle.draw(count, rng)
-            periodicity[noisy] *= clean / (_band_power(power_y[noisy]) + 1e-20)
+            power_y[rows] += floor.repeat_interleave(targets, 0) * self._speckle.draw(count * targets, rng)
+            periodicity[rows] *= clean / (_band_power(power_y[rows]) + 1e-20)
         return power_x, power_y, periodicity
 
     def notes(self, indices: list[int]) -> tuple[Tensor, Tensor]:

@@ -46,6 +46,7 @@ class DataConfig:
         recorded_share: Part of the examples that comes from recordings, not SoundFonts.
         unpitched_share: Part that has no pitch and is reconstructed only.
         self_share: Part whose target is the input itself, at the same pitch.
+        targets: Notes that one input has to explain; a multiple makes H cheaper, whose offsets then serve several.
         reach: Largest interval between input and target in semitones.
         mixture_probability: Of a power-domain mixture with a second instrument at the same two pitches.
         equaliser_probability, equaliser_db: Of a random smooth equaliser, and its standard deviation.
@@ -56,6 +57,7 @@ class DataConfig:
     recorded_share: float = 0.35
     unpitched_share: float = 0.12
     self_share: float = 0.2
+    targets: int = 1
     reach: float = 24.0
     mixture_probability: float = 0.15
     equaliser_probability: float = 0.7
@@ -122,8 +124,8 @@ class HyperConfig:
         max_passes: Passes of H are drawn from 1 to this.
     """
 
-    loop: LoopConfig = LoopConfig(batch_size=24, learning_rate=7e-4, warmup_steps=100, ema_decay=0.995)
-    data: DataConfig = DataConfig(self_share=0.6)
+    loop: LoopConfig = LoopConfig(batch_size=36, learning_rate=7e-4, warmup_steps=100, ema_decay=0.995)
+    data: DataConfig = DataConfig(self_share=0.5, targets=3)
     timbre: float = 20.0
     reconstruction: float = 200.0
     periodicity: float = 4.0
@@ -144,8 +146,8 @@ class HyperGanConfig:
         max_passes: Passes of H are drawn from 1 to this.
     """
 
-    loop: LoopConfig = LoopConfig(batch_size=24, learning_rate=2e-4, warmup_steps=100, ema_decay=0.995)
-    data: DataConfig = DataConfig(self_share=0.6)
+    loop: LoopConfig = LoopConfig(batch_size=36, learning_rate=2e-4, warmup_steps=100, ema_decay=0.995)
+    data: DataConfig = DataConfig(self_share=0.5, targets=3)
     timbre: float = 20.0
     reconstruction: float = 200.0
     periodicity: float = 4.0

@@ -99,7 +99,7 @@ class Stage(ABC):
         if self._validation is None:
             self._validation = []
             for part, share in ((0, 1.0), (1, 0.0)):
-                config = replace(self.config.data, self_share=share, unpitched_share=0.1, recorded_share=1.0)
+                config = replace(self.config.data, self_share=share, targets=1, unpitched_share=0.1, recorded_share=1.0)
                 sampler = PairSampler(self.validation_table, config, seed=1000 + part, augment=False)
                 for _ in range(max(1, self.loop.validation_batches // 2)):
                     self._validation.append(sampler.draw(32))
@@ -396,10 +396,12 @@ def _hyper_losses(
         with torch.no_grad():
             h = model.extract(batch.x)
         offsets = model.refine(h, batch.p, n_passes)
+        h = h.repeat_interleave(batch.targets, 0)
         envelopes = model.envelopes(h, batch.q, offsets)
     powers = audible_powers(model.generator, envelopes, batch.q)
     reconstruction = reconstruction_loss(*powers, batch.y)
-    periodicity = periodicity_loss(*powers, batch.periodicity, batch.pitched)
+    pitched = batch.pitched.repeat_interleave(batch.targets)
+    periodicity = periodicity_loss(*powers, batch.periodicity, pitched)
     with torch.autocast(stage.device.type, enabled=False):
         x_hat = model.generator.compose(envelopes, batch.q)
     with stage.autocast():
