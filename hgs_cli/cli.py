@@ -122,9 +122,7 @@ def invert(
     sounds: Sounds,
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out", "-o", metavar="FILE.hgs|DIR", help="Where to write.", show_default="./{name}.hgs"
-        ),
+        typer.Option("--out", "-o", metavar="FILE.hgs|DIR", help="Where to write.", show_default="./{name}.hgs"),
     ] = None,
     force: Force = False,
     pitch: SourcePitchOption = "auto",
@@ -246,7 +244,9 @@ def mix(
     ] = None,
     steps: Annotated[
         int | None,
-        typer.Option(min=2, max=101, help="Mixes from all of the first sound to all of the second.", show_default=False),
+        typer.Option(
+            min=2, max=101, help="Mixes from all of the first sound to all of the second.", show_default=False
+        ),
     ] = None,
     out: Out = None,
     force: Force = False,
@@ -256,7 +256,9 @@ def mix(
     pitch: Annotated[
         str,
         typer.Option(
-            "--pitch", metavar="NOTE|auto|none,...", rich_help_panel=SOURCE_PANEL,
+            "--pitch",
+            metavar="NOTE|auto|none,...",
+            rich_help_panel=SOURCE_PANEL,
             help="The sounds' own notes, one for all or one each.",
         ),
     ] = "auto",

@@ -39,7 +39,10 @@ Threads = Annotated[
 Weights = Annotated[
     Path | None,
     typer.Option(
-        metavar="BUNDLE", help="Weights to use.", show_default="HGS_WEIGHTS, then the released", rich_help_panel=RUN_PANEL
+        metavar="BUNDLE",
+        help="Weights to use.",
+        show_default="HGS_WEIGHTS, then the released",
+        rich_help_panel=RUN_PANEL,
     ),
 ]
 Passes = Annotated[
@@ -57,7 +60,8 @@ Tonal = Annotated[
     ),
 ]  # fmt: skip
 Variation = Annotated[
-    float, typer.Option(min=0.0, max=1.0, help="How far to wander from the sound, by the seed.", rich_help_panel=SOUND_PANEL)
+    float,
+    typer.Option(min=0.0, max=1.0, help="How far to wander from the sound, by the seed.", rich_help_panel=SOUND_PANEL),
 ]
 Vibrato = Annotated[
     Literal["keep", "flat"], typer.Option(help="Keep the sound's pitch movement or not.", rich_help_panel=SOUND_PANEL)
@@ -67,7 +71,8 @@ Normalize = Annotated[
     typer.Option(help="One gain for all notes, by loudness, by peak (-3 dB), or none.", rich_help_panel=LEVEL_PANEL),
 ]
 Lufs = Annotated[
-    float, typer.Option(min=-70.0, max=0.0, help="Loudness in LUFS, 3 dB of headroom kept.", rich_help_panel=LEVEL_PANEL)
+    float,
+    typer.Option(min=-70.0, max=0.0, help="Loudness in LUFS, 3 dB of headroom kept.", rich_help_panel=LEVEL_PANEL),
 ]
 Subtype = Annotated[
     Literal["PCM_24", "PCM_16", "FLOAT"],

@@ -1,7 +1,7 @@
 """The main path: load_model → invert → render or mix.
 
-    sound → log-mel x → f → h → H → Δ, and what G could not say of x       `invert`, once per sound
-    (h, Δ, q) → G → E_h, E_n, + detail → vocoder at q → waveform           `render` and `mix`, per pitch, batched
+sound → log-mel x → f → h → H → Δ, and what G could not say of x       `invert`, once per sound
+(h, Δ, q) → G → E_h, E_n, + detail → vocoder at q → waveform           `render` and `mix`, per pitch, batched
 """
 
 from __future__ import annotations
@@ -277,9 +277,7 @@ def reinvert(model: Model, inversion: Inversion) -> Inversion:
         harmonic=detail.harmonic + old.harmonic - first.harmonic,
         noise_part=detail.noise_part + old.noise_part - first.noise_part,
     )
-    again = replace(
-        inversion, feature=h[0], offsets=offsets, first=first, detail=moved, weights_sha256=model.sha256
-    )
+    again = replace(inversion, feature=h[0], offsets=offsets, first=first, detail=moved, weights_sha256=model.sha256)
     return _with_levels(model, again)
 
 
@@ -507,7 +505,8 @@ def _gain_db(instrument: Instrument, settings: Settings) -> float:
 
 def _lowering_db(loudest_db: float) -> float:
     """What notes must be lowered by so that the loudest does not clip, in dB; 0 or negative."""
-    return CEILING_DB - loudest_db if loudest_db > CEILING_DB else 0.0
+    # The margin is for rounding: what was brought to the ceiling once is not lowered again.
+    return CEILING_DB - loudest_db if loudest_db > CEILING_DB + 1e-4 else 0.0
 
 
 def _batches(
@@ -559,9 +558,7 @@ def note_envelopes(model: Model, instrument: Instrument, q: Tensor, settings: Se
     if share == 0.0:
         return envelopes
     tonal = apply_tonal(envelopes, q, settings.tonal)
-    return Envelopes(
-        torch.lerp(harmonic, tonal.harmonic, share), torch.lerp(noise_part, tonal.noise_part, share)
-    )
+    return Envelopes(torch.lerp(harmonic, tonal.harmonic, share), torch.lerp(noise_part, tonal.noise_part, share))
 
 
 def _noise(model: Model, q: Tensor, settings: Settings) -> Tensor | None:

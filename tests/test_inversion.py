@@ -120,12 +120,16 @@ def test_impossible_facts_are_refused(file: Path, header: dict[str, object]) -> 
         {"feature": torch.zeros(2, 2)},
     ],
 )  # fmt: skip
-def test_missing_foreign_misshapen_or_infinite_tensors_are_refused(file: Path, tensors: dict[str, Tensor | None]) -> None:
+def test_missing_foreign_misshapen_or_infinite_tensors_are_refused(
+    file: Path, tensors: dict[str, Tensor | None]
+) -> None:
     with pytest.raises(InputError, match="is damaged"):
         Inversion.load(spoilt(file, **tensors))
 
 
-def test_an_inversion_of_other_weights_is_made_again_and_says_so(model: Model, inversion: Inversion, file: Path) -> None:
+def test_an_inversion_of_other_weights_is_made_again_and_says_so(
+    model: Model, inversion: Inversion, file: Path
+) -> None:
     spoilt(file, {"weights_sha256": "0" * 64})
     said: list[str] = []
     again = open_sound(model, file, report=said.append)
@@ -139,7 +143,11 @@ def test_an_inversion_of_other_weights_is_made_again_and_says_so(model: Model, i
 
 
 def test_offsets_and_features_that_do_not_fit_the_weights_are_refused(model: Model, file: Path) -> None:
-    for change in ({"feature": torch.zeros(3)}, {"offsets.nonsense": torch.zeros(1, 2)}, {"offsets.head": torch.zeros(1, 2, 2)}):
+    for change in (
+        {"feature": torch.zeros(3)},
+        {"offsets.nonsense": torch.zeros(1, 2)},
+        {"offsets.head": torch.zeros(1, 2, 2)},
+    ):
         path = spoilt(Path(str(file)), **change)
         with pytest.raises(InputError, match="does not fit the weights"):
             open_sound(model, path)

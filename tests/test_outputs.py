@@ -97,7 +97,10 @@ def test_a_read_only_folder_is_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_made_is_named() -> None:
-    with pytest.raises(OutputError, match="cannot write to folder"), OutputSet([Path("/proc/hgs/one.wav")], force=False):
+    with (
+        pytest.raises(OutputError, match="cannot write to folder"),
+        OutputSet([Path("/proc/hgs/one.wav")], force=False),
+    ):
         pytest.fail("the body must not run")
 
 

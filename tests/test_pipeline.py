@@ -166,9 +166,7 @@ def test_every_setting_is_heard(model: Model, hit: Inversion, settings: Settings
 
 def test_vibrato_is_kept_or_flattened(model: Model, note: Inversion) -> None:
     wobbling = replace(note, cents=30.0 * torch.sin(torch.arange(352) * 0.4))
-    kept, flat = (
-        render(model, wobbling, [60], Settings(keep_vibrato=keep)).audio for keep in (True, False)
-    )
+    kept, flat = (render(model, wobbling, [60], Settings(keep_vibrato=keep)).audio for keep in (True, False))
     assert float((kept - flat).abs().max()) > 1e-3
     assert torch.equal(flat, render(model, note, [60], Settings(keep_vibrato=False)).audio)
 
