@@ -59,9 +59,9 @@ class DataConfig:
     self_share: float = 0.2
     targets: int = 1
     reach: float = 24.0
-    mixture_probability: float = 0.15
-    equaliser_probability: float = 0.7
-    equaliser_db: float = 5.0
+    mixture_probability: float = 0.25
+    equaliser_probability: float = 0.8
+    equaliser_db: float = 6.0
     envelope_probability: float = 0.25
     noise_probability: float = 0.3
 
@@ -72,6 +72,7 @@ class WarmupConfig:
 
     Attributes:
         reconstruction, periodicity, classification, adversary, smoothness: Weights of the loss terms.
+        envelope: Weight of the coarse levels that the detailed part of h has to tell.
         adversary_ramp: Part of the budget over which the pitch adversary's gradient is turned up.
     """
 
@@ -82,6 +83,7 @@ class WarmupConfig:
     classification: float = 0.1
     adversary: float = 0.1
     smoothness: float = 0.05
+    envelope: float = 3.0
     adversary_ramp: float = 0.2
 
 

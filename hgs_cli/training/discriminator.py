@@ -1,4 +1,4 @@
-"""D: the projection discriminator on pitch and timbre, and the two classifiers of the warm-up."""
+"""D, the projection discriminator on pitch and timbre, and what the warm-up hangs on h: classifiers and a decoder."""
 
 from __future__ import annotations
 
@@ -80,3 +80,38 @@ class Classifiers(nn.Module):
     def pitch_logits(self, h: Tensor, strength: float) -> Tensor:
         """Logits (B, N_PITCHES); f feels them reversed and scaled by `strength`."""
         return self.pitch(reverse_gradient(h, strength) * self.SCALE)
+
+
+class EnvelopeDecoder(nn.Module):
+    """Coarse levels of a note from the detailed part of h and the note's pitch.
+
+    Classification alone would make that part blind to an equaliser or a decay, which are nuisances to it and the very
+    things that H has to put right.
+
+    Args:
+        map_dim: Width of the detailed part of h.
+        hidden_dim: Width of the hidden layer.
+    """
+
+    BANDS, STEPS = 16, 22
+
+    def __init__(self, map_dim: int, hidden_dim: int = 384) -> None:
+        super().__init__()
+        self.map_dim = map_dim
+        self.pitch = PitchEmbedding()
+        self.layers = nn.Sequential(
+            nn.Linear(map_dim + PitchEmbedding.dim(), hidden_dim),
+            nn.LeakyReLU(0.2),
+            nn.Linear(hidden_dim, self.BANDS * self.STEPS),
+        )
+
+    def forward(self, h: Tensor, q: Tensor) -> Tensor:
+        """Levels (B, BANDS, STEPS) of notes at pitch q (B,) of the sounds with features h (B, h_dim)."""
+        read = h[:, -self.map_dim :] * math.sqrt(self.map_dim)
+        levels = self.layers(torch.cat([read, self.pitch(q)], dim=1))
+        return levels.reshape(-1, self.BANDS, self.STEPS)
+
+    @classmethod
+    def coarse(cls, y: Tensor) -> Tensor:
+        """Mean levels of log-mels y (B, n_mels, n_frames) on the decoder's grid: (B, BANDS, STEPS)."""
+        return F.adaptive_avg_pool2d(y, (cls.BANDS, cls.STEPS))

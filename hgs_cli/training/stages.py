@@ -19,7 +19,7 @@ from hgs_cli.models.hyperganstrument import HyperGANStrument
 from hgs_cli.spectrum import DB_PER_UNIT
 from hgs_cli.training.batches import Batch, NoteTable, PairSampler, SpeckleBank, nearest_neighbours
 from hgs_cli.training.config import GanConfig, HyperConfig, HyperGanConfig, LoopConfig, StageConfig, WarmupConfig
-from hgs_cli.training.discriminator import Classifiers, Discriminator
+from hgs_cli.training.discriminator import Classifiers, Discriminator, EnvelopeDecoder
 from hgs_cli.training.losses import (
     audible_powers,
     gradient_penalty,
@@ -122,7 +122,7 @@ class Stage(ABC):
                     powers = audible_powers(model.generator, envelopes, batch.q)
                     loss = reconstruction_loss(*powers, batch.y)
                     sums.setdefault(f"val_{kind}{suffix}_db", []).append(loss.item() * DB_PER_UNIT)
-                    per = periodicity_loss(*powers, batch.periodicity, batch.pitched)
+                    per = periodicity_loss(*powers, batch.periodicity, batch.pitched.repeat_interleave(batch.targets))
                     sums.setdefault(f"val_{kind}{suffix}_per", []).append(per.item())
         return {name: float(np.mean(values)) for name, values in sums.items()}
 
@@ -182,9 +182,10 @@ def _accuracy(logits: Tensor, label: Tensor) -> float:
 class _FandG(nn.Module):
     """What the warm-up trains."""
 
-    def __init__(self, model: HyperGANStrument, classifiers: Classifiers) -> None:
+    def __init__(self, model: HyperGANStrument, classifiers: Classifiers, decoder: EnvelopeDecoder) -> None:
         super().__init__()
-        self.feature_extractor, self.generator, self.classifiers = model.feature_extractor, model.generator, classifiers
+        self.feature_extractor, self.generator = model.feature_extractor, model.generator
+        self.classifiers, self.decoder = classifiers, decoder
 
 
 class Warmup(Stage):
@@ -201,15 +202,16 @@ class Warmup(Stage):
         self.classifiers = Classifiers(sizes.timbre_dim, sizes.h_dim, self.table.n_instruments).to(device)
         set_trainable(model, True)
         set_trainable(model.hypernetwork, False)
-        self._all = _FandG(model, self.classifiers)
+        self.decoder = EnvelopeDecoder(sizes.map_dim).to(device)
+        self._all = _FandG(model, self.classifiers, self.decoder)
 
     def trained(self) -> dict[str, nn.Module]:
-        """f, G and the classifiers."""
+        """f, G, the classifiers and the decoder."""
         return {"main": self._all}
 
     def extra_networks(self) -> dict[str, nn.Module]:
-        """The classifiers."""
-        return {"classifiers": self.classifiers}
+        """The classifiers and the decoder."""
+        return {"classifiers": self.classifiers, "decoder": self.decoder}
 
     def step(self, optimisers: dict[str, Optimiser]) -> Figures:
         """One batch of pairs."""
@@ -217,25 +219,28 @@ class Warmup(Stage):
         batch = self.draw()
         with self.autocast():
             h = model.extract(batch.x)
-            envelopes = model.envelopes(h, batch.q)
+            envelopes = model.envelopes(h.repeat_interleave(batch.targets, 0), batch.q)
             powers = audible_powers(model.generator, envelopes, batch.q)
             known = batch.label >= 0
             by_timbre, by_map = self.classifiers.instrument_logits(h[known])
             strength = min(1.0, self.progress / config.adversary_ramp)
             pitch_logits = self.classifiers.pitch_logits(h[batch.pitched], strength)
+            levels = self.decoder(h.repeat_interleave(batch.targets, 0), batch.q)
         key = batch.p[batch.pitched].round().long().clamp(0, 127)
         label = batch.label[known]
         classification = _cross_entropy(by_timbre, label) + _cross_entropy(by_map, label)
         adversary = _cross_entropy(pitch_logits, key)
         reconstruction = reconstruction_loss(*powers, batch.y)
-        periodicity = periodicity_loss(*powers, batch.periodicity, batch.pitched)
+        periodicity = periodicity_loss(*powers, batch.periodicity, batch.pitched.repeat_interleave(batch.targets))
         smoothness = smoothness_loss(envelopes)
+        envelope = (levels.float() - EnvelopeDecoder.coarse(batch.y)).abs().mean()
         loss = (
             config.reconstruction * reconstruction
             + config.periodicity * periodicity
             + config.classification * classification
             + config.adversary * adversary
             + config.smoothness * smoothness
+            + config.envelope * envelope
         )
         norm = optimisers["main"].step(loss)
         return {
@@ -246,6 +251,7 @@ class Warmup(Stage):
             "pitch_accuracy": _accuracy(pitch_logits, key),
             "adversary": adversary.item(),
             "smoothness": smoothness.item(),
+            "envelope_db": envelope.item() * DB_PER_UNIT,
             "gradient": norm,
         }
 
@@ -364,12 +370,12 @@ class Gan(_Adversarial):
                 real_logits = self.discriminator(real, p, h)
             batch = self.draw()
             with torch.no_grad():
-                h_pair = model.extract(batch.x)
+                h_pair = model.extract(batch.x).repeat_interleave(batch.targets, 0)
             envelopes = model.envelopes(h_pair, batch.q)
         powers = audible_powers(model.generator, envelopes, batch.q)
         adversarial = relativistic_loss(fake_logits, real_logits)
         reconstruction = reconstruction_loss(*powers, batch.y)
-        periodicity = periodicity_loss(*powers, batch.periodicity, batch.pitched)
+        periodicity = periodicity_loss(*powers, batch.periodicity, batch.pitched.repeat_interleave(batch.targets))
         loss = (
             config.adversarial * adversarial
             + config.reconstruction * reconstruction
