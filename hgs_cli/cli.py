@@ -370,8 +370,8 @@ def _each(sounds: list[Path], work: Callable[[int], None]) -> None:
             if len(sounds) == 1:
                 raise
             failures.append(error)
-    for error in failures:
-        typer.echo(f"hgs: error: {error}", err=True)
+    for failure in failures:
+        typer.echo(f"hgs: error: {failure}", err=True)
     if failures:
         raise typer.Exit(failures[0].exit_code)
 
@@ -519,7 +519,7 @@ def _write(
             "seconds": round(file.seconds, 6),
             "peak_db": round(file.peak_db, 2),
             "gain_db": round(file.gain_db, 2),
-            "lowered_db": round(-file.lowered_db, 2),
+            "lowered_db": round(abs(file.lowered_db), 2),
             "seed": settings.seed,
         }
         typer.echo(json.dumps(shown))

@@ -26,7 +26,7 @@ _ALLOWED = "write notes as 60, C4, F#3, Bb2 or 60.5 between 0 and 127, ranges as
 
 def midi_to_hz(pitch: float) -> float:
     """Frequency in Hz of a MIDI note number (69 is 440 Hz)."""
-    return 440.0 * 2.0 ** ((pitch - 69.0) / 12.0)
+    return 440.0 * math.exp2((pitch - 69.0) / 12.0)
 
 
 def hz_to_midi(f0_hz: float) -> float:

@@ -63,4 +63,5 @@ def _colour(brightness: np.ndarray) -> np.ndarray:
     position = np.clip(brightness, 0.0, 1.0) * (len(_COLOURS) - 1)
     low = np.minimum(position.astype(int), len(_COLOURS) - 2)
     fraction = (position - low)[..., None]
-    return (_COLOURS[low] * (1.0 - fraction) + _COLOURS[low + 1] * fraction).round().astype(np.uint8)
+    colours: np.ndarray = _COLOURS[low] * (1.0 - fraction) + _COLOURS[low + 1] * fraction
+    return colours.round().astype(np.uint8)

@@ -183,7 +183,8 @@ def read_header(path: Path) -> dict[str, Any]:
     Raises:
         WeightsError: The file is no bundle, or one of another format version.
     """
-    return _open_bundle(path, lambda header, file: header)
+    header: dict[str, Any] = _open_bundle(path, lambda header, file: header)
+    return header
 
 
 def verify_checksum(path: Path) -> str:

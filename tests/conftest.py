@@ -118,7 +118,8 @@ def tone(f0_hz: float = 220.0, seconds: float = 0.5, sample_rate: int = 44_100, 
     """A decaying tone, (T,)."""
     time = np.arange(round(seconds * sample_rate)) / sample_rate
     waves = [np.sin(2 * np.pi * f0_hz * k * time) / k for k in range(1, n_harmonics + 1)]
-    return (0.25 * np.sum(waves, axis=0) * np.exp(-2.0 * time)).astype(np.float32)
+    samples: np.ndarray = 0.25 * np.sum(waves, axis=0) * np.exp(-2.0 * time)
+    return samples.astype(np.float32)
 
 
 @pytest.fixture

@@ -222,7 +222,9 @@ def test_invert_writes_reconstruction_and_picture(hgs: Run, burst: Path) -> None
     with Image.open("seen.png") as picture:
         assert picture.format == "PNG"
         assert picture.width > picture.height > 300
-        assert len(picture.convert("RGB").getcolors(1 << 20)) > 50
+        colours = picture.convert("RGB").getcolors(1 << 20)
+        assert colours is not None
+        assert len(colours) > 50
 
 
 def test_invert_writes_all_of_its_files_or_none(hgs: Run, sound: Path) -> None:

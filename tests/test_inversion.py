@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -58,7 +60,10 @@ def test_rendering_the_file_equals_rendering_the_sound(model: Model, inversion: 
     assert sound.gain_db == again.gain_db
 
 
-def spoilt(file: Path, header: dict[str, object] | None = None, **tensors: Tensor | None) -> Path:
+def spoilt(
+    file: Path, header: dict[str, object] | None = None, tensors: Mapping[str, Tensor | None] | None = None
+) -> Path:
+    tensors = tensors or {}
     with safe_open(file, framework="pt") as opened:
         values = {name: opened.get_tensor(name) for name in opened.keys()}
         old = json.loads(opened.metadata()["hgs"])
@@ -124,7 +129,7 @@ def test_missing_foreign_misshapen_or_infinite_tensors_are_refused(
     file: Path, tensors: dict[str, Tensor | None]
 ) -> None:
     with pytest.raises(InputError, match="is damaged"):
-        Inversion.load(spoilt(file, **tensors))
+        Inversion.load(spoilt(file, None, tensors))
 
 
 def test_an_inversion_of_other_weights_is_made_again_and_says_so(
@@ -148,9 +153,9 @@ def test_offsets_and_features_that_do_not_fit_the_weights_are_refused(model: Mod
         {"offsets.nonsense": torch.zeros(1, 2)},
         {"offsets.head": torch.zeros(1, 2, 2)},
     ):
-        path = spoilt(Path(str(file)), **change)
+        copy = Path(shutil.copy(file, file.with_name("copy.hgs")))
         with pytest.raises(InputError, match="does not fit the weights"):
-            open_sound(model, path)
+            open_sound(model, spoilt(copy, None, change))
 
 
 def test_an_unpitched_inversion_keeps_having_no_pitch(model: Model, inversion: Inversion, tmp_path: Path) -> None:

@@ -134,7 +134,8 @@ def write_audio(path: Path, audio: Tensor, subtype: str, seed: int) -> None:
 def _quantize(samples: np.ndarray, bits: int) -> np.ndarray:
     """Round samples in [-1, 1] to integers of so many bits; 1 itself falls on the largest."""
     steps = 2 ** (bits - 1)
-    return np.clip(np.rint(samples.astype(np.float64) * steps), -steps, steps - 1).astype(np.int32)
+    whole: np.ndarray = np.clip(np.rint(samples.astype(np.float64) * steps), -steps, steps - 1)
+    return whole.astype(np.int32)
 
 
 def _read_mono(file: soundfile.SoundFile, n_frames: int) -> tuple[np.ndarray, bool]:
