@@ -323,16 +323,21 @@ class Distance:
 def side_measures(audio: Tensor, midi: float) -> SideMeasures:
     """Onset rise, crest factor, harmonic-to-noise ratio and modulation of a note (T,) whose pitch is known."""
     return SideMeasures(
-        onset_rise_ms(audio), crest_factor_db(audio), harmonic_to_noise_db(audio, midi), modulation_db(audio)
+        onset_rise_ms(audio, midi), crest_factor_db(audio), harmonic_to_noise_db(audio, midi), modulation_db(audio)
     )
 
 
-def onset_rise_ms(audio: Tensor) -> float:
-    """Time in which the envelope of a note (T,) rises from a tenth to nine tenths of its peak in the first half second."""
+def onset_rise_ms(audio: Tensor, midi: float) -> float:
+    """Time in which the envelope of a note (T,) rises from a tenth to nine tenths of its peak in the first half second.
+
+    The envelope is smoothed over one period of the note, so that single swings of a bass are no onsets.
+    """
     box = 64
     head = audio[: SAMPLE_RATE // 2]
     energy = torch.nn.functional.avg_pool1d(head.square()[None, None], box, box)
-    envelope = torch.nn.functional.avg_pool1d(energy, 3, 1, padding=1)[0, 0].sqrt()
+    period = SAMPLE_RATE / (440.0 * 2.0 ** ((midi - 69.0) / 12.0)) / box
+    width = 2 * max(1, math.ceil(period / 2.0)) + 1
+    envelope = torch.nn.functional.avg_pool1d(energy, width, 1, padding=width // 2)[0, 0].sqrt()
     top = int(envelope.argmax())
     rising = envelope[: top + 1]
     last_below = (rising < 0.1 * envelope[top]).nonzero()
@@ -590,7 +595,9 @@ def _pairs_of(
                 source_midi=source.midi,
                 target_midi=target.midi,
                 interval=abs(round(target.midi - source.midi)),
-                distance_db={name: distance(audio, real, n_samples) for name, audio in outputs.items()},
+                distance_db={
+                    name: distance(audio, real, min(n_samples, audio.shape[-1])) for name, audio in outputs.items()
+                },
                 side={
                     name: _minus(side_measures(_fit(audio, n_samples), target.midi), truth)
                     for name, audio in outputs.items()
@@ -608,7 +615,7 @@ def _render(model: Model, instrument: Instrument, pitches: Sequence[float], deta
 
 
 def _play_faster(audio: Tensor, semitones: float) -> Tensor:
-    """A recording (T,) played at another speed: the plainest sampler."""
+    """A recording (T,) played at another speed: the plainest sampler; compared for as long as it lasts."""
     ratio = Fraction(2.0 ** (semitones / 12.0)).limit_denominator(150)  # within 0.1 cent
     return resample(audio[None], ratio.numerator, ratio.denominator)[0]
 

@@ -35,7 +35,8 @@ LEAST_POWER = 1e-13
 TINY = 1e-20  # power: keeps silence over silence finite
 KNOWN_SHARE = 0.05  # of a band's power: below it, a part is not heard there and its detail comes from neighbours
 
-AUTO_HNR_DB = 8.0  # the promise is 6 dB in 0.1-5 kHz
+AUTO_HNR_DB = 12.0  # the promise is 6 dB in 0.1-5 kHz; a tracker that weighs the whole spectrum asks for more
+BELOW_POWER = 0.1  # of the share, below the fundamental: a thump left there would be heard as another note
 TONAL_LOW_HZ = 100.0
 TONAL_HIGH_HZ = 5000.0
 
@@ -313,10 +314,9 @@ def apply_tonal(envelopes: Envelopes, pitch: Tensor, tonal: float | None = None)
     else:
         share = torch.full_like(f0_hz, tonal)
     share = share[:, None, None]
-    moved = share * noise
-
     # No harmonic stands below the fundamental: that energy joins the first one, so that a kick sounds at the note.
     below = torch.sigmoid((0.75 * f0_hz[:, None] - points[None]) / (0.1 * f0_hz[:, None]))[..., None]
+    moved = noise * torch.lerp(share, share**BELOW_POWER, below)
     lost = (moved * below * noise_template[None, :, None]).sum(1, keepdim=True)
     around = torch.exp(-0.5 * ((points[None] - f0_hz[:, None]) / (0.25 * f0_hz[:, None] + 30.0)) ** 2)[..., None]
     # A unit harmonic has 1.5 bins of power, whichever its band.
