@@ -56,6 +56,10 @@ EXIT_CODES = (
 class Boundary(TyperGroup):
     """The app's group: every failure that a user can cause becomes one line on stderr and its class's exit code."""
 
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.rich_markup_mode = None  # rich takes as long to load as all the rest; commands' own help has its panels
+
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """Parse the app's own options."""
         try:
@@ -110,7 +114,7 @@ def root(
         typer.echo(f"hgs {__version__}")
         raise typer.Exit
     if ctx.invoked_subcommand is None:
-        ctx.get_help()  # rich prints it
+        typer.echo(ctx.get_help())
         raise typer.Exit(2)
 
 
