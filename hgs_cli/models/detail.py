@@ -17,7 +17,6 @@ from hgs_cli.spectrum import (
     HOP_LENGTH,
     MODEL_SAMPLES,
     N_FFT,
-    N_FRAMES,
     N_MELS,
     SAMPLE_RATE,
     MelConfig,
@@ -26,8 +25,13 @@ from hgs_cli.spectrum import (
     midi_to_hz,
 )
 
-HARMONIC_REACH = 12.0  # semitones after which harmonic-locked detail counts 1/e
-NOISE_REACH = 12.0
+# How much of a residual is carried over an interval, fitted on recordings of instruments that no network had heard. All
+# of it would be too much: a part of every residual is that one recording's own.
+WHOLE_REACH = 1.0  # semitones within which the whole residual fades to what is carried
+HARMONIC_SHARE = 0.3
+FORMANT_SHARE_NEAR = 0.65
+FORMANT_SHARE_FAR = 0.3
+FORMANT_REACH = 10.0  # semitones over which the share falls from near to far
 FORMANT_WIDTH = 0.4  # of a harmonic spacing: the Gaussian that turns harmonic detail into formants
 SPLIT_WIDTH = 0.5
 MIN_WIDTH_MELS = 1.5
@@ -92,7 +96,7 @@ def _comb_template(pitch: Tensor) -> Tensor:
 
 
 def _blur(f0_hz: float, width: float) -> Tensor:
-    """Weights of a Gaussian across mel bands, `width` harmonic spacings of f0 wide, (n_mels, n_mels), rows not normed."""
+    """Weights of a Gaussian across mel bands, `width` harmonic spacings of f0 wide, (n_mels, n_mels)."""
     centres = _centres_hz()
     spacing_hz = torch.gradient(centres)[0]
     sigma = (width * f0_hz / spacing_hz).clamp(MIN_WIDTH_MELS, N_MELS / 4)
@@ -234,7 +238,7 @@ def _warp(residual: Tensor, interval: Tensor) -> tuple[Tensor, Tensor]:
         interval: Semitones upwards, (B,).
 
     Returns:
-        (B, n_mels, n_frames), and 1 where a band's origin lies inside the mel range, fading to 0 outside, (B, n_mels, 1).
+        (B, n_mels, n_frames), and 1 where a band's origin lies inside the mel range, fading to 0, (B, n_mels, 1).
     """
     points = _centres_hz()
     origin_hz = points[None] * torch.pow(2.0, -interval[:, None] / 12.0)  # (B, n_mels)
@@ -246,11 +250,11 @@ def _warp(residual: Tensor, interval: Tensor) -> tuple[Tensor, Tensor]:
     return warped, inside[..., None]
 
 
-def _carry(residual: Tensor, source: float | None, pitch: Tensor, reach: float) -> Tensor:
+def _carry(residual: Tensor, source: float | None, pitch: Tensor) -> Tensor:
     """A residual (n_mels, n_frames) as it is at other pitches (B,): (B, n_mels, n_frames).
 
     Harmonic-locked detail moves with the harmonics; formant-locked detail, without its variation from harmonic to
-    harmonic, stays in place. The nearer the note, the more of the former; at the source pitch nothing else.
+    harmonic, stays in place. At the source pitch the residual is left whole; further away a share of each is carried.
     """
     if source is None:
         return residual[None].expand(pitch.shape[0], -1, -1)
@@ -258,8 +262,12 @@ def _carry(residual: Tensor, source: float | None, pitch: Tensor, reach: float) 
     formant = (blur / blur.sum(1, keepdim=True)) @ residual
     interval = pitch.float().cpu() - source
     warped, inside = _warp(residual, interval)
-    weight = torch.exp(-interval.abs() / reach)[:, None, None] * inside
-    return weight * warped + (1.0 - weight) * formant
+    distance = interval.abs()[:, None, None]
+    whole = torch.exp(-distance / WHOLE_REACH)
+    nearness = torch.exp(-distance / FORMANT_REACH)
+    harmonic_share = HARMONIC_SHARE + (1.0 - HARMONIC_SHARE) * whole
+    formant_share = FORMANT_SHARE_FAR + (FORMANT_SHARE_NEAR - FORMANT_SHARE_FAR) * nearness
+    return harmonic_share * inside * warped + (1.0 - whole) * formant_share * formant
 
 
 def transfer_detail(
@@ -277,8 +285,8 @@ def transfer_detail(
     if amount == 0.0:
         return first
     device = first.harmonic.device
-    r_h = _carry(detail.harmonic.float().cpu(), source, pitch, HARMONIC_REACH).to(device)
-    r_n = _carry(detail.noise_part.float().cpu(), source, pitch, NOISE_REACH).to(device)
+    r_h = _carry(detail.harmonic.float().cpu(), source, pitch).to(device)
+    r_n = _carry(detail.noise_part.float().cpu(), source, pitch).to(device)
     return Envelopes(first.harmonic + amount * r_h, first.noise_part + amount * r_n)
 
 
