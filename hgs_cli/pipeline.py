@@ -39,7 +39,7 @@ from hgs_cli.weights import Model, load_model
 __all__ = ["Inversion", "Model", "Settings", "invert", "load_model", "mix", "render"]
 
 UNPITCHED_REFERENCE = 60.0  # the pitch at which an unpitched sound is reconstructed
-BATCH_NOTES = 32  # notes synthesised at once; more are no faster and cost memory
+BATCH_NOTES = 16  # notes synthesised at once; more are no faster and cost memory
 FADE_S = 0.005  # at a note's end, so that a sound cut in its decay does not click
 CROPPED_FADE_S = 0.25  # where the model's length ends before the sound does
 DISTANCE_FLOOR_DB = 70.0  # below the loudest bin: what is quieter counts as silence when distances are measured
