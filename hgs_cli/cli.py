@@ -550,8 +550,9 @@ def _invert_one(
     import time
     from dataclasses import replace
 
+    from hgs_cli.instrument import UNPITCHED_REFERENCE
     from hgs_cli.outputs import OutputSet
-    from hgs_cli.pipeline import UNPITCHED_REFERENCE, open_sound, reconstruct, single, write_notes
+    from hgs_cli.pipeline import open_sound, reconstruct, single, write_notes
     from hgs_cli.pitch import describe_pitch, nearest_note, note_name
 
     start = time.perf_counter()

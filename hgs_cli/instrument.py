@@ -1,0 +1,209 @@
+"""What notes are made of: one inversion, or several mixed, and how they become envelopes and waveforms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from hgs_cli.audio.loudness import reference_levels
+from hgs_cli.errors import UsageError
+from hgs_cli.inversion import Inversion
+from hgs_cli.models.detail import Detail, apply_tonal, transfer_detail
+from hgs_cli.models.generator import Envelopes
+from hgs_cli.pitch import MAX_PITCH, MIN_PITCH
+from hgs_cli.spectrum import MODEL_SAMPLES, N_FRAMES, SAMPLE_RATE
+from hgs_cli.weights import Model
+
+UNPITCHED_REFERENCE = 60.0  # the pitch at which an unpitched sound is reconstructed
+FADE_S = 0.005  # at a note's end, so that a sound cut in its decay does not click
+CROPPED_FADE_S = 0.25  # where the model's length ends before the sound does
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How notes are made of an instrument; what is not said here is in the inversion.
+
+    Attributes:
+        detail: How much of the sound's own detail is carried over, 0 … 1.
+        tonal: How much of an unpitched sound's noise becomes tone, 0 … 1; None for as much as a clear pitch takes.
+        variation: How far the generator may wander from the sound, 0 … 1.
+        keep_vibrato: Whether notes move in pitch as the sound does; otherwise they stand still.
+        normalize: `lufs`, `peak` or `none`.
+        lufs: Loudness aimed at, in LUFS.
+        seed: Of everything random.
+    """
+
+    detail: float = 1.0
+    tonal: float | None = None
+    variation: float = 0.0
+    keep_vibrato: bool = True
+    normalize: str = "lufs"
+    lufs: float = -18.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Part:
+    """One sound's share of an instrument."""
+
+    share: float
+    detail: Detail
+    source_pitch: float | None
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """What notes are made of: one inversion, or several mixed.
+
+    Attributes:
+        feature: h, (1, h_dim).
+        offsets: Δ by layer name, each of batch 1.
+        parts: Every sound's detail, source pitch and share; shares sum to 1.
+        cents: Contour of the pitch, (N_FRAMES,).
+        length_samples: Length of a note.
+        input_gain_db: What the sound was raised by before it was analysed.
+        reference_lufs: Mean loudness of the reference notes, before any gain.
+        reference_peak_db: Their peak, in dB, before any gain.
+    """
+
+    feature: Tensor
+    offsets: dict[str, Tensor]
+    parts: tuple[Part, ...]
+    cents: Tensor
+    length_samples: int
+    input_gain_db: float
+    reference_lufs: float = 0.0
+    reference_peak_db: float = 0.0
+
+
+def single(model: Model, inversion: Inversion) -> Instrument:
+    """The instrument that one inversion is."""
+    return Instrument(
+        feature=inversion.feature[None].to(model.device),
+        offsets={name: value.to(model.device) for name, value in inversion.offsets.items()},
+        parts=(Part(1.0, inversion.detail, inversion.source_pitch),),
+        cents=inversion.cents.to(model.device),
+        length_samples=inversion.length_samples,
+        input_gain_db=inversion.input_gain_db,
+        reference_lufs=inversion.reference_lufs,
+        reference_peak_db=inversion.reference_peak_db,
+    )
+
+
+@torch.inference_mode()
+def blend(model: Model, inversions: Sequence[Inversion], shares: Sequence[float]) -> Instrument:
+    """The instrument between several: features mixed, offsets made anew for the mix, details carried by share.
+
+    Args:
+        model: From `load_model`.
+        inversions: At least one.
+        shares: Of each, not negative; only their ratio counts.
+
+    Raises:
+        UsageError: The shares do not fit the inversions.
+    """
+    total = sum(shares)
+    if len(shares) != len(inversions) or total <= 0.0 or min(shares) < 0.0:
+        raise UsageError(f"{len(shares)} shares for {len(inversions)} sounds", "give each sound a share, none below 0")
+    mixed = [(share / total, inversion) for share, inversion in zip(shares, inversions, strict=True) if share > 0.0]
+    if len(mixed) == 1:  # an end point is the plain instrument, with the very offsets of its inversion
+        return single(model, mixed[0][1])
+    h = sum((share * inversion.feature for share, inversion in mixed), torch.zeros(())).to(model.device)[None]
+    pitched = [(share, inversion.source_pitch) for share, inversion in mixed if inversion.source_pitch is not None]
+    p_ref = UNPITCHED_REFERENCE
+    if pitched:
+        p_ref = sum(share * pitch for share, pitch in pitched) / sum(share for share, _ in pitched)
+    passes = max(inversion.passes for _, inversion in mixed)
+    offsets = model.network.refine(h, h.new_tensor([p_ref]), passes)
+    offsets = {name: value.half().float() for name, value in offsets.items()}  # as precise as an inversion's own
+    instrument = Instrument(
+        feature=h,
+        offsets=offsets,
+        parts=tuple(Part(share, one.detail, one.source_pitch) for share, one in mixed),
+        cents=sum((share * one.cents for share, one in mixed), torch.zeros(())).to(model.device),
+        length_samples=round(sum(share * one.length_samples for share, one in mixed)),
+        input_gain_db=sum(share * one.input_gain_db for share, one in mixed),
+    )
+    lufs, peak = measure_references(model, instrument, p_ref)
+    return replace(instrument, reference_lufs=lufs, reference_peak_db=peak)
+
+
+def measure_references(model: Model, instrument: Instrument, source_pitch: float | None) -> tuple[float, float]:
+    """Loudness and peak of the source pitch and the notes an octave below and above it."""
+    middle = UNPITCHED_REFERENCE if source_pitch is None else source_pitch
+    pitches = [min(max(middle + interval, MIN_PITCH), MAX_PITCH) for interval in (-12.0, 0.0, 12.0)]
+    return reference_levels(list(synthesize(model, instrument, pitches, Settings()).cpu()))
+
+
+@torch.inference_mode()
+def synthesize(model: Model, instrument: Instrument, pitches: Sequence[float], settings: Settings) -> Tensor:
+    """Notes of an instrument before any gain, in one batch.
+
+    Returns:
+        (N, length_samples) on the model's device.
+    """
+    q = torch.tensor(pitches, dtype=torch.float32, device=model.device)
+    envelopes = note_envelopes(model, instrument, q, settings)
+    contour = q[:, None].expand(-1, N_FRAMES)
+    if settings.keep_vibrato:
+        contour = contour + instrument.cents / 100.0
+    audio = model.vocoder(
+        envelopes.harmonic,
+        envelopes.noise_part,
+        contour,
+        seed=settings.seed,
+        time_gain=_time_gain(instrument, settings),
+    )
+    return _end_softly(audio[:, : instrument.length_samples])
+
+
+def note_envelopes(model: Model, instrument: Instrument, q: Tensor, settings: Settings) -> Envelopes:
+    """Envelopes of notes at pitches q (B,): G's, the detail carried to q, and tone for what had no pitch."""
+    network = model.network
+    h = instrument.feature.expand(q.shape[0], -1)
+    first = network.envelopes(h, q, instrument.offsets, _noise(model, q, settings))
+    harmonic, noise_part = first.harmonic, first.noise_part
+    for part in instrument.parts:
+        carried = transfer_detail(part.detail, first, part.source_pitch, q, settings.detail)
+        if part.share == 1.0:
+            harmonic, noise_part = carried.harmonic, carried.noise_part
+        else:
+            harmonic = harmonic + part.share * (carried.harmonic - first.harmonic)
+            noise_part = noise_part + part.share * (carried.noise_part - first.noise_part)
+    envelopes = Envelopes(harmonic, noise_part)
+    # A tone is asked for outright, or it is what the unpitched share of the sound lacks.
+    share = 1.0 if settings.tonal is not None else sum(p.share for p in instrument.parts if p.source_pitch is None)
+    if share == 0.0:
+        return envelopes
+    tonal = apply_tonal(envelopes, q, settings.tonal)
+    return Envelopes(torch.lerp(harmonic, tonal.harmonic, share), torch.lerp(noise_part, tonal.noise_part, share))
+
+
+def _noise(model: Model, q: Tensor, settings: Settings) -> Tensor | None:
+    """z for notes q (B,): one for the whole instrument, so that its notes belong together; None for the plain note."""
+    if settings.variation == 0.0:
+        return None
+    z_dim = model.network.config.generator.z_dim
+    # Drawn on the CPU: the same seed gives the same z on every device.
+    z = torch.randn(1, z_dim, generator=torch.Generator().manual_seed(settings.seed))
+    return (settings.variation * z).to(model.device).expand(q.shape[0], -1)
+
+
+def _time_gain(instrument: Instrument, settings: Settings) -> Tensor | None:
+    """The sounds' own attacks, weighted by share and by `detail`; None where no sound has one."""
+    attacks = [(part.share, part.detail.attack) for part in instrument.parts if part.detail.attack is not None]
+    if not attacks or settings.detail == 0.0:
+        return None
+    exponent = sum((share * attack.clamp(min=1e-4).log() for share, attack in attacks), torch.zeros(()))
+    return (settings.detail * exponent).exp()[None].to(instrument.feature.device)
+
+
+def _end_softly(audio: Tensor) -> Tensor:
+    """Fade the end of notes (B, T) out; longer where the model's length cut the sound."""
+    seconds = CROPPED_FADE_S if audio.shape[-1] == MODEL_SAMPLES else FADE_S
+    n_fade = min(round(seconds * SAMPLE_RATE), audio.shape[-1] // 4)
+    ramp = torch.cos(torch.linspace(0.0, torch.pi / 2, n_fade, device=audio.device)).square()
+    return torch.cat([audio[:, : audio.shape[-1] - n_fade], audio[:, audio.shape[-1] - n_fade :] * ramp], dim=1)
