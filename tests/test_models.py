@@ -34,8 +34,9 @@ def awake(model: HyperGANStrument) -> HyperGANStrument:
     """The tiny model with an H that says something: its last layers are zero until trained."""
     copy = build_model(tiny_config(), seed=3)
     generator = torch.Generator().manual_seed(5)
-    for block in copy.hypernetwork.blocks:
-        block.outputs.weight.data = 0.2 * torch.randn(block.outputs.weight.shape, generator=generator)
+    for name, parameter in copy.hypernetwork.named_parameters():
+        if name.endswith("outputs.weight"):
+            parameter.data = 0.2 * torch.randn(parameter.shape, generator=generator)
     return copy
 
 

@@ -22,7 +22,7 @@ from hgs_cli.training.config import STAGE_CONFIGS, DataConfig, stage_config
 from hgs_cli.training.data import build_dataset, read_index, validation_instruments, verify_pitch
 from hgs_cli.training.losses import gradient_penalty, reconstruction_loss, relativistic_loss, reverse_gradient
 from hgs_cli.training.stages import STAGES, Optimiser
-from hgs_cli.weights import build_model, load_model
+from hgs_cli.weights import build_model, load_model, save_bundle
 
 
 def note(pitch: float, seconds: float = 1.5, brightness: float = 0.6, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
@@ -65,11 +65,12 @@ def dataset(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs start from a model small enough to test with."""
-    monkeypatch.setattr(checkpoints, "ModelConfig", lambda: tiny_config())
-    monkeypatch.setattr(checkpoints.ModelConfig, "from_dict", type(tiny_config()).from_dict, raising=False)
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle to start runs from, small enough to test with."""
+    path = tmp_path_factory.mktemp("tiny") / "tiny.safetensors"
+    save_bundle(path, build_model(tiny_config()), "0")
+    return path
 
 
 @pytest.fixture
@@ -204,8 +205,9 @@ def test_the_penalty_is_half_the_squared_slope() -> None:
 @pytest.mark.parametrize("name", list(STAGES))
 def test_trainable_parameters_get_gradients_and_frozen_ones_none(name: str, dataset: Path, quick: Path) -> None:
     model = build_model(tiny_config())
-    for block in model.hypernetwork.blocks:  # H's last layers at zero hide what is before them
-        torch.nn.init.normal_(block.outputs.weight, std=0.1)
+    for key, parameter in model.hypernetwork.named_parameters():  # H's last layers at zero hide what is before them
+        if key.endswith("outputs.weight"):
+            torch.nn.init.normal_(parameter, std=0.1)
     stage = STAGES[name](model, stage_config(name, quick), dataset, 0, torch.device("cpu"))
     stage.progress = 0.5
     before = {key: value.clone() for key, value in model.state_dict().items()}
@@ -222,21 +224,21 @@ def test_trainable_parameters_get_gradients_and_frozen_ones_none(name: str, data
         assert all(p.grad is not None for p in stage.extra_networks()["discriminator"].parameters())
 
 
-def test_forty_steps_on_little_data_lower_the_loss(dataset: Path, quick: Path, tmp_path: Path, tiny: None) -> None:
+def test_forty_steps_on_little_data_lower_the_loss(dataset: Path, quick: Path, tmp_path: Path, tiny: Path) -> None:
     lines: list[dict[str, object]] = []
     quick.write_text(
         "[loop]\nbatch_size = 4\nwarmup_steps = 2\ntick_s = 0.0\nvalidation_batches = 2\nlearning_rate = 0.01\n"
     )
-    loop.run_stage("warmup", options(dataset, tmp_path / "run", 40, quick), lines.append)
+    loop.run_stage("warmup", options(dataset, tmp_path / "run", 40, quick, init=tiny), lines.append)
     losses = [float(line["reconstruction_db"]) for line in lines if "reconstruction_db" in line]  # type: ignore[arg-type]
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
 
 
 @pytest.mark.parametrize("name", ["warmup", "gan"])
 def test_a_resumed_run_equals_an_uninterrupted_one(
-    name: str, dataset: Path, quick: Path, tmp_path: Path, tiny: None, monkeypatch: pytest.MonkeyPatch
+    name: str, dataset: Path, quick: Path, tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loop.run_stage(name, options(dataset, tmp_path / "whole", 6, quick))
+    loop.run_stage(name, options(dataset, tmp_path / "whole", 6, quick, init=tiny))
 
     # The loop's own way of stopping early: a signal arrives while the third step runs.
     train = loop._train
@@ -254,10 +256,10 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
         train(stage, average, optimisers, run, opts, callback, stopped, rank)
 
     monkeypatch.setattr(loop, "_train", train_three)
-    loop.run_stage(name, options(dataset, tmp_path / "parts", 6, quick))
+    loop.run_stage(name, options(dataset, tmp_path / "parts", 6, quick, init=tiny))
     monkeypatch.setattr(loop, "_train", train)
     assert load_checkpoint(tmp_path / "parts").step == 3
-    loop.run_stage(name, options(dataset, tmp_path / "parts", 6, quick, resume=True))
+    loop.run_stage(name, options(dataset, tmp_path / "parts", 6, quick, init=tiny, resume=True))
 
     whole, parts = load_checkpoint(tmp_path / "whole"), load_checkpoint(tmp_path / "parts")
     assert parts.step == whole.step == 6
@@ -267,23 +269,23 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
         assert torch.equal(value, parts.model[key]), key
 
 
-def test_a_run_does_not_overwrite_another(dataset: Path, quick: Path, tmp_path: Path, tiny: None) -> None:
-    loop.run_stage("warmup", options(dataset, tmp_path / "run", 1, quick))
+def test_a_run_does_not_overwrite_another(dataset: Path, quick: Path, tmp_path: Path, tiny: Path) -> None:
+    loop.run_stage("warmup", options(dataset, tmp_path / "run", 1, quick, init=tiny))
     with pytest.raises(TrainingError, match="--resume"):
-        loop.run_stage("warmup", options(dataset, tmp_path / "run", 1, quick))
+        loop.run_stage("warmup", options(dataset, tmp_path / "run", 1, quick, init=tiny))
     with pytest.raises(TrainingError, match="stage warmup"):
-        loop.run_stage("hyper", options(dataset, tmp_path / "run", 1, quick, resume=True))
+        loop.run_stage("hyper", options(dataset, tmp_path / "run", 1, quick, init=tiny, resume=True))
 
 
-def test_a_dry_run_writes_nothing(dataset: Path, quick: Path, tmp_path: Path, tiny: None) -> None:
+def test_a_dry_run_writes_nothing(dataset: Path, quick: Path, tmp_path: Path, tiny: Path) -> None:
     said: list[dict[str, object]] = []
-    loop.run_stage("warmup", options(dataset, tmp_path / "run", 1, quick, dry_run=True), said.append)
+    loop.run_stage("warmup", options(dataset, tmp_path / "run", 1, quick, init=tiny, dry_run=True), said.append)
     assert not (tmp_path / "run").exists()
     assert said[0]["stage"] == "warmup"
 
 
-def test_stages_follow_each_other_into_a_bundle(dataset: Path, quick: Path, tmp_path: Path, tiny: None) -> None:
-    init = None
+def test_stages_follow_each_other_into_a_bundle(dataset: Path, quick: Path, tmp_path: Path, tiny: Path) -> None:
+    init = tiny
     for name in STAGES:
         loop.run_stage(name, options(dataset, tmp_path / name, 1, quick, init=init))
         init = tmp_path / name

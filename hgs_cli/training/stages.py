@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hgs_cli.models.generator import Envelopes
 from hgs_cli.models.hyperganstrument import HyperGANStrument
 from hgs_cli.spectrum import DB_PER_UNIT
 from hgs_cli.training.batches import Batch, NoteTable, PairSampler, SpeckleBank, nearest_neighbours
@@ -391,10 +390,27 @@ class Gan(_Adversarial):
         }
 
 
-def _hyper_losses(
-    stage: Stage, config: HyperConfig | HyperGanConfig
-) -> tuple[Tensor, Figures, Batch, Tensor, Envelopes]:
-    """Timbre, reconstruction and periodicity terms of H on one batch, as both of its stages have them."""
+@dataclass(frozen=True)
+class _HyperTrial:
+    """What H made of one batch.
+
+    Attributes:
+        loss: Timbre, reconstruction and periodicity terms, weighted and summed.
+        figures: Each of them.
+        batch: The batch.
+        h: Features of its inputs, a row for every target, (B, h_dim).
+        x_hat: Log-mels at the targets' pitches with random noise texture, (B, n_mels, n_frames).
+    """
+
+    loss: Tensor
+    figures: Figures
+    batch: Batch
+    h: Tensor
+    x_hat: Tensor
+
+
+def _try_hypernetwork(stage: Stage, config: HyperConfig | HyperGanConfig) -> _HyperTrial:
+    """Draw a batch and let H refine G for its inputs, in one to several passes."""
     model = stage.model.train()
     batch = stage.draw()
     n_passes = int(stage.sampler.rng.integers(1, config.max_passes + 1))
@@ -408,8 +424,9 @@ def _hyper_losses(
     reconstruction = reconstruction_loss(*powers, batch.y)
     pitched = batch.pitched.repeat_interleave(batch.targets)
     periodicity = periodicity_loss(*powers, batch.periodicity, pitched)
+    # f knows the speckle of real noise: without it every reconstruction would seem to differ in timbre.
     with torch.autocast(stage.device.type, enabled=False):
-        x_hat = model.generator.compose(envelopes, batch.q)
+        x_hat = model.generator.compose(envelopes, batch.q, stage.draw_speckle(batch.q.shape[0]))
     with stage.autocast():
         timbre = timbre_loss(h, model.extract(x_hat))
     loss = config.timbre * timbre + config.reconstruction * reconstruction + config.periodicity * periodicity
@@ -420,7 +437,7 @@ def _hyper_losses(
         "timbre_share": (config.timbre * timbre / loss).item(),
         "reconstruction_share": (config.reconstruction * reconstruction / loss).item(),
     }
-    return loss, figures, batch, h, envelopes
+    return _HyperTrial(loss, figures, batch, h, x_hat)
 
 
 class Hyper(Stage):
@@ -442,9 +459,9 @@ class Hyper(Stage):
 
     def step(self, optimisers: dict[str, Optimiser]) -> Figures:
         """One batch of pairs, one to several passes."""
-        loss, figures, *_ = _hyper_losses(self, self.config)
-        figures["gradient"] = optimisers["hypernetwork"].step(loss)
-        return figures | {"loss": loss.item()}
+        trial = _try_hypernetwork(self, self.config)
+        norm = optimisers["hypernetwork"].step(trial.loss)
+        return trial.figures | {"loss": trial.loss.item(), "gradient": norm}
 
 
 class HyperGan(_Adversarial):
@@ -466,25 +483,20 @@ class HyperGan(_Adversarial):
 
     def step(self, optimisers: dict[str, Optimiser]) -> Figures:
         """H on pairs, its results judged by D, then D on the same batch."""
-        config, model = self.config, self.model
-        if self.discriminator_alone:
-            with torch.no_grad():
-                loss, figures, batch, h, envelopes = _hyper_losses(self, config)
-        else:
-            loss, figures, batch, h, envelopes = _hyper_losses(self, config)
-        with torch.autocast(self.device.type, enabled=False):
-            fake = model.generator.compose(envelopes, batch.q, self.draw_speckle(batch.q.shape[0]))
-        real = batch.y
+        with torch.set_grad_enabled(not self.discriminator_alone):
+            trial = _try_hypernetwork(self, self.config)
+        real, q, h, figures = trial.batch.y, trial.batch.q, trial.h, trial.figures
         if not self.discriminator_alone:
             with self.autocast():
-                fake_logits = self.discriminator(fake, batch.q, h)
+                fake_logits = self.discriminator(trial.x_hat, q, h)
                 with torch.no_grad():
-                    real_logits = self.discriminator(real, batch.q, h)
+                    real_logits = self.discriminator(real, q, h)
             adversarial = relativistic_loss(fake_logits, real_logits)
-            loss = loss + config.adversarial * adversarial
+            loss = trial.loss + self.config.adversarial * adversarial
             figures["gradient"] = optimisers["hypernetwork"].step(loss)
             figures |= {"loss": loss.item(), "adversarial": adversarial.item()}
-        return figures | self.discriminator_step(optimisers["discriminator"], real, fake.detach(), batch.q, h)
+        fake = trial.x_hat.detach()
+        return figures | self.discriminator_step(optimisers["discriminator"], real, fake, q, h)
 
 
 STAGES: dict[str, type[Stage]] = {stage.name: stage for stage in (Warmup, Gan, Hyper, HyperGan)}
