@@ -17,7 +17,7 @@ from hgs_cli.audio.io import read_audio
 from hgs_cli.audio.mel import mel_filters, resample
 from hgs_cli.errors import InputError
 from hgs_cli.pipeline import Instrument, Model, Settings, invert, reconstruct, single, synthesize
-from hgs_cli.spectrum import HOP_LENGTH, SAMPLE_RATE, MelConfig
+from hgs_cli.spectrum import SAMPLE_RATE, MelConfig
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
@@ -158,6 +158,9 @@ class Report:
             (pair.instrument, getattr(pair.side[row], measure)) for pair in self.pairs if pair.interval > 0
         )
 
+    def _side_cell(self, row: str, measure: str) -> str:
+        return f"{_number(self.side_difference(row, measure))} ({self.side_bias(row, measure):+.1f})"
+
     def pitch_errors(self) -> list[float]:
         """Cents between asked and heard pitch of the sustained renders, in magnitude; infinite where none was heard."""
         return [
@@ -182,11 +185,8 @@ class Report:
         side = Table(
             "Mean absolute difference to the real note (signed mean), other pitches",
             ("row", *(title for _, title in measures)),
-            [
-                (row, *(f"{_number(self.side_difference(row, name))} ({self.side_bias(row, name):+.1f})" for name, _ in measures))
-                for row in self.row_names()
-            ],
-        )  # fmt: skip
+            [(row, *(self._side_cell(row, name) for name, _ in measures)) for row in self.row_names()],
+        )
         found = [
             Table("Each instrument with its source, default render", ("instrument", *bands), self._by_instrument())
         ]
@@ -202,19 +202,19 @@ class Report:
             )
         if self.hyper is not None:
             h = self.hyper
-            low, high = h.interval_db
+            gain = f"{h.gain_db:+.3f} [{h.interval_db[0]:+.3f}, {h.interval_db[1]:+.3f}]"
             found.append(
                 Table(
-                    f"Hypernetwork at the source pitch, detail off, {h.n_pairs} recordings of {h.n_instruments} instruments",
+                    f"H at the source pitch, detail off: {h.n_pairs} recordings, {h.n_instruments} instruments",
                     ("", "MSE of log-mel in [-1, 1]", "distance dB"),
                     [
                         ("H off (GANStrument)", f"{h.mse_off:.5f}", f"{h.db_off:.3f}"),
                         ("H on (HyperGANStrument)", f"{h.mse_on:.5f}", f"{h.db_on:.3f}"),
-                        ("ratio on / off", f"{h.mse_on / max(h.mse_off, 1e-12):.3f}", f"{h.db_on / max(h.db_off, 1e-12):.3f}"),
-                        ("gain, 95 % interval", f"better in {100 * h.better:.0f} %", f"{h.gain_db:+.3f} [{low:+.3f}, {high:+.3f}]"),
+                        ("ratio on / off", f"{_ratio(h.mse_on, h.mse_off):.3f}", f"{_ratio(h.db_on, h.db_off):.3f}"),
+                        ("gain, 95 % interval", f"better in {100 * h.better:.0f} %", gain),
                     ],
                 )
-            )  # fmt: skip
+            )
         return [distance, side, *found]
 
     def to_json(self) -> str:
@@ -684,6 +684,10 @@ def _instrument_mean(values: Iterable[tuple[str, float]]) -> float:
 def _median(values: Sequence[float]) -> float:
     ordered = sorted(values)
     return ordered[len(ordered) // 2]
+
+
+def _ratio(on: float, off: float) -> float:
+    return on / off if off > 0.0 else math.nan
 
 
 def _number(value: float) -> str:

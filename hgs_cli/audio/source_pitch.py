@@ -57,7 +57,7 @@ def normalized_autocorrelation(frames: Tensor, n_lags: int) -> Tensor:
     """
     window = frames.shape[-1]
     spectrum = torch.fft.rfft(frames, 2 * window)
-    correlation = torch.fft.irfft(spectrum.abs().square(), 2 * window)[:, :n_lags]
+    correlation: Tensor = torch.fft.irfft(spectrum.abs().square(), 2 * window)[:, :n_lags]
     energy = frames.square()
     before = energy.cumsum(-1)  # (n, window): energy of the first j + 1 samples
     total = before[:, -1:]
@@ -95,7 +95,7 @@ def _follow_period(curve: Tensor, period: float) -> float:
         start = max(1, centre - reach)
         index = start + int(curve[start : centre + reach + 1].argmax())
         position, value = _peak(curve, min(index, len(curve) - 2))
-        if index in (start, centre + reach) and reach > 1 or value < 0.6 * height:
+        if (index in (start, centre + reach) and reach > 1) or value < 0.6 * height:
             break
         period = position / multiple
         multiple *= 2
@@ -147,7 +147,7 @@ def _candidates(audio: Tensor, near: float | None) -> list[tuple[float, float, f
     falling = inner >= curve[first + 1 : last + 2]
     peaks = ((rising & falling).nonzero()[:, 0] + first).tolist()
     tallest = max((float(curve[index]) for index in peaks), default=0.0)
-    found = []
+    found: list[tuple[float, float, float]] = []
     for index in peaks:
         position, height = _peak(curve, index)
         if height >= PEAK_FRACTION * tallest and height > 0.0 and len(found) < MAX_CANDIDATES:
