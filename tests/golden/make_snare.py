@@ -37,11 +37,11 @@ def make_snare() -> np.ndarray:
         drop = 1.0 + 0.12 * np.exp(-seconds / 0.012)  # the blow stretches the head
         phase = 2 * np.pi * np.cumsum(hz * drop) / SAMPLE_RATE
         head += level * np.sin(phase) * np.exp(-seconds / decay_s)
-    click = shaped_noise(rng, n, [20, 500, 3000, 9000, 20000], [-40, -12, 0, -3, -15]) * np.exp(-seconds / 0.0025)
-    wires = shaped_noise(rng, n, [20, 300, 1500, 4500, 9000, 16000, 21000], [-50, -24, -4, 0, -3, -10, -24])
+    click = shaped_noise(rng, n, [20, 500, 3000, 9000, 20000], [-40, -10, 0, -6, -20]) * np.exp(-seconds / 0.0025)
+    wires = shaped_noise(rng, n, [20, 300, 1500, 4500, 9000, 16000, 21000], [-50, -14, -1, -2, -10, -22, -36])
     wires *= (1 - np.exp(-seconds / 0.0012)) * (0.65 * np.exp(-seconds / 0.055) + 0.35 * np.exp(-seconds / 0.16))
 
-    snare = 0.42 * head * (1 - np.exp(-seconds / 0.0004)) + 0.25 * click + 0.55 * wires
+    snare = 0.42 * head * (1 - np.exp(-seconds / 0.0004)) + 0.25 * click + 0.42 * wires
     fade = np.minimum(1.0, (n - np.arange(n)) / (0.03 * SAMPLE_RATE))
     snare = np.tanh(0.9 * snare * fade)  # a microphone close to a loud drum rounds its peaks
     return 0.89 * snare / np.abs(snare).max()
