@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
+import secrets
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
@@ -36,12 +36,16 @@ class OutputSet:
 
     def __enter__(self) -> OutputSet:
         check_targets(self.targets, self.force)
+        entered = False
         try:
             for folder in dict.fromkeys(target.parent for target in self.targets):
                 self._make_folder(folder)
+            entered = True
         except OSError as error:
-            self._discard()
             raise OutputError(f"cannot write to folder {folder}: {_reason(error)}", _WRITABLE) from error
+        finally:
+            if not entered:  # an interrupt, too, leaves nothing behind
+                self._discard()
         return self
 
     def __exit__(
@@ -62,10 +66,10 @@ class OutputSet:
         assert target in self.targets, f"{target} was not announced"
         try:
             if target not in self._aside:
-                # The target's suffix stays last: libraries choose a format by it.
-                handle, name = tempfile.mkstemp(dir=target.parent, prefix=".hgs-", suffix=target.suffix)
-                os.close(handle)
-                self._aside[target] = Path(name)
+                # Entered before it exists, so that an interrupt in between does not leave it behind. The target's
+                # suffix stays last: libraries choose a format by it.
+                self._aside[target] = target.parent / f".hgs-{secrets.token_hex(8)}{target.suffix}"
+                self._aside[target].touch(mode=0o600, exist_ok=False)
             save(self._aside[target])
             with open(self._aside[target], "rb+") as written:
                 os.fsync(written.fileno())
@@ -75,15 +79,17 @@ class OutputSet:
     def _make_folder(self, folder: Path) -> None:
         missing = [path for path in (folder, *folder.parents) if not path.exists()]
         for path in reversed(missing):
-            path.mkdir()
             self._made.append(path)
+            path.mkdir(exist_ok=True)
         # Asking os.access would say yes to root on a read-only file system; trying tells the truth.
-        handle, name = tempfile.mkstemp(dir=folder, prefix=".hgs-")
-        os.close(handle)
-        os.unlink(name)
+        probe = folder / f".hgs-{secrets.token_hex(8)}"
+        try:
+            probe.touch(exist_ok=False)
+        finally:
+            probe.unlink(missing_ok=True)
 
     def _commit(self) -> None:
-        # mkstemp makes private files; results get the permissions that the user's umask gives to any new file.
+        # Files put aside are private; results get the permissions that the user's umask gives to any new file.
         umask = os.umask(0)
         os.umask(umask)
         for target, aside in self._aside.items():

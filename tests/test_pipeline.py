@@ -119,9 +119,7 @@ def test_one_gain_serves_all_notes_and_keeps_headroom(model: Model, note: Invers
     for normalize in ("lufs", "peak"):
         references = render(model, note, [45.0, 57.0, 69.0], Settings(normalize=normalize))
         assert peak_db(references.audio) <= -HEADROOM_DB + 0.5
-    quiet = render(model, note, [57.0], Settings(lufs=-40.0))
-    assert measure_lufs(quiet.audio[0]) == pytest.approx(-40.0, abs=6.0)
-    assert quiet.lowered_db == 0.0
+        assert references.lowered_db == 0.0
 
 
 def test_loudness_asked_for_is_loudness_measured_over_the_reference_notes(model: Model, note: Inversion) -> None:
