@@ -401,7 +401,7 @@ def _notes(spec: str, messages: Messages) -> tuple[float, ...]:
     unusual = unusual_pitches(notes)
     if unusual:
         listed = ", ".join(f"{note:g}" for note in unusual[:5]) + (", …" if len(unusual) > 5 else "")
-        messages.warn(f"{listed}: outside a piano's range (21-108), expect less of the sound")
+        messages.warn(f"outside a piano's range (21-108) less of the sound is left: {listed}")
     return notes
 
 

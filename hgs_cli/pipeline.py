@@ -160,6 +160,8 @@ def open_sound(
     """
     if path.suffix.lower() == SUFFIX:
         inversion = Inversion.load(path)
+        if pitch != "auto" or passes is not None:
+            report(f"{path} keeps the pitch and the passes that it was inverted with")
         if inversion.weights_sha256 != model.sha256:
             report(f"{path} was made with other weights; it is inverted again from its stored spectrogram")
             return reinvert(model, inversion)

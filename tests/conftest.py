@@ -25,6 +25,11 @@ SNARE = ROOT / "tests" / "golden" / "snare.wav"
 RELEASED = ROOT / "weights" / "hgs.safetensors"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Reference audio changes only when it is asked to."""
+    parser.addoption("--regenerate-golden", action="store_true", help="store what is heard now as the reference")
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what this machine or checkout cannot run, and say why."""
     if item.get_closest_marker("weights") and not RELEASED.is_file():

@@ -91,6 +91,12 @@ def test_rendering_an_inversion_gives_the_bytes_of_rendering_the_sound(hgs: Run,
         assert path.read_bytes() == (Path("stored") / path.name).read_bytes()
 
 
+def test_an_inversion_keeps_its_own_pitch_and_says_so(hgs: Run, sound: Path) -> None:
+    hgs("invert", sound)
+    outcome = hgs("render", "tone.hgs", "-p", "60", "--pitch", "C3")
+    assert outcome.err == "hgs: warning: tone.hgs keeps the pitch and the passes that it was inverted with\n"
+
+
 def test_nothing_is_overwritten_and_nothing_written_unless_forced(hgs: Run, sound: Path) -> None:
     Path("tone").mkdir()
     Path("tone/tone_061_Cs4.wav").write_text("mine")
@@ -165,7 +171,7 @@ def test_flat_vibrato_changes_a_wobbling_sound(hgs: Run, tmp_path: Path) -> None
 def test_unusual_pitches_and_cropped_sounds_are_warned_of_unless_quiet(hgs: Run, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "long.wav", tone(seconds=5.0), SAMPLE_RATE)
     loud = hgs("render", "long.wav", "-p", "20,60", "-o", "a")
-    assert "20: outside a piano's range" in loud.err
+    assert "outside a piano's range (21-108) less of the sound is left: 20\n" in loud.err
     assert "its last 0.92 s are not used" in loud.err
     quiet = hgs("render", "long.wav", "-p", "20,60", "-o", "b", "--quiet")
     assert (quiet.code, quiet.err, len(quiet.lines)) == (0, "", 2)
