@@ -19,21 +19,23 @@ class FeatureExtractorConfig:
     Attributes:
         channels: Channels of the trunk; every entry after the first halves frequency and time.
         timbre_dim: Width of the compact part of h that conditions G and D.
-        n_bands: Frequency bands of the detailed part of h, which H alone reads.
-        segments: Time segments of it, as ends in steps of the trunk (32 frames); short first, so that attacks survive.
-        map_channels: Channels of the detailed part in each band and segment.
+        n_bands: Frequency bands over which the compact part is pooled.
+        segments: Its time segments, as ends in steps of the trunk (32 frames); short first, so that attacks survive.
+        map_grid: Bands and time steps of the detailed part of h, which H alone reads.
+        map_channels: Channels of the detailed part in each of them.
     """
 
     channels: tuple[int, ...] = (48, 96, 192, 256)
     timbre_dim: int = 128
     n_bands: int = 4
     segments: tuple[int, ...] = (1, 2, 3, 5, 8, 11)
-    map_channels: int = 24
+    map_grid: tuple[int, int] = (8, 11)
+    map_channels: int = 16
 
     @property
     def map_dim(self) -> int:
         """Width of the detailed part of h."""
-        return self.n_bands * len(self.segments) * self.map_channels
+        return self.map_grid[0] * self.map_grid[1] * self.map_channels
 
     @property
     def h_dim(self) -> int:
@@ -74,9 +76,9 @@ class FeatureExtractor(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """h of log-mels x (B, n_mels, n_frames): (B, h_dim), its two parts each of unit length."""
-        pooled = self._pool(self.trunk(x))
-        timbre = self.timbre(pooled.flatten(1)).float()
-        detail = self.map(pooled).flatten(1).float()
+        y = self.trunk(x)
+        timbre = self.timbre(self._pool(y).flatten(1)).float()
+        detail = self.map(F.adaptive_avg_pool2d(y, self.config.map_grid)).flatten(1).float()
         return torch.cat([F.normalize(timbre, dim=1), F.normalize(detail, dim=1)], dim=1)
 
 

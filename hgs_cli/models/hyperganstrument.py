@@ -130,7 +130,7 @@ class HyperGANStrument(nn.Module):
 def tiny_config() -> ModelConfig:
     """A model small enough to test with: every part is there, nothing is trained."""
     return ModelConfig(
-        feature_extractor=FeatureExtractorConfig(channels=(4, 4, 8, 8), timbre_dim=8, map_channels=2),
+        feature_extractor=FeatureExtractorConfig(channels=(4, 4, 8, 8), timbre_dim=8, map_grid=(2, 3), map_channels=2),
         generator=GeneratorConfig(timbre_dim=8, z_dim=4, w_dim=8, mapping_dim=8, channels=(8, 8, 8, 8)),
-        hypernetwork=HypernetworkConfig(hidden_dim=8, block_dim=4, rank=2, head_rank=2, n_passes=1),
+        hypernetwork=HypernetworkConfig(hidden_dim=8, block_dim=4, plain_dim=4, rank=2, head_rank=2, n_passes=1),
     )

@@ -18,6 +18,7 @@ class HypernetworkConfig:
     Attributes:
         hidden_dim: Width of the shallow MLP.
         block_dim: Width of a refinement block.
+        plain_dim: Width of the block that offsets the head's biases, a value for every mel band.
         rank: Rank of a layer's offsets.
         head_rank: Rank of the head's offsets, whose outputs are mel bands.
         n_passes: Passes at inference; one is the paper's form.
@@ -25,7 +26,8 @@ class HypernetworkConfig:
 
     hidden_dim: int = 256
     block_dim: int = 48
-    rank: int = 4
+    plain_dim: int = 128
+    rank: int = 3
     head_rank: int = 8
     n_passes: int = 2
 
@@ -86,7 +88,10 @@ class Hypernetwork(nn.Module):
         self.names = list(shapes)
         self.blocks = nn.ModuleList(
             RefinementBlock(
-                config.hidden_dim, config.block_dim, shape, config.head_rank if name == "head" else config.rank
+                config.hidden_dim,
+                config.block_dim if shape[1] else config.plain_dim,
+                shape,
+                config.head_rank if name == "head" else config.rank,
             )
             for name, shape in shapes.items()
         )
@@ -105,8 +110,9 @@ class Hypernetwork(nn.Module):
         Returns:
             Offsets by layer name: low-rank factors (B, outputs + inputs, rank), or (B, outputs) for a plain vector.
         """
-        # Both parts of h have unit length: a difference of a few hundredths is what there is to see.
-        state = torch.cat([h * 10.0, (h - h_init) * 20.0], dim=1)
+        # Both parts of h have unit length: values and their differences are brought to about 1.
+        scale = math.sqrt(h.shape[1])
+        state = torch.cat([h * scale, (h - h_init) * (3.0 * scale)], dim=1)
         for layer in self.layers:
             state = activate(layer(state))
         return {name: block(state).float() for name, block in zip(self.names, self.blocks, strict=True)}

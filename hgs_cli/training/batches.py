@@ -29,6 +29,7 @@ from hgs_cli.training.config import DataConfig
 from hgs_cli.training.data import LOWEST_DB, STEP_DB, Shard, read_index, read_shard
 
 FRAME_S = HOP_LENGTH / SAMPLE_RATE
+FINE_POINTS = 42  # of the fine equaliser: one for three mel bands
 SAME_PITCH = 0.3  # semitones within which two notes may be mixed
 UNPITCHED_RANGE = (36.0, 84.0)  # pitches at which unpitched examples are asked for
 
@@ -261,6 +262,9 @@ class PairSampler:
         equalised = chosen(config.equaliser_probability)[:, None, None]
         curve_db = rng.normal(0.0, config.equaliser_db, (size, 1, 9)) * equalised
         curve = F.interpolate(torch.from_numpy(curve_db).float(), size=N_MELS, mode="linear", align_corners=True)[:, 0]
+        refined = chosen(config.fine_probability)[:, None, None]
+        fine_db = rng.normal(0.0, config.fine_db, (size, 1, FINE_POINTS)) * refined
+        curve = curve + F.interpolate(torch.from_numpy(fine_db).float(), size=N_MELS, mode="linear")[:, 0]
         time_s = torch.arange(N_FRAMES) * FRAME_S
         slope = torch.from_numpy(rng.uniform(0.0, 25.0, size) * chosen(config.envelope_probability)).float()
         envelope_db = -slope[:, None] * time_s

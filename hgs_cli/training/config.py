@@ -50,6 +50,7 @@ class DataConfig:
         reach: Largest interval between input and target in semitones.
         mixture_probability: Of a power-domain mixture with a second instrument at the same two pitches.
         equaliser_probability, equaliser_db: Of a random smooth equaliser, and its standard deviation.
+        fine_probability, fine_db: Of an equaliser with detail down to three mel bands, and its standard deviation.
         envelope_probability: Of a random decay, and of a random end.
         noise_probability: Of a random noise floor.
     """
@@ -62,8 +63,16 @@ class DataConfig:
     mixture_probability: float = 0.25
     equaliser_probability: float = 0.8
     equaliser_db: float = 6.0
+    fine_probability: float = 0.3
+    fine_db: float = 3.0
     envelope_probability: float = 0.25
     noise_probability: float = 0.3
+
+
+# G knows its training notes so well that H would have nothing to do: these are sounds that it does not know.
+HYPER_DATA = DataConfig(
+    self_share=0.5, targets=3, mixture_probability=0.4, equaliser_probability=0.9, fine_probability=0.9, fine_db=5.0
+)
 
 
 @dataclass(frozen=True)
@@ -127,7 +136,7 @@ class HyperConfig:
     """
 
     loop: LoopConfig = LoopConfig(batch_size=36, learning_rate=7e-4, warmup_steps=100, ema_decay=0.995)
-    data: DataConfig = DataConfig(self_share=0.5, targets=3)
+    data: DataConfig = HYPER_DATA
     timbre: float = 20.0
     reconstruction: float = 200.0
     periodicity: float = 4.0
@@ -149,7 +158,7 @@ class HyperGanConfig:
     """
 
     loop: LoopConfig = LoopConfig(batch_size=36, learning_rate=2e-4, warmup_steps=100, ema_decay=0.995)
-    data: DataConfig = DataConfig(self_share=0.5, targets=3)
+    data: DataConfig = HYPER_DATA
     timbre: float = 20.0
     reconstruction: float = 200.0
     periodicity: float = 4.0

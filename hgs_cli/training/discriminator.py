@@ -93,9 +93,9 @@ class EnvelopeDecoder(nn.Module):
         hidden_dim: Width of the hidden layer.
     """
 
-    BANDS, STEPS = 16, 22
+    BANDS, STEPS = 32, 22
 
-    def __init__(self, map_dim: int, hidden_dim: int = 384) -> None:
+    def __init__(self, map_dim: int, hidden_dim: int = 512) -> None:
         super().__init__()
         self.map_dim = map_dim
         self.pitch = PitchEmbedding()

@@ -18,7 +18,7 @@ PERIODICITY_EDGE = (
 
 
 def reconstruction_loss(harmonic: Tensor, noise: Tensor, target: Tensor) -> Tensor:
-    """Mean |difference| of log-mels in level units, above a floor AUDIBLE_RANGE_DB below the target's peak.
+    """Mean |difference| of log-mels in level units, above AUDIBLE_RANGE_DB below the target's peak.
 
     Args:
         harmonic: Mel power of the harmonic part, (B, n_mels, n_frames).
