@@ -156,6 +156,7 @@ def synthesize(model: Model, instrument: Instrument, pitches: Sequence[float], s
         contour,
         seed=settings.seed,
         time_gain=_time_gain(instrument, settings),
+        phases=_phases(instrument, settings),
     )
     return _end_softly(audio[:, : instrument.length_samples])
 
@@ -199,6 +200,16 @@ def _time_gain(instrument: Instrument, settings: Settings) -> Tensor | None:
         return None
     exponent = sum((share * attack.clamp(min=1e-4).log() for share, attack in attacks), torch.zeros(()))
     return (settings.detail * exponent).exp()[None].to(instrument.feature.device)
+
+
+def _phases(instrument: Instrument, settings: Settings) -> Tensor | None:
+    """The sounds' own phases of the harmonics, averaged as directions by share; None where no sound has them."""
+    parts = [(part.share, part.detail.phases) for part in instrument.parts if part.detail.phases is not None]
+    if not parts or settings.detail == 0.0:
+        return None
+    real = sum((share * torch.cos(phases) for share, phases in parts), torch.zeros(()))
+    imaginary = sum((share * torch.sin(phases) for share, phases in parts), torch.zeros(()))
+    return torch.atan2(imaginary, real)
 
 
 def _end_softly(audio: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from hgs_cli.models.detail import (
     _noise_template,
     apply_tonal,
     attack_gain,
+    harmonic_phases,
     measure_detail,
     split,
     transfer_detail,
@@ -193,6 +194,20 @@ def test_a_sharp_attack_stays_sharp(log_mel: LogMel, vocoder: Vocoder) -> None:
     assert rise_samples(sharp) < rise_samples(smeared)
 
 
+@pytest.mark.parametrize("p", [36.0, 57.3, 84.0])
+def test_the_shape_of_the_wave_is_heard_at_any_moment(p: float) -> None:
+    """Phases found in a note, up to a shift in time, are those it was made of."""
+    n = min(10, int(0.4 * SAMPLE_RATE / (440.0 * 2.0 ** ((p - 69.0) / 12.0))))
+    made = 0.7 * torch.arange(1, n + 1, dtype=torch.float64) ** 2
+    time = torch.arange(MODEL_SAMPLES, dtype=torch.float64) / SAMPLE_RATE
+    f0_hz = 440.0 * 2.0 ** ((p - 69.0) / 12.0)
+    audio = sum(torch.cos(math.tau * k * f0_hz * time + made[k - 1]) / k for k in range(1, n + 1))
+    found = harmonic_phases((audio * torch.exp(-time)).float(), p)[:n].double()
+    shift = (found - made)[0]  # of the fundamental: harmonic k is shifted k times as much
+    turned = torch.polar(torch.ones(n, dtype=torch.float64), found - made - shift * torch.arange(1, n + 1))
+    assert float((turned - 1.0).abs().max()) < 0.2
+
+
 def test_a_slow_onset_is_left_alone() -> None:
     time = torch.arange(MODEL_SAMPLES) / SAMPLE_RATE
     swell = torch.sin(math.tau * 220.0 * time) * (time / 0.5).clamp(max=1.0)
@@ -204,6 +219,8 @@ def test_a_drum_becomes_a_clear_note(log_mel: LogMel, vocoder: Vocoder, q: float
     audio = snare()
     x = log_mel(audio[None])[0]
     detail = measure_detail(x, audio, torch.zeros(32, 88), None, flat())
+    assert detail.attack is not None
+    assert detail.phases is None
     envelopes = transfer_detail(detail, flat(), None, torch.tensor([q]), 1.0)
     tonal = apply_tonal(envelopes, torch.tensor([q]), None)
     heard = vocoder(tonal.harmonic, tonal.noise_part, torch.full((1, N_FRAMES), q), time_gain=detail.attack[None])[0]

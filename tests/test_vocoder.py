@@ -121,6 +121,14 @@ def test_harmonics_do_not_buzz(vocoder: Vocoder) -> None:
     assert crest_db < 14.0  # in phase the same harmonics stand above 17 dB
 
 
+def test_phases_that_are_given_shape_the_wave(vocoder: Vocoder) -> None:
+    def crest_db(phases: Tensor) -> float:
+        audio = vocoder(sloping(), SILENCE, steady(48.0), phases=phases)
+        return 20.0 * math.log10(float(audio.abs().max() / audio.square().mean().sqrt()))
+
+    assert crest_db(torch.zeros(128)) > crest_db(torch.arange(128.0) ** 2) + 3.0
+
+
 def test_the_floor_is_silence(vocoder: Vocoder) -> None:
     assert float(vocoder(SILENCE, SILENCE, steady(60.0)).abs().max()) == 0.0
 

@@ -44,6 +44,10 @@ BELOW_POWER = 0.1  # of the share, below the fundamental: a thump left there wou
 TONAL_LOW_HZ = 100.0
 TONAL_HIGH_HZ = 5000.0
 
+N_PHASES = 128
+PHASE_PERIODS = 6.0  # enough to tell harmonics apart, short enough that vibrato and stretched partials stay in step
+PHASE_FEW = 12  # harmonics by which the frequency at that moment is found
+
 ATTACK_RISE_DB = 10.0  # within 12 ms; slower onsets are not smeared by the window
 ATTACK_MAX_GAIN = 2.5
 ATTACK_TAIL_S = 0.045
@@ -58,11 +62,14 @@ class Detail:
         noise_part: r_n, to be added to E_n, (n_mels, n_frames).
         attack: Gain on the waveform that restores an onset sharper than the analysis window, every
             GAIN_STEP_SAMPLES samples, (n_gains,); None when the onset is slow.
+        phases: Phases of the harmonics at the loudest moment, in radians, (N_PHASES,): whether a note is a train of
+            pulses or a smooth wave. None without a pitch.
     """
 
     harmonic: Tensor
     noise_part: Tensor
     attack: Tensor | None
+    phases: Tensor | None = None
 
 
 @lru_cache(maxsize=1)
@@ -170,13 +177,48 @@ def measure_detail(x: Tensor, audio: Tensor, periodicity: Tensor, p: float | Non
     e_h, e_n, share = split(x, periodicity, p)
     first_h, first_n = (part.float().reshape(x.shape) for part in (first.harmonic, first.noise_part))
     r_h, r_n = e_h - first_h, e_n - first_n
+    phases = None
     if p is not None:
+        phases = harmonic_phases(audio, p)
         power = _above_floor(x)
         comb = _comb_template(torch.tensor([p]))[0][:, None].clamp(min=1e-9)
         blur = _blur(float(midi_to_hz(torch.tensor(p))), SPLIT_WIDTH)
         r_h = _heard(r_h, share, _level(power / comb) - first_h, blur)
         r_n = _heard(r_n, 1.0 - share, _level(power / _noise_template()[:, None]) - first_n, blur)
-    return Detail(r_h, r_n, attack_gain(audio, p))
+    return Detail(r_h, r_n, attack_gain(audio, p), phases)
+
+
+def harmonic_phases(audio: Tensor, p: float) -> Tensor:
+    """Phases of the harmonics of a note at its loudest moment, in radians.
+
+    Pulses of a reed or a bass string are harmonics in step; taken at one instant, the phases keep the shape of the wave
+    at every pitch. Seen through a window that is symmetric about that instant they do not depend on its length.
+
+    Args:
+        audio: The note, (T,).
+        p: Its pitch; the frequency at that moment is looked for within a semitone of it.
+
+    Returns:
+        (N_PHASES,); 0 above half the sample rate.
+    """
+    f0_hz = float(midi_to_hz(torch.tensor(p)))
+    half = max(512, min(N_FFT * 2, math.ceil(0.5 * PHASE_PERIODS * SAMPLE_RATE / f0_hz)))
+    audio = torch.nn.functional.pad(audio.float(), (half, max(0, 4 * half - audio.shape[-1])))
+    energy = torch.nn.functional.avg_pool1d(audio.square()[None, None], 2 * half, half)[0, 0]
+    part = audio[int(energy.argmax()) * half :][: 2 * half] * torch.hann_window(2 * half)
+    time_s = (torch.arange(2 * half) - half) / SAMPLE_RATE
+
+    def harmonics(f0: Tensor, n_harmonics: int) -> Tensor:
+        """Complex amplitudes of the first harmonics of f0 (n,): (n, n_harmonics)."""
+        angle = math.tau * f0[:, None, None] * torch.arange(1, n_harmonics + 1)[:, None] * time_s
+        return torch.complex(torch.cos(angle) @ part, -torch.sin(angle) @ part)
+
+    candidates = f0_hz * torch.pow(2.0, torch.linspace(-1.0, 1.0, 41) / 12.0)
+    n_few = max(1, min(PHASE_FEW, int(0.4 * SAMPLE_RATE / f0_hz)))
+    best = candidates[harmonics(candidates, n_few).abs().square().sum(1).argmax()]
+    n_harmonics = max(1, min(N_PHASES, int(0.5 * SAMPLE_RATE / f0_hz)))
+    phases = harmonics(best[None], n_harmonics)[0].angle()
+    return torch.nn.functional.pad(phases, (0, N_PHASES - n_harmonics))
 
 
 def attack_gain(audio: Tensor, p: float | None) -> Tensor | None:

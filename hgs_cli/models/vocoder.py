@@ -52,8 +52,8 @@ class Vocoder(nn.Module):
     """Shapes a flat periodic source by E_h and Gaussian noise by E_n, with one inverse STFT.
 
     The source is a wave table of unit harmonics, read with the integral of the pitch contour: every harmonic stands
-    exactly at its frequency and bends with the contour inside a frame too. The phases of the harmonics are random but
-    fixed: aligned ones buzz.
+    exactly at its frequency and bends with the contour inside a frame too. The phases of the harmonics are fixed: those
+    of the sound itself where they are known, else random, since aligned ones buzz.
 
     Args:
         filters: Mel filters of the front end, (n_freqs, n_mels). Neighbouring triangles sum to 1: as weights they draw
@@ -73,7 +73,14 @@ class Vocoder(nn.Module):
         self.register_buffer("window", torch.hann_window(N_FFT), persistent=False)
 
     def forward(
-        self, e_h: Tensor, e_n: Tensor, pitch: Tensor, *, seed: int = 0, time_gain: Tensor | None = None
+        self,
+        e_h: Tensor,
+        e_n: Tensor,
+        pitch: Tensor,
+        *,
+        seed: int = 0,
+        time_gain: Tensor | None = None,
+        phases: Tensor | None = None,
     ) -> Tensor:
         """Make notes audible.
 
@@ -84,22 +91,23 @@ class Vocoder(nn.Module):
             seed: Chooses phases and noise; together with a note's own pitch it decides all randomness, so that a note
                 sounds the same whoever else is in the batch.
             time_gain: Gain on the waveform, every GAIN_STEP_SAMPLES samples, (B or 1, n_gains): sharpens attacks.
+            phases: Phases of the first harmonics of every note, (n_phases,); random ones without it, and above it.
 
         Returns:
             Audio on the scale of the input of the front end, (B, MODEL_SAMPLES).
         """
         assert e_h.shape == e_n.shape
         assert pitch.shape == (e_h.shape[0], e_h.shape[2])
-        notes = [self._note(*parts, seed) for parts in zip(e_h, e_n, pitch, strict=True)]
+        notes = [self._note(*parts, seed, phases) for parts in zip(e_h, e_n, pitch, strict=True)]
         audio = torch.stack(notes)
         if time_gain is not None:
             gain = nn.functional.interpolate(time_gain[:, None], scale_factor=GAIN_STEP_SAMPLES, mode="linear")
             audio = audio * gain[:, 0, :MODEL_SAMPLES]
         return audio
 
-    def _note(self, e_h: Tensor, e_n: Tensor, pitch: Tensor, seed: int) -> Tensor:
+    def _note(self, e_h: Tensor, e_n: Tensor, pitch: Tensor, seed: int, phases: Tensor | None) -> Tensor:
         """One note: envelopes (n_mels, n_frames) and contour (n_frames,) to audio (MODEL_SAMPLES,)."""
-        source = periodic_source(midi_to_hz(pitch.double()), seed).to(e_h.device)
+        source = periodic_source(midi_to_hz(pitch.double()), seed, phases).to(e_h.device)
         note_seed = (seed * 1_000_003 + round(100.0 * float(pitch.median()))) % 2**63
         generator = torch.Generator().manual_seed(note_seed)
         noise = torch.randn(MODEL_SAMPLES + N_FFT, generator=generator).to(e_h.device)
@@ -117,12 +125,13 @@ class Vocoder(nn.Module):
         return (power - 10.0 ** (FLOOR_DB / 10.0)).clamp(min=0.0).sqrt()
 
 
-def periodic_source(f0_hz: Tensor, seed: int) -> Tensor:
-    """Unit-amplitude harmonics of a moving fundamental, phases random and fixed.
+def periodic_source(f0_hz: Tensor, seed: int, phases: Tensor | None = None) -> Tensor:
+    """Unit-amplitude harmonics of a moving fundamental, phases fixed.
 
     Args:
         f0_hz: Fundamental at every frame, float64, (n_frames,).
         seed: Chooses the phases; the same for every note, so that neighbouring keys have one character.
+        phases: Of the first harmonics, in radians, (n_phases,), in place of random ones.
 
     Returns:
         Audio from half a window before the first frame to half a window after the last, (MODEL_SAMPLES + N_FFT,).
@@ -130,9 +139,12 @@ def periodic_source(f0_hz: Tensor, seed: int) -> Tensor:
     f0_hz = f0_hz.cpu()
     n_harmonics = min(TABLE_SAMPLES // 2 - 1, int(TOP_HZ / float(f0_hz.max())))
     generator = torch.Generator().manual_seed(seed)
-    phases = 2.0 * math.pi * torch.rand(TABLE_SAMPLES // 16, generator=generator)[:n_harmonics]
+    angles = 2.0 * math.pi * torch.rand(TABLE_SAMPLES // 16, generator=generator)
+    if phases is not None:
+        angles[: phases.shape[-1]] = phases.float().cpu()
+    angles = angles[:n_harmonics]
     spectrum = torch.zeros(TABLE_SAMPLES // 2 + 1, dtype=torch.complex64)
-    spectrum[1 : n_harmonics + 1] = torch.polar(torch.full_like(phases, TABLE_SAMPLES / 2.0), phases)
+    spectrum[1 : n_harmonics + 1] = torch.polar(torch.full_like(angles, TABLE_SAMPLES / 2.0), angles)
     table = torch.fft.irfft(spectrum, TABLE_SAMPLES)
     table = torch.cat([table, table[:1]])
 
