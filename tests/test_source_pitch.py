@@ -22,7 +22,7 @@ def tone(midi: float, seconds: float = 2.0, slope: float = 1.0, vibrato_cents: f
     f0_hz = 440.0 * 2.0 ** ((midi + bend - 69.0) / 12.0)
     phase = 2.0 * math.pi * torch.cumsum(f0_hz, 0) / SAMPLE_RATE
     top = max(1, min(40, int(0.45 * SAMPLE_RATE / float(f0_hz.max()))))
-    total = sum(torch.cos(k * phase + k * k) * k**-slope for k in range(1, top + 1))
+    total = torch.stack([torch.cos(k * phase + k * k) * k**-slope for k in range(1, top + 1)]).sum(0)
     return (0.3 * total * torch.exp(-time)).float()
 
 

@@ -153,9 +153,10 @@ def periodic_source(f0_hz: Tensor, seed: int, phases: Tensor | None = None) -> T
     knots = torch.cat([f0_hz[:1].expand(ends), f0_hz, f0_hz[-1:].expand(ends)]) / SAMPLE_RATE
     cycles = torch.cumsum(0.5 * HOP_LENGTH * (knots[1:] + knots[:-1]), 0)
     start = torch.cat([cycles.new_zeros(1), cycles[:-1]])
-    step = torch.arange(HOP_LENGTH, dtype=torch.float64)
-    slope = (knots[1:] - knots[:-1]) / (2.0 * HOP_LENGTH)
-    phase = start[:, None] + knots[:-1, None] * step + slope[:, None] * step**2
+    step = torch.arange(HOP_LENGTH, dtype=torch.float32)
+    slope = ((knots[1:] - knots[:-1]) / (2.0 * HOP_LENGTH)).float()
+    # Whole cycles are dropped at every knot in double precision: what is left of a hop is exact enough in single.
+    phase = (start - torch.floor(start)).float()[:, None] + step * (knots[:-1].float()[:, None] + slope[:, None] * step)
     position = (phase - torch.floor(phase)).flatten() * TABLE_SAMPLES
-    index = position.long().clamp(max=TABLE_SAMPLES - 1)
-    return torch.lerp(table[index], table[index + 1], (position - index).float())
+    index = position.int().clamp(max=TABLE_SAMPLES - 1)
+    return torch.lerp(table[index], table[index + 1], position - index)
