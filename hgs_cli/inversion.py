@@ -18,8 +18,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from hgs_cli.errors import InputError
-from hgs_cli.models.detail import Detail
+from hgs_cli.models.detail import N_PHASES, Detail
 from hgs_cli.models.generator import Envelopes
+from hgs_cli.models.vocoder import GAIN_STEP_SAMPLES
 from hgs_cli.spectrum import MODEL_SAMPLES, N_BANDS, N_FRAMES, N_MELS, N_STEPS
 
 FORMAT = "hgs-inversion"
@@ -38,6 +39,10 @@ _SHAPES = {
     "first.noise_part": _GRID,
     "detail.harmonic": _GRID,
     "detail.noise_part": _GRID,
+}
+_OPTIONAL_SHAPES = {
+    "detail.attack": (MODEL_SAMPLES // GAIN_STEP_SAMPLES + 1,),
+    "detail.phases": (N_PHASES,),
 }
 _FULL_PRECISION = ("feature", "cents")  # small, and the networks or the ear are sensitive to them
 
@@ -185,11 +190,11 @@ def _check_header(path: Path, header: dict[str, Any]) -> None:
 
 
 def _check_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    optional = {f"detail.{field.name}" for field in fields(Detail)}
     for name, shape in {"feature": None, **_SHAPES}.items():
         if name not in tensors or (shape and tuple(tensors[name].shape) != shape) or tensors["feature"].ndim != 1:
             raise InputError(f"{path} is damaged: {name} is missing or of the wrong shape", _REMAKE)
     for name, tensor in tensors.items():
-        known = name == "feature" or name in _SHAPES or name in optional or name.startswith("offsets.")
+        known = name == "feature" or name in _SHAPES or name.startswith("offsets.")
+        known = known or _OPTIONAL_SHAPES.get(name) == tuple(tensor.shape)
         if not known or not tensor.is_floating_point() or not bool(torch.isfinite(tensor.float()).all()):
             raise InputError(f"{path} is damaged: {name} is unknown or holds values that are not finite", _REMAKE)

@@ -1,6 +1,6 @@
 """The sound stays what it was: notes of the snare against stored log-mels, by the tiny model, with a tolerance.
 
-After a change that is meant to be heard: `python -m pytest tests/test_golden.py --regenerate-golden`, in a commit of its
+After a change meant to be heard: `python -m pytest tests/test_golden.py --regenerate-golden`, in a commit of its
 own that says what changed in the sound.
 """
 

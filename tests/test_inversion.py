@@ -122,7 +122,7 @@ def test_impossible_facts_are_refused(file: Path, header: dict[str, object]) -> 
     [
         {"mel": None}, {"feature": None}, {"mel": torch.zeros(128, 3)}, {"stranger": torch.zeros(1)},
         {"detail.harmonic": torch.full((128, 352), torch.nan)}, {"cents": torch.zeros(352, dtype=torch.int64)},
-        {"feature": torch.zeros(2, 2)},
+        {"feature": torch.zeros(2, 2)}, {"detail.attack": torch.zeros(3)}, {"detail.phases": torch.zeros(2, 2)},
     ],
 )  # fmt: skip
 def test_missing_foreign_misshapen_or_infinite_tensors_are_refused(
