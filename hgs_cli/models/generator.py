@@ -16,6 +16,8 @@ from hgs_cli.spectrum import N_FRAMES, N_MELS, comb_power, level_to_power, midi_
 FRAMES_PER_STEP = 4
 N_PARTS = 2  # harmonic, noise
 Z_INIT = 0.15
+LEAST_COMB = 1e-4  # of a harmonic's power
+MAX_LEVEL = 1.2  # of an envelope: 10 dB above a full-scale sinusoid
 
 
 @dataclass(frozen=True)
@@ -195,8 +197,12 @@ class Generator(nn.Module):
         return Envelopes(harmonic=y[:, 0], noise_part=y[:, 1])
 
     def comb_template(self, p: Tensor) -> Tensor:
-        """Mel power of unit harmonics at pitch p (B,): (B, n_mels)."""
-        return torch.matmul(comb_power(midi_to_hz(p.float())), self.filters)
+        """Mel power of unit harmonics at pitch p (B,): (B, n_mels); 0 where only their side lobes reach.
+
+        Without that zero G explained the noise below a high note by raising the side lobes of its fundamental.
+        """
+        comb = torch.matmul(comb_power(midi_to_hz(p.float())), self.filters)
+        return torch.where(comb > LEAST_COMB, comb, torch.zeros_like(comb))
 
     def noise_template(self) -> Tensor:
         """Mel power of noise with unit expected power in every DFT bin, (n_mels,)."""
@@ -227,9 +233,9 @@ class Generator(nn.Module):
         Returns:
             Two tensors (B, n_mels, n_frames).
         """
-        harmonic = level_to_power(envelopes.harmonic.clamp(-3.0, 2.0)) * self.comb_template(p)[:, :, None]
+        harmonic = level_to_power(envelopes.harmonic.clamp(-3.0, MAX_LEVEL)) * self.comb_template(p)[:, :, None]
         texture = self.noise_log_bias()[None, :, None] if speckle is None else speckle
-        noise = level_to_power(envelopes.noise_part.clamp(-3.0, 2.0)) * self.noise_template()[None, :, None] * texture
+        noise = level_to_power(envelopes.noise_part.clamp(-3.0, MAX_LEVEL)) * self.noise_template()[None, :, None] * texture
         return harmonic, noise
 
     def compose(self, envelopes: Envelopes, p: Tensor, speckle: Tensor | None = None) -> Tensor:

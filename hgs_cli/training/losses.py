@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from hgs_cli.models.generator import Envelopes, Generator
 from hgs_cli.spectrum import N_BANDS, N_FRAMES, N_MELS, N_STEPS, power_to_level
 
+EXCESS_WEIGHT = 10.0
 AUDIBLE_RANGE_DB = 80.0  # below the target's loudest bin nothing is compared
 PERIODICITY_EDGE = (
     0.004  # the step of the stored 8-bit value: 24 dB; an edge of 0.02 held harmonic-to-noise below 17 dB
@@ -58,8 +59,13 @@ def periodicity_loss(harmonic: Tensor, noise: Tensor, periodicity: Tensor, pitch
 
 
 def smoothness_loss(envelopes: Envelopes) -> Tensor:
-    """Mean |slope| of both envelopes across mel bands: where no harmonic stands nothing else holds E_h."""
-    return envelopes.harmonic.diff(dim=1).abs().mean() + envelopes.noise_part.diff(dim=1).abs().mean()
+    """Mean |slope| of both envelopes across mel bands, and what exceeds full scale, which no note needs.
+
+    Where no harmonic stands nothing else holds E_h.
+    """
+    slope = envelopes.harmonic.diff(dim=1).abs().mean() + envelopes.noise_part.diff(dim=1).abs().mean()
+    excess = (envelopes.harmonic - 1.0).clamp_min(0.0).mean() + (envelopes.noise_part - 1.0).clamp_min(0.0).mean()
+    return slope + EXCESS_WEIGHT * excess
 
 
 def timbre_loss(h: Tensor, h_hat: Tensor) -> Tensor:
