@@ -129,6 +129,18 @@ def test_phases_that_are_given_shape_the_wave(vocoder: Vocoder) -> None:
     assert crest_db(torch.zeros(128)) > crest_db(torch.arange(128.0) ** 2) + 3.0
 
 
+@pytest.mark.parametrize("midi", [72.0, 96.0])
+def test_what_lies_below_and_between_harmonics_is_not_heard(vocoder: Vocoder, midi: float) -> None:
+    """A network may put anything where no harmonic ever stood."""
+    e_h = sloping()
+    points = mel_points_hz(MelConfig())[1:-1]
+    nearest = (points / midi_to_hz(torch.tensor(midi))).round().clamp(min=1.0)
+    nowhere = (points - nearest * midi_to_hz(torch.tensor(midi))).abs() > 120.0
+    absurd = torch.where(nowhere[None, :, None] & (points < 1500.0)[None, :, None], torch.tensor(5.0), e_h)
+    plain, same = vocoder(e_h, SILENCE, steady(midi)), vocoder(absurd, SILENCE, steady(midi))
+    assert float((plain - same).abs().max()) < 0.01 * float(plain.abs().max())
+
+
 def test_the_floor_is_silence(vocoder: Vocoder) -> None:
     assert float(vocoder(SILENCE, SILENCE, steady(60.0)).abs().max()) == 0.0
 

@@ -20,6 +20,7 @@ from hgs_cli.spectrum import (
 
 TABLE_SAMPLES = 65_536  # one period; 30 points on the highest harmonic of a 20 Hz note keep images below -60 dB
 TOP_HZ = 20_000.0
+TOP_LEVEL = 1.2  # 10 dB above full scale: a network's slip is not to lower a whole instrument
 GAIN_STEP_SAMPLES = 64  # the time grid of `time_gain`
 
 
@@ -116,13 +117,45 @@ class Vocoder(nn.Module):
             torch.stack([source, noise * float(self.window.square().sum()) ** -0.5 * float(self.window.sum()) / 2]),
             N_FFT, HOP_LENGTH, window=self.window, center=False, return_complex=True,
         )  # fmt: skip
-        spectrum = spectra[0] * self._bin_gain(e_h) + spectra[1] * self._bin_gain(e_n)
+        at_harmonics = self._at_harmonics(float(midi_to_hz(pitch.median())))
+        spectrum = spectra[0] * bin_gain(at_harmonics, e_h) + spectra[1] * bin_gain(self.interpolation.T, e_n)
         return torch.istft(spectrum, N_FFT, HOP_LENGTH, window=self.window, center=True, length=MODEL_SAMPLES)
 
-    def _bin_gain(self, level: Tensor) -> Tensor:
-        """Amplitude factor of every bin for levels (n_mels, n_frames): (n_freqs, n_frames); the floor is silence."""
-        power = level_to_power(torch.matmul(self.interpolation.T, level))
-        return (power - 10.0 ** (FLOOR_DB / 10.0)).clamp(min=0.0).sqrt()
+    def _at_harmonics(self, f0_hz: float) -> Tensor:
+        """Weights that read an envelope at the harmonics of f0 and draw straight lines between, (n_freqs, n_mels).
+
+        Bands between the harmonics of a high note, and those below its fundamental, say nothing that was ever heard;
+        read directly, they would sound through the side lobes of the window.
+        """
+        bin_hz = SAMPLE_RATE / N_FFT
+        n_freqs = self.interpolation.shape[1]
+        place = torch.arange(n_freqs, device=self.interpolation.device) * (bin_hz / f0_hz)  # in harmonics
+        last = max(1, int(TOP_HZ / f0_hz))
+        low = torch.floor(place).clamp(1, max(1, last - 1))
+        fraction = (place - low).clamp(0.0, 1.0)[:, None]
+        high = (low + 1).clamp(max=last)
+
+        def read(harmonic: Tensor) -> Tensor:
+            """Mel weights at harmonics (n_freqs,): (n_freqs, n_mels)."""
+            position = (harmonic * (f0_hz / bin_hz)).clamp(max=n_freqs - 1)
+            below = position.long().clamp(max=n_freqs - 2)
+            return torch.lerp(self.interpolation.T[below], self.interpolation.T[below + 1], (position - below)[:, None])
+
+        return torch.lerp(read(low), read(high), fraction)
+
+
+def bin_gain(weights: Tensor, level: Tensor) -> Tensor:
+    """Amplitude factor of every bin; the floor is silence.
+
+    Args:
+        weights: How a bin reads mel bands, (n_freqs, n_mels).
+        level: (n_mels, n_frames).
+
+    Returns:
+        (n_freqs, n_frames).
+    """
+    power = level_to_power(torch.matmul(weights, level.clamp(max=TOP_LEVEL)))
+    return (power - 10.0 ** (FLOOR_DB / 10.0)).clamp(min=0.0).sqrt()
 
 
 def periodic_source(f0_hz: Tensor, seed: int, phases: Tensor | None = None) -> Tensor:
