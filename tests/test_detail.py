@@ -1,14 +1,17 @@
 """An input is restored at its own pitch, keeps its character at others, and a drum becomes a clear note."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from hgs_cli.audio.io import read_audio
 from hgs_cli.audio.mel import LogMel, mel_filters
 from hgs_cli.audio.periodicity import measure_periodicity
 from hgs_cli.audio.source_pitch import detect_pitch
+from hgs_cli.evaluation import track_pitch
 from hgs_cli.models.detail import (
     Detail,
     _comb_template,
@@ -35,6 +38,8 @@ from hgs_cli.spectrum import (
     power_to_level,
 )
 from hgs_cli.weights import build_model
+
+REAL = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "real"
 
 
 def pluck(midi: float, onset_s: float = 0.2) -> Tensor:
@@ -238,6 +243,38 @@ def test_a_drum_becomes_a_clear_note(log_mel: LogMel, vocoder: Vocoder, q: float
     tone = band_energy(vocoder(tonal.harmonic, silence, pitch)[0])
     noise = band_energy(vocoder(silence, tonal.noise_part, pitch)[0])
     assert 10.0 * math.log10(tone / noise) > 6.0
+
+
+def drum_notes(log_mel: LogMel, vocoder: Vocoder, path: Path, pitches: Tensor) -> Tensor:
+    """A drum from a file as notes, by a network that knows nothing, (B, MODEL_SAMPLES)."""
+    audio = read_audio(path).audio
+    audio = audio * 10.0 ** ((1.0 - float(log_mel(audio[None]).max())) * DB_PER_UNIT / 20.0)
+    detail = measure_detail(log_mel(audio[None])[0], audio, torch.zeros(32, 88), None, flat())
+    envelopes = apply_tonal(transfer_detail(detail, flat(len(pitches)), None, pitches, 1.0), pitches, None)
+    contour = pitches[:, None].expand(-1, N_FRAMES)
+    gain = None if detail.attack is None else detail.attack[None]
+    return vocoder(envelopes.harmonic, envelopes.noise_part, contour, time_gain=gain)
+
+
+def hit(heard: float | None, wanted: float) -> bool:
+    return heard is not None and abs(heard - wanted) < 0.5
+
+
+def test_the_snare_of_the_readme_is_a_clear_note_on_every_key(log_mel: LogMel, vocoder: Vocoder) -> None:
+    pitches = torch.arange(48.0, 73.0)
+    notes = drum_notes(log_mel, vocoder, Path(__file__).parent / "golden" / "snare.wav", pitches)
+    for tracker in (lambda note: detect_pitch(note).midi, track_pitch):
+        heard = [tracker(note) for note in notes]
+        assert sum(hit(midi, float(q)) for midi, q in zip(heard, pitches, strict=True)) >= 23
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real recordings lie beside the repository and are absent here")
+@pytest.mark.parametrize("name", ["gogodze-snare-edge", "gogodze-side-stick", "gogodze-tom-low", "gogodze-hat-open"])
+def test_real_drums_are_clear_notes(log_mel: LogMel, vocoder: Vocoder, name: str) -> None:
+    pitches = torch.tensor([48.0, 53.0, 57.0, 60.0, 66.0, 72.0])
+    notes = drum_notes(log_mel, vocoder, REAL / "oneshots" / f"{name}.flac", pitches)
+    heard = [detect_pitch(note).midi for note in notes]
+    assert all(hit(midi, float(q)) for midi, q in zip(heard, pitches, strict=True))
 
 
 def test_a_drum_keeps_its_envelope_and_colour(log_mel: LogMel, vocoder: Vocoder) -> None:
