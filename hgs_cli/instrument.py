@@ -65,7 +65,7 @@ class Instrument:
         cents: Contour of the pitch, (N_FRAMES,).
         length_samples: Length of a note.
         input_gain_db: What the sound was raised by before it was analysed.
-        reference_lufs: Mean loudness of the reference notes, before any gain.
+        reference_lufs: Median loudness of the reference notes, before any gain.
         reference_peak_db: Their peak, in dB, before any gain.
     """
 

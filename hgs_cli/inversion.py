@@ -63,7 +63,7 @@ class Inversion:
         detail: What G could not say of the sound.
         length_samples: Length of the sound at SAMPLE_RATE, at most MODEL_SAMPLES.
         input_gain_db: What the sound was raised by before it was analysed.
-        reference_lufs: Mean loudness of the reference notes, before any gain.
+        reference_lufs: Median loudness of the reference notes, before any gain.
         reference_peak_db: Their peak, in dB of full scale, before any gain.
         weights_sha256: Checksum of the bundle that made it.
     """

@@ -37,7 +37,7 @@ def test_a_sound_shorter_than_a_block_is_measured_with_silence_behind_it() -> No
 def test_silence_is_minus_infinity_and_harms_nobody() -> None:
     assert measure_lufs(torch.zeros(SAMPLE_RATE)) == -math.inf
     assert measure_lufs(torch.zeros(0)) == -math.inf
-    lufs, peak = reference_levels([torch.zeros(SAMPLE_RATE), sine(1.0, 0.5)])
+    lufs, peak = reference_levels([torch.zeros(SAMPLE_RATE), sine(1.0, 0.5)])  # the silent note has no say
     assert lufs == pytest.approx(-9.03, abs=0.05)
     assert peak == pytest.approx(-6.02, abs=0.01)
     assert reference_levels([torch.zeros(100)]) == (SILENCE_DB, SILENCE_DB)

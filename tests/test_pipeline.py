@@ -126,7 +126,7 @@ def test_loudness_asked_for_is_loudness_measured_over_the_reference_notes(model:
     assert note.source_pitch is not None
     pitches = [note.source_pitch + interval for interval in (-12, 0, 12)]
     notes = render(model, note, pitches, Settings(lufs=-35.0)).audio
-    assert np.mean([measure_lufs(one) for one in notes]) == pytest.approx(-35.0, abs=0.1)
+    assert np.median([measure_lufs(one) for one in notes]) == pytest.approx(-35.0, abs=0.1)
 
 
 def test_without_normalising_a_sound_keeps_its_own_level(model: Model) -> None:

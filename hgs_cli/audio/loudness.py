@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 
 import torch
@@ -46,10 +47,10 @@ def reference_levels(notes: Sequence[Tensor]) -> tuple[float, float]:
         notes: Reference notes at SAMPLE_RATE, each (T,), at least one.
 
     Returns:
-        The mean loudness of the notes that sound, in LUFS, and the peak of the loudest in dB; SILENCE_DB for silence.
+        The median loudness of the notes that sound, in LUFS, and the peak of the loudest in dB; SILENCE_DB for silence.
     """
     measured = [lufs for lufs in (measure_lufs(note) for note in notes) if math.isfinite(lufs)]
-    lufs = sum(measured) / len(measured) if measured else SILENCE_DB
+    lufs = statistics.median(measured) if measured else SILENCE_DB  # one odd note does not decide for all
     return lufs, max(peak_db(note) for note in notes)
 
 
@@ -60,7 +61,7 @@ def instrument_gain_db(normalize: str, target_lufs: float, lufs: float, peak: fl
         normalize: `lufs` brings the reference notes to `target_lufs`, less if their peak would come closer to full
             scale than HEADROOM_DB; `peak` brings their peak there; `none` gives back the input's own level.
         target_lufs: In LUFS.
-        lufs: Mean loudness of the reference notes.
+        lufs: Median loudness of the reference notes.
         peak: Their peak, in dB.
         input_gain_db: What the input was raised by before it was analysed.
     """
