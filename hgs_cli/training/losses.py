@@ -44,14 +44,15 @@ def periodicity_loss(harmonic: Tensor, noise: Tensor, periodicity: Tensor, pitch
         pitched: (B,); unpitched sounds count too: they are noise.
     """
 
-    def band_log(power: Tensor) -> Tensor:
-        bands = power.reshape(-1, N_BANDS, N_MELS // N_BANDS, N_STEPS, N_FRAMES // N_STEPS)
-        return torch.log(bands.sum((2, 4)) + 1e-12)
+    def band_power(power: Tensor) -> Tensor:
+        return power.reshape(-1, N_BANDS, N_MELS // N_BANDS, N_STEPS, N_FRAMES // N_STEPS).sum((2, 4))
 
-    log_harmonic, log_noise = band_log(harmonic), band_log(noise)
+    harmonic_bands = band_power(harmonic)
+    log_harmonic, log_noise = torch.log(harmonic_bands + 1e-12), torch.log(band_power(noise) + 1e-12)
     audible = torch.maximum(log_harmonic, log_noise).detach()
     loudest = audible.amax((1, 2), keepdim=True)
-    weight = (audible > loudest - 0.1 * 2.302585 * 60.0).float()  # the upper 60 dB
+    # The upper 60 dB, and no band in which no harmonic stands: nothing there could answer.
+    weight = ((audible > loudest - 0.1 * 2.302585 * 60.0) & (harmonic_bands > 0.0)).float()
     target = periodicity * pitched[:, None, None]
     target = target.clamp(PERIODICITY_EDGE, 1.0 - PERIODICITY_EDGE)
     loss = F.binary_cross_entropy_with_logits(log_harmonic - log_noise, target, reduction="none")
