@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hgs_cli.models.generator import Envelopes
-from hgs_cli.models.vocoder import GAIN_STEP_SAMPLES, mel_points_hz, mel_triangles
+from hgs_cli.models.vocoder import GAIN_STEP_SAMPLES, mel_points_hz, mel_triangles, noise_template
 from hgs_cli.spectrum import (
     DB_PER_UNIT,
     FLOOR_DB,
@@ -33,8 +33,9 @@ FORMANT_SHARE_NEAR = 0.65
 FORMANT_SHARE_FAR = 0.3
 FORMANT_REACH = 10.0  # semitones over which the share falls from near to far
 FORMANT_WIDTH = 0.4  # of a harmonic spacing: the Gaussian that turns harmonic detail into formants
+FORMANT_WIDTH_MELS = 6.0  # at least: what is finer belongs to the one note that was recorded
 SPLIT_WIDTH = 0.5
-MIN_WIDTH_MELS = 1.5
+SPLIT_WIDTH_MELS = 1.5
 LEAST_POWER = 1e-13
 TINY = 1e-20  # power: keeps silence over silence finite
 KNOWN_SHARE = 0.05  # of a band's power: below it, a part is not heard there and its detail comes from neighbours
@@ -84,17 +85,7 @@ def _centres_hz() -> Tensor:
 
 @lru_cache(maxsize=1)
 def _noise_template() -> Tensor:
-    """Mel power whose logarithm is the mean logarithm of unit noise, (n_mels,); the same as G's own template.
-
-    The power of a band follows about a gamma law of shape ν; E[ln] lies ψ(ν) - ln ν below the logarithm of the mean.
-    Hann bins correlate in power by 4/9 with their neighbours and 1/36 with the next.
-    """
-    filters = _filters().double()
-    variance = filters.square().sum(0)
-    for distance, correlation in ((1, 2.0 / 3.0), (2, 1.0 / 6.0)):
-        variance = variance + 2.0 * correlation**2 * (filters[distance:] * filters[:-distance]).sum(0)
-    freedom = filters.sum(0).square() / variance
-    return (filters.sum(0) * torch.exp(torch.special.digamma(freedom) - torch.log(freedom))).float()
+    return noise_template(_filters())
 
 
 def _comb_template(pitch: Tensor) -> Tensor:
@@ -102,11 +93,11 @@ def _comb_template(pitch: Tensor) -> Tensor:
     return torch.matmul(comb_power(midi_to_hz(pitch.float())), _filters())
 
 
-def _blur(f0_hz: float, width: float) -> Tensor:
-    """Weights of a Gaussian across mel bands, `width` harmonic spacings of f0 wide, (n_mels, n_mels)."""
+def _blur(f0_hz: float, width: float, least_mels: float) -> Tensor:
+    """Weights of a Gaussian across mel bands, (n_mels, n_mels); sigma is `width` spacings of f0, or `least_mels`."""
     centres = _centres_hz()
     spacing_hz = torch.gradient(centres)[0]
-    sigma = (width * f0_hz / spacing_hz).clamp(MIN_WIDTH_MELS, N_MELS / 4)
+    sigma = (width * f0_hz / spacing_hz).clamp(least_mels, N_MELS / 4)
     band = torch.arange(N_MELS, dtype=torch.float32)
     return torch.exp(-0.5 * ((band[None] - band[:, None]) / sigma[:, None]) ** 2)
 
@@ -146,7 +137,7 @@ def split(x: Tensor, periodicity: Tensor, p: float | None) -> tuple[Tensor, Tens
         periodicity[None, None].float(), size=tuple(x.shape), mode="bilinear", align_corners=False
     )[0, 0].clamp(1e-3, 1.0 - 1e-3)
     comb = _comb_template(torch.tensor([p]))[0][:, None].clamp(min=1e-9)
-    blur = _blur(float(midi_to_hz(torch.tensor(p))), SPLIT_WIDTH)
+    blur = _blur(float(midi_to_hz(torch.tensor(p))), SPLIT_WIDTH, SPLIT_WIDTH_MELS)
     smooth_h = (blur @ (tonal * power)) / (blur @ comb)
     smooth_n = (blur @ ((1.0 - tonal) * power)) / (blur @ noise)
     model_h, model_n = smooth_h * comb, smooth_n * noise
@@ -182,7 +173,7 @@ def measure_detail(x: Tensor, audio: Tensor, periodicity: Tensor, p: float | Non
         phases = harmonic_phases(audio, p)
         power = _above_floor(x)
         comb = _comb_template(torch.tensor([p]))[0][:, None].clamp(min=1e-9)
-        blur = _blur(float(midi_to_hz(torch.tensor(p))), SPLIT_WIDTH)
+        blur = _blur(float(midi_to_hz(torch.tensor(p))), SPLIT_WIDTH, SPLIT_WIDTH_MELS)
         r_h = _heard(r_h, share, _level(power / comb) - first_h, blur)
         r_n = _heard(r_n, 1.0 - share, _level(power / _noise_template()[:, None]) - first_n, blur)
     return Detail(r_h, r_n, attack_gain(audio, p), phases)
@@ -300,7 +291,7 @@ def _carry(residual: Tensor, source: float | None, pitch: Tensor) -> Tensor:
     """
     if source is None:
         return residual[None].expand(pitch.shape[0], -1, -1)
-    blur = _blur(float(midi_to_hz(torch.tensor(source))), FORMANT_WIDTH)
+    blur = _blur(float(midi_to_hz(torch.tensor(source))), FORMANT_WIDTH, FORMANT_WIDTH_MELS)
     formant = (blur / blur.sum(1, keepdim=True)) @ residual
     interval = pitch.float().cpu() - source
     warped, inside = _warp(residual, interval)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hgs_cli.spectrum import (
+    DB_PER_UNIT,
     FLOOR_DB,
     HOP_LENGTH,
     MODEL_SAMPLES,
@@ -21,6 +22,7 @@ from hgs_cli.spectrum import (
 TABLE_SAMPLES = 65_536  # one period; 30 points on the highest harmonic of a 20 Hz note keep images below -60 dB
 TOP_HZ = 20_000.0
 TOP_LEVEL = 1.2  # 10 dB above full scale: a network's slip is not to lower a whole instrument
+MOST_SPECKLE = 0.3  # 15 dB: the rare deep hole in noise is not filled up
 GAIN_STEP_SAMPLES = 64  # the time grid of `time_gain`
 
 
@@ -49,6 +51,20 @@ def mel_triangles(config: MelConfig) -> Tensor:
     return torch.minimum(rising, falling).clamp(min=0.0).float()
 
 
+def noise_template(filters: Tensor) -> Tensor:
+    """Mel power whose logarithm is the mean logarithm of unit noise, (n_mels,); the same as G's own template.
+
+    The power of a band follows about a gamma law of shape ν; E[ln] lies ψ(ν) - ln ν below the logarithm of the mean.
+    Hann bins correlate in amplitude by 2/3 with their neighbours and by 1/6 with the next.
+    """
+    filters = filters.double()
+    variance = filters.square().sum(0)
+    for distance, correlation in ((1, 2.0 / 3.0), (2, 1.0 / 6.0)):
+        variance = variance + 2.0 * correlation**2 * (filters[distance:] * filters[:-distance]).sum(0)
+    freedom = filters.sum(0).square() / variance
+    return (filters.sum(0) * torch.exp(torch.special.digamma(freedom) - torch.log(freedom))).float()
+
+
 class Vocoder(nn.Module):
     """Shapes a flat periodic source by E_h and Gaussian noise by E_n, with one inverse STFT.
 
@@ -62,11 +78,16 @@ class Vocoder(nn.Module):
     """
 
     interpolation: Tensor
+    filters: Tensor
+    template: Tensor
     window: Tensor
 
     def __init__(self, filters: Tensor) -> None:
         super().__init__()
-        weights = filters.detach().clone().float()
+        filters = filters.detach().clone().float()
+        self.register_buffer("filters", filters, persistent=False)
+        self.register_buffer("template", noise_template(filters), persistent=False)
+        weights = filters.clone()
         touched = (weights.sum(1) > 0).nonzero()[:, 0]
         weights[: int(touched[0])] = weights[touched[0]]
         weights[int(touched[-1]) + 1 :] = weights[touched[-1]]
@@ -118,8 +139,21 @@ class Vocoder(nn.Module):
             N_FFT, HOP_LENGTH, window=self.window, center=False, return_complex=True,
         )  # fmt: skip
         at_harmonics = self._at_harmonics(float(midi_to_hz(pitch.median())))
-        spectrum = spectra[0] * bin_gain(at_harmonics, e_h) + spectra[1] * bin_gain(self.interpolation.T, e_n)
+        spectrum = spectra[0] * bin_gain(at_harmonics, e_h)
+        even = torch.where(e_n > -1.0, e_n - self._speckle(spectra[1]), e_n)  # the floor stays silence
+        spectrum = spectrum + spectra[1] * bin_gain(self.interpolation.T, even)
         return torch.istft(spectrum, N_FFT, HOP_LENGTH, window=self.window, center=True, length=MODEL_SAMPLES)
+
+    def _speckle(self, spectrum: Tensor) -> Tensor:
+        """By how much a spectrum of unit noise (n_freqs, n_frames) is above its level, in every mel band and frame.
+
+        E_n that was measured has the speckle of the recording in it, and a network's is a mean of logarithms: either
+        would flutter once more with the speckle of our own noise.
+        """
+        scale = (self.window.sum() / 2) ** 2
+        power = torch.matmul(self.filters.T, torch.view_as_real(spectrum).square().sum(-1)) / scale
+        level = torch.log10(power / self.template[:, None] + 1e-12) * (10.0 / DB_PER_UNIT)
+        return level.clamp(-MOST_SPECKLE, MOST_SPECKLE)
 
     def _at_harmonics(self, f0_hz: float) -> Tensor:
         """Weights that read an envelope at the harmonics of f0 and draw straight lines between, (n_freqs, n_mels).
