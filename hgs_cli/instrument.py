@@ -12,14 +12,18 @@ from hgs_cli.audio.loudness import reference_levels
 from hgs_cli.errors import UsageError
 from hgs_cli.inversion import Inversion
 from hgs_cli.models.detail import Detail, apply_tonal, transfer_detail
-from hgs_cli.models.generator import Envelopes
+from hgs_cli.models.generator import MAX_LEVEL, Envelopes
 from hgs_cli.pitch import MAX_PITCH, MIN_PITCH
-from hgs_cli.spectrum import MODEL_SAMPLES, N_FRAMES, SAMPLE_RATE
+from hgs_cli.spectrum import DB_PER_UNIT, MODEL_SAMPLES, N_FRAMES, SAMPLE_RATE, level_to_power
 from hgs_cli.weights import Model
 
 UNPITCHED_REFERENCE = 60.0  # the pitch at which an unpitched sound is reconstructed
 FADE_S = 0.005  # at a note's end, so that a sound cut in its decay does not click
 CROPPED_FADE_S = 0.25  # where the model's length ends before the sound does
+LOUDER_DB = 4.0  # how much louder than its source a moment of a note may be
+LOUDER_DB_PER_SEMITONE = 0.2
+SLOWEST_DECAY = 0.5  # of the source's, in dB a second: a lower note may ring longer
+NEARBY_FRAMES = 9  # 0.1 s: a note may rise a little before its source does
 
 
 @dataclass(frozen=True)
@@ -47,11 +51,26 @@ class Settings:
 
 @dataclass(frozen=True)
 class Part:
-    """One sound's share of an instrument."""
+    """One sound's share of an instrument.
+
+    Attributes:
+        share: Above 0; those of an instrument sum to 1.
+        detail: Of the sound.
+        source_pitch: MIDI note of the sound, None for an unpitched one.
+        loudness_db: Power of the sound in every frame, the loudest within NEARBY_FRAMES, (N_FRAMES,).
+    """
 
     share: float
     detail: Detail
     source_pitch: float | None
+    loudness_db: Tensor
+
+    @classmethod
+    def of(cls, share: float, inversion: Inversion) -> Part:
+        """The share that an inversion has."""
+        power = level_to_power(inversion.mel).sum(0)
+        nearby = torch.nn.functional.max_pool1d(power[None, None], 2 * NEARBY_FRAMES + 1, 1, NEARBY_FRAMES)[0, 0]
+        return cls(share, inversion.detail, inversion.source_pitch, 10.0 * torch.log10(nearby))
 
 
 @dataclass(frozen=True)
@@ -84,7 +103,7 @@ def single(model: Model, inversion: Inversion) -> Instrument:
     return Instrument(
         feature=inversion.feature[None].to(model.device),
         offsets={name: value.to(model.device) for name, value in inversion.offsets.items()},
-        parts=(Part(1.0, inversion.detail, inversion.source_pitch),),
+        parts=(Part.of(1.0, inversion),),
         cents=inversion.cents.to(model.device),
         length_samples=inversion.length_samples,
         input_gain_db=inversion.input_gain_db,
@@ -122,7 +141,7 @@ def blend(model: Model, inversions: Sequence[Inversion], shares: Sequence[float]
     instrument = Instrument(
         feature=h,
         offsets=offsets,
-        parts=tuple(Part(share, one.detail, one.source_pitch) for share, one in mixed),
+        parts=tuple(Part.of(share, one) for share, one in mixed),
         cents=sum((share * one.cents for share, one in mixed), torch.zeros(())).to(model.device),
         length_samples=round(sum(share * one.length_samples for share, one in mixed)),
         input_gain_db=sum(share * one.input_gain_db for share, one in mixed),
@@ -177,10 +196,32 @@ def note_envelopes(model: Model, instrument: Instrument, q: Tensor, settings: Se
     envelopes = Envelopes(harmonic, noise_part)
     # A tone is asked for outright, or it is what the unpitched share of the sound lacks.
     share = 1.0 if settings.tonal is not None else sum(p.share for p in instrument.parts if p.source_pitch is None)
-    if share == 0.0:
-        return envelopes
-    tonal = apply_tonal(envelopes, q, settings.tonal)
-    return Envelopes(torch.lerp(harmonic, tonal.harmonic, share), torch.lerp(noise_part, tonal.noise_part, share))
+    if share > 0.0:
+        tonal = apply_tonal(envelopes, q, settings.tonal)
+        envelopes = Envelopes(
+            torch.lerp(harmonic, tonal.harmonic, share), torch.lerp(noise_part, tonal.noise_part, share)
+        )
+    return _restrain(model, instrument, envelopes, q)
+
+
+def _restrain(model: Model, instrument: Instrument, envelopes: Envelopes, q: Tensor) -> Envelopes:
+    """Envelopes that are nowhere much louder than the source is at that moment, a lower note's slower decay granted.
+
+    Where G at q and the detail from p disagree, late in a decay above all, their sum can be tens of dB too loud; one
+    such moment would turn the gain of the whole instrument down. At the source pitch nothing is changed.
+    """
+    allowed_db = torch.zeros(q.shape[0], N_FRAMES, device=q.device)
+    for part in instrument.parts:
+        interval = torch.zeros_like(q) if part.source_pitch is None else q - part.source_pitch
+        decay = torch.pow(2.0, interval / 12.0).clamp(SLOWEST_DECAY, 1.0)[:, None]
+        source_db = part.loudness_db.to(q.device)
+        louder_db = (LOUDER_DB + LOUDER_DB_PER_SEMITONE * interval.abs())[:, None]
+        allowed_db = allowed_db + part.share * (torch.lerp(source_db.max(), source_db, decay) + louder_db)
+    harmonic, noise_part = envelopes.harmonic.clamp(max=MAX_LEVEL), envelopes.noise_part.clamp(max=MAX_LEVEL)
+    powers = model.network.generator.part_powers(Envelopes(harmonic, noise_part), q)
+    loudness_db = 10.0 * torch.log10(powers[0].sum(1) + powers[1].sum(1) + 1e-20)
+    excess = ((loudness_db - allowed_db).clamp(min=0.0) / DB_PER_UNIT)[:, None]
+    return Envelopes(harmonic - excess, noise_part - excess)
 
 
 def _noise(model: Model, q: Tensor, settings: Settings) -> Tensor | None:
