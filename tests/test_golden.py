@@ -19,7 +19,7 @@ from hgs_cli.pipeline import Inversion, Model, invert, mix, render
 from hgs_cli.spectrum import DB_PER_UNIT, SAMPLE_RATE
 
 REFERENCE = ROOT / "tests" / "golden" / "notes.safetensors"
-TOLERANCE_DB = 0.5  # mean difference: another processor's rounding is far below, a changed sound far above
+TOLERANCE_DB = 0.2  # mean difference: another processor rounds far below it, another seed is far above
 FLOOR = -0.4  # level 70 dB below full scale: below it nothing is heard
 
 
