@@ -53,7 +53,7 @@ class Messages:
 
 
 def print_table(title: str, rows: Sequence[tuple[str, ...]], header: Sequence[str] = (), *, to_stdout: bool) -> None:
-    """Print a table: drawn on a terminal, tab-separated lines anywhere else.
+    """Print a table: drawn on a terminal, tab-separated lines below `# title` anywhere else.
 
     Args:
         title: Printed above the rows.
@@ -63,6 +63,7 @@ def print_table(title: str, rows: Sequence[tuple[str, ...]], header: Sequence[st
     """
     stream = sys.stdout if to_stdout else sys.stderr
     if not stream.isatty():
+        stream.write(f"# {title}\n")
         for row in ([tuple(header)] if header else []) + list(rows):
             stream.write("\t".join(row) + "\n")
         return
