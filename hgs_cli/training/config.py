@@ -162,11 +162,11 @@ class HyperGanConfig:
     timbre: float = 20.0
     reconstruction: float = 200.0
     periodicity: float = 4.0
-    adversarial: float = 1.0
-    penalty: float = 1.0
+    adversarial: float = 0.3
+    penalty: float = 5.0
     penalty_every: int = 8
     discriminator_share: float = 0.1
-    discriminator_rate: float = 5e-4
+    discriminator_rate: float = 2e-4
     max_passes: int = 2
 
 
