@@ -21,7 +21,7 @@ from hgs_cli.errors import InputError
 from hgs_cli.models.detail import N_PHASES, Detail
 from hgs_cli.models.generator import Envelopes
 from hgs_cli.models.vocoder import GAIN_STEP_SAMPLES
-from hgs_cli.spectrum import MODEL_SAMPLES, N_BANDS, N_FRAMES, N_MELS, N_STEPS
+from hgs_cli.spectrum import MODEL_SAMPLES, N_FRAMES, N_MELS
 
 FORMAT = "hgs-inversion"
 FORMAT_VERSION = 1
@@ -33,7 +33,6 @@ _REMAKE = "make it again with hgs invert"
 _GRID = (N_MELS, N_FRAMES)
 _SHAPES = {
     "cents": (N_FRAMES,),
-    "periodicity": (N_BANDS, N_STEPS),
     "mel": _GRID,
     "first.harmonic": _GRID,
     "first.noise_part": _GRID,
@@ -57,7 +56,6 @@ class Inversion:
         passes: How many passes of H made them.
         source_pitch: The sound's MIDI note number, cents included; None for an unpitched sound.
         cents: How its pitch moves around that, in cents, (N_FRAMES,).
-        periodicity: Share of tone in each band and step, (N_BANDS, N_STEPS).
         mel: Log-mel x of the sound, (N_MELS, N_FRAMES).
         first: Envelopes that G gives at the source pitch, which `detail` is measured against, each (N_MELS, N_FRAMES).
         detail: What G could not say of the sound.
@@ -73,7 +71,6 @@ class Inversion:
     passes: int
     source_pitch: float | None
     cents: Tensor
-    periodicity: Tensor
     mel: Tensor
     first: Envelopes
     detail: Detail
@@ -132,7 +129,7 @@ def _header(inversion: Inversion) -> dict[str, Any]:
 
 def _tensors(inversion: Inversion) -> dict[str, Tensor]:
     """Every tensor under its name in the file, in the precision of the file."""
-    tensors = {name: getattr(inversion, name) for name in ("feature", "cents", "periodicity", "mel")}
+    tensors = {name: getattr(inversion, name) for name in ("feature", "cents", "mel")}
     for part in ("first", "detail"):
         held = getattr(inversion, part)
         tensors |= {f"{part}.{field.name}": getattr(held, field.name) for field in fields(held)}
@@ -155,7 +152,6 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Inversion:
         passes=header["passes"],
         source_pitch=header["source_pitch"],
         cents=tensors["cents"],
-        periodicity=tensors["periodicity"],
         mel=tensors["mel"],
         first=Envelopes(**part("first.")),
         detail=Detail(**{field.name: detail.get(field.name) for field in fields(Detail)}),  # type: ignore[arg-type]

@@ -202,7 +202,6 @@ def invert_recording(model: Model, recording: Recording, pitch: SourceHint, pass
         passes=n_passes,
         source_pitch=source.midi,
         cents=source.cents,
-        periodicity=periodicity,
         mel=x[0],
         first=_row(first),
         detail=detail,
