@@ -235,7 +235,9 @@ class Generator(nn.Module):
         """
         harmonic = level_to_power(envelopes.harmonic.clamp(-3.0, MAX_LEVEL)) * self.comb_template(p)[:, :, None]
         texture = self.noise_log_bias()[None, :, None] if speckle is None else speckle
-        noise = level_to_power(envelopes.noise_part.clamp(-3.0, MAX_LEVEL)) * self.noise_template()[None, :, None] * texture
+        noise = (
+            level_to_power(envelopes.noise_part.clamp(-3.0, MAX_LEVEL)) * self.noise_template()[None, :, None] * texture
+        )
         return harmonic, noise
 
     def compose(self, envelopes: Envelopes, p: Tensor, speckle: Tensor | None = None) -> Tensor:
