@@ -93,7 +93,7 @@ def _checkpoint(stage: Stage, average: Average, optimisers: dict[str, Optimiser]
         config=stage.model.config.to_dict(),
         model=stage.model.state_dict(),
         averaged=average.module.state_dict(),
-        networks={name: network.state_dict() for name, network in stage.extra_networks().items()},
+        networks=run.carried | {name: network.state_dict() for name, network in stage.extra_networks().items()},
         optimisers={name: optimiser.adam.state_dict() for name, optimiser in optimisers.items()},
         random={"sampler": stage.sampler.state(), "torch": torch.get_rng_state(), "stage_steps": run.step},
         settings=dataclasses.asdict(stage.config),
@@ -103,11 +103,19 @@ def _checkpoint(stage: Stage, average: Average, optimisers: dict[str, Optimiser]
 
 @dataclass
 class _Run:
-    """Where a run stands."""
+    """Where a run stands.
+
+    Attributes:
+        step: Steps taken.
+        elapsed_s: Seconds of training spent.
+        figures: The last validation.
+        carried: Networks of the run it started from that this stage has no use for: D waits here while H learns alone.
+    """
 
     step: int = 0
     elapsed_s: float = 0.0
     figures: Figures = dataclasses.field(default_factory=dict)
+    carried: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
 
 
 def _restore(stage: Stage, average: Average, optimisers: dict[str, Optimiser], checkpoint: Checkpoint) -> _Run:
@@ -127,7 +135,8 @@ def _restore(stage: Stage, average: Average, optimisers: dict[str, Optimiser], c
     torch.set_rng_state(checkpoint.random["torch"])
     if hasattr(stage, "n_steps"):
         stage.n_steps = checkpoint.random["stage_steps"]
-    return _Run(checkpoint.step, checkpoint.elapsed_s, dict(checkpoint.figures))
+    carried = {name: state for name, state in checkpoint.networks.items() if name not in stage.extra_networks()}
+    return _Run(checkpoint.step, checkpoint.elapsed_s, dict(checkpoint.figures), carried)
 
 
 def run_stage(name: str, options: RunOptions, callback: Callback | None = None) -> Figures:
@@ -178,7 +187,7 @@ def _run(
             network.load_state_dict(networks[extra])
     average = Average(model, config.loop.ema_decay)
     optimisers = {key: Optimiser(module, config.loop.gradient_clip) for key, module in stage.trained().items()}
-    run = _Run()
+    run = _Run(carried={name: state for name, state in networks.items() if name not in stage.extra_networks()})
     if options.resume and checkpoint_path.exists():
         run = _restore(stage, average, optimisers, load_checkpoint(checkpoint_path))
 
