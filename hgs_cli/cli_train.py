@@ -123,6 +123,10 @@ def export(
         Path, typer.Argument(metavar="BUNDLE", help="The .safetensors file to write.", show_default=False)
     ],
     version: Annotated[str, typer.Option(metavar="VERSION", help="Version of the weights.", show_default=False)],
+    passes: Annotated[
+        int | None,
+        typer.Option(min=0, max=8, help="Passes of the hypernetwork by default.", show_default="as configured"),
+    ] = None,
     force: Force = False,
 ) -> None:
     """Make a weights bundle of a run's averaged networks, and enter it into SHA256SUMS beside it.
@@ -137,7 +141,7 @@ def export(
 
     from hgs_cli.training.checkpoint import export_bundle
 
-    export_bundle(run, bundle, version)
+    export_bundle(run, bundle, version, passes)
     typer.echo(str(bundle))
 
 

@@ -289,7 +289,8 @@ def test_stages_follow_each_other_into_a_bundle(dataset: Path, quick: Path, tmp_
     for name in STAGES:
         loop.run_stage(name, options(dataset, tmp_path / name, 1, quick, init=init))
         init = tmp_path / name
-    export_bundle(tmp_path / "hyper-gan", tmp_path / "weights" / "hgs.safetensors", "0.0.1")
+        assert ("discriminator" in load_checkpoint(init).networks) == (name != "warmup")  # D waits while H learns alone
+    export_bundle(tmp_path / "hyper-gan", tmp_path / "weights" / "hgs.safetensors", "0.0.1", passes=3)
     released = load_model(tmp_path / "weights" / "hgs.safetensors", "cpu").network
     trained = load_checkpoint(tmp_path / "hyper-gan").averaged
     for key, value in released.state_dict().items():
@@ -297,6 +298,7 @@ def test_stages_follow_each_other_into_a_bundle(dataset: Path, quick: Path, tmp_
     again, networks = checkpoints.initial_model(tmp_path / "weights" / "hgs.safetensors", 0)
     assert "discriminator" in networks
     assert again.config == released.config
+    assert released.config.hypernetwork.n_passes == 3
 
 
 def test_settings_are_checked(tmp_path: Path) -> None:

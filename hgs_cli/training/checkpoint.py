@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -114,24 +114,29 @@ def initial_model(init: Path | None, seed: int) -> tuple[HyperGANStrument, dict[
     return model, {"discriminator": {name: value.float() for name, value in load_file(discriminator).items()}}
 
 
-def export_bundle(run: Path, bundle: Path, version: str) -> None:
+def export_bundle(run: Path, bundle: Path, version: str, passes: int | None = None) -> None:
     """Export the averaged networks of a run to a weights bundle, and D in half precision to `train/` beside it.
 
     Args:
         run: A run's folder or checkpoint.
         bundle: The bundle to write.
         version: Of the weights.
+        passes: Passes of H that inference makes with this bundle; as the run was configured when None.
 
     Raises:
         TrainingError: When the run cannot be read.
     """
     checkpoint = load_checkpoint(run)
+    network = model_from_checkpoint(checkpoint)
+    if passes is not None:
+        network.config = replace(network.config, hypernetwork=replace(network.config.hypernetwork, n_passes=passes))
     facts = {"stage": checkpoint.stage, "step": checkpoint.step, "figures": checkpoint.figures}
     bundle.parent.mkdir(parents=True, exist_ok=True)
-    save_bundle(bundle, model_from_checkpoint(checkpoint), version, {"training": facts})
+    save_bundle(bundle, network, version, {"training": facts})
     if "discriminator" in checkpoint.networks:
         path = bundle.parent / "train" / DISCRIMINATOR_NAME
         path.parent.mkdir(exist_ok=True)
         aside = path.with_suffix(".part")
         save_file({k: v.half().contiguous() for k, v in checkpoint.networks["discriminator"].items()}, aside)
+        aside.chmod(0o644)  # safetensors creates its files for the owner alone
         os.replace(aside, path)
