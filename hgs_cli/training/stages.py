@@ -44,11 +44,14 @@ class Stage(ABC):
     """
 
     name: str
+    learns: tuple[str, ...]  # parts of the model; the others are frozen
 
     def __init__(
         self, model: HyperGANStrument, config: StageConfig, folder: Path, seed: int, device: torch.device
     ) -> None:
         self.model, self.config, self.device = model, config, device
+        for part, module in model.named_children():
+            set_trainable(module, part in self.learns)
         self.table = NoteTable(folder, validation=False)
         self.sampler = PairSampler(self.table, config.data, seed)
         self.speckle = SpeckleBank(model.generator.filters)
@@ -191,6 +194,7 @@ class Warmup(Stage):
     """f and G together: cross-pitch reconstruction, classification, pitch adversary."""
 
     name = "warmup"
+    learns = ("feature_extractor", "generator")
     config: WarmupConfig
 
     def __init__(
@@ -199,8 +203,6 @@ class Warmup(Stage):
         super().__init__(model, config, folder, seed, device)
         sizes = model.config.feature_extractor
         self.classifiers = Classifiers(sizes.timbre_dim, sizes.h_dim, self.table.n_instruments).to(device)
-        set_trainable(model, True)
-        set_trainable(model.hypernetwork, False)
         self.decoder = EnvelopeDecoder(sizes.map_dim).to(device)
         self._all = _FandG(model, self.classifiers, self.decoder)
 
@@ -306,14 +308,13 @@ class Gan(_Adversarial):
     """G against D with instance conditioning; f frozen, reconstruction kept."""
 
     name = "gan"
+    learns = ("generator",)
     config: GanConfig
 
     def __init__(
         self, model: HyperGANStrument, config: StageConfig, folder: Path, seed: int, device: torch.device
     ) -> None:
         super().__init__(model, config, folder, seed, device)
-        set_trainable(model, False)
-        set_trainable(model.generator, True)
         self._notes = self.sampler.pitched_notes()
         self._features = self._all_features()
         timbre = self._features[:, : model.config.feature_extractor.timbre_dim]
@@ -444,14 +445,8 @@ class Hyper(Stage):
     """H by timbre and reconstruction; f and G frozen."""
 
     name = "hyper"
+    learns = ("hypernetwork",)
     config: HyperConfig
-
-    def __init__(
-        self, model: HyperGANStrument, config: StageConfig, folder: Path, seed: int, device: torch.device
-    ) -> None:
-        super().__init__(model, config, folder, seed, device)
-        set_trainable(model, False)
-        set_trainable(model.hypernetwork, True)
 
     def trained(self) -> dict[str, nn.Module]:
         """H."""
@@ -468,14 +463,8 @@ class HyperGan(_Adversarial):
     """H and D against each other; f and G frozen."""
 
     name = "hyper-gan"
+    learns = ("hypernetwork",)
     config: HyperGanConfig
-
-    def __init__(
-        self, model: HyperGANStrument, config: StageConfig, folder: Path, seed: int, device: torch.device
-    ) -> None:
-        super().__init__(model, config, folder, seed, device)
-        set_trainable(model, False)
-        set_trainable(model.hypernetwork, True)
 
     def trained(self) -> dict[str, nn.Module]:
         """H and D."""
