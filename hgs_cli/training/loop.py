@@ -222,6 +222,17 @@ def _progress(run: _Run, options: RunOptions) -> float:
     return run.elapsed_s / options.budget_s
 
 
+def _agree(run: _Run, stopped: list[int], device: torch.device) -> None:
+    """Let all processes see the same time and the same wish to stop: one that left alone would hang the others."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return
+    shared = torch.tensor([run.elapsed_s, float(max(stopped, default=0))], dtype=torch.float64, device=device)
+    torch.distributed.all_reduce(shared, op=torch.distributed.ReduceOp.MAX)
+    run.elapsed_s = float(shared[0])
+    if shared[1] and not stopped:
+        stopped.append(int(shared[1]))
+
+
 def _train(
     stage: Stage,
     average: Average,
@@ -275,6 +286,7 @@ def _train(
         n_tick_examples += loop.batch_size
         now = time.monotonic()
         run.elapsed_s += now - began
+        _agree(run, stopped, stage.device)
         if now - last_tick > loop.tick_s:
             tick(final=False)
         if rank == 0 and now - last_checkpoint > loop.checkpoint_s:
