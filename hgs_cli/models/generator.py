@@ -61,6 +61,26 @@ class Envelopes:
     noise_part: Tensor
 
 
+def noise_log_bias(filters: Tensor) -> Tensor:
+    """Factor by which the average *logarithm* of noise power in a mel band lies below its average.
+
+    A band's power follows about a gamma distribution of shape ν, the band's degrees of freedom given that Hann bins
+    correlate by 2/3 with their neighbours and 1/6 with the next; E[ln] − ln E = ψ(ν) − ln ν.
+
+    Args:
+        filters: Mel filters, (n_freqs, n_mels).
+
+    Returns:
+        (n_mels,).
+    """
+    filters = filters.double()
+    pairs = filters.square().sum(0)
+    for distance, correlation in ((1, 2.0 / 3.0), (2, 1.0 / 6.0)):
+        pairs = pairs + 2.0 * correlation**2 * (filters[distance:] * filters[:-distance]).sum(0)
+    freedom = filters.sum(0).square() / pairs
+    return torch.exp(torch.special.digamma(freedom) - torch.log(freedom)).float()
+
+
 class MappingNetwork(nn.Module):
     """Timbre, noise and pitch → style w."""
 
@@ -208,19 +228,6 @@ class Generator(nn.Module):
         """Mel power of noise with unit expected power in every DFT bin, (n_mels,)."""
         return self.filters.sum(0)
 
-    def noise_log_bias(self) -> Tensor:
-        """Factor by which the average *logarithm* of noise power in a mel band lies below its average, (n_mels,).
-
-        A band's power follows about a gamma distribution of shape ν, the band's degrees of freedom given that Hann
-        bins correlate by 2/3 with their neighbours and 1/6 with the next; E[ln] − ln E = ψ(ν) − ln ν.
-        """
-        filters = self.filters.double()
-        pairs = filters.square().sum(0)
-        for distance, correlation in ((1, 2.0 / 3.0), (2, 1.0 / 6.0)):
-            pairs = pairs + 2.0 * correlation**2 * (filters[distance:] * filters[:-distance]).sum(0)
-        freedom = filters.sum(0).square() / pairs
-        return torch.exp(torch.special.digamma(freedom) - torch.log(freedom)).float()
-
     def part_powers(self, envelopes: Envelopes, p: Tensor, speckle: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Mel powers of the harmonic and the noise part.
 
@@ -234,7 +241,7 @@ class Generator(nn.Module):
             Two tensors (B, n_mels, n_frames).
         """
         harmonic = level_to_power(envelopes.harmonic.clamp(-3.0, MAX_LEVEL)) * self.comb_template(p)[:, :, None]
-        texture = self.noise_log_bias()[None, :, None] if speckle is None else speckle
+        texture = noise_log_bias(self.filters)[None, :, None] if speckle is None else speckle
         noise = (
             level_to_power(envelopes.noise_part.clamp(-3.0, MAX_LEVEL)) * self.noise_template()[None, :, None] * texture
         )

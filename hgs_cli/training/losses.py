@@ -83,9 +83,9 @@ def relativistic_loss(better: Tensor, worse: Tensor) -> Tensor:
 
 
 def gradient_penalty(discriminator: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Mean squared norm of D's gradient at x (B, n_mels, n_frames): R1 on real, R2 on generated examples.
+    """Half the mean squared norm of D's gradient at x (B, n_mels, n_frames): R1 on real, R2 on generated examples.
 
-    Norms are per 1,000 elements, so that γ does not hang on the size of x.
+    Source: R3GAN; Mescheder et al. (2018).
     """
     x = x.detach().requires_grad_(True)
     (gradient,) = torch.autograd.grad(discriminator(x).sum(), x, create_graph=True)

@@ -2,7 +2,9 @@
 
 A snare drum in three parts, as a drum maker would name them: the head's two lowest modes at 190 and 330 Hz, which
 drop a little in pitch as they decay; the stick's click; and the wires, broadband noise that answers a little later
-and rings longest around 2 to 8 kHz. Made here, so it is free of anyone's rights.
+and rings longest around 2 to 8 kHz. A first version was brighter, and pitch trackers put many of its notes an octave
+low; the balance was then moved towards recorded snares, which are darker still. Made here, so it is free of anyone's
+rights.
 """
 
 from __future__ import annotations
