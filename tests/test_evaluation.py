@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hgs_cli.audio.mel import LogMel, mel_filters
 from hgs_cli.errors import InputError
-from hgs_cli.evaluation import (
+from hgs_cli.evaluation.cross_pitch import (
     Distance,
     _play_faster,
     bootstrap_interval,

@@ -1,0 +1,89 @@
+"""What every measurement reports: tables for people, plain figures for programs."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+FORMAT_VERSION = 2
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table for people.
+
+    Attributes:
+        title: Printed above it.
+        header: Names of the columns.
+        rows: Cells as text, every row as long as the header.
+        notes: Lines printed below it.
+    """
+
+    title: str
+    header: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """One measurement.
+
+    Attributes:
+        name: Its key in the JSON.
+        tables: For people.
+        figures: Plain JSON values: no nan, no infinity.
+    """
+
+    name: str
+    tables: list[Table]
+    figures: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that one evaluation measured.
+
+    Attributes:
+        weights: Version and sha256 of the bundle.
+        settings: What was asked for, plain JSON values.
+        sections: In the order in which they are shown.
+    """
+
+    weights: dict[str, str]
+    settings: dict[str, Any]
+    sections: list[Section]
+
+    def tables(self) -> list[Table]:
+        """The tables of all sections."""
+        return [table for section in self.sections for table in section.tables]
+
+    def to_json(self) -> str:
+        """All figures: weights and settings, then each section under its name."""
+        head = {"format_version": FORMAT_VERSION, "weights": self.weights, "settings": self.settings}
+        figures = {section.name: section.figures for section in self.sections}
+        return json.dumps(head | figures, indent=1, allow_nan=False)
+
+    def to_markdown(self) -> str:
+        """The tables, for the model card."""
+        settings = "".join(f", {name} {value}" for name, value in self.settings.items())
+        lines = [f"Weights {self.weights['version']} (sha256 {self.weights['sha256'][:12]}…){settings}.", ""]
+        for table in self.tables():
+            lines += [f"**{table.title}**", "", "| " + " | ".join(table.header) + " |"]
+            lines.append("|" + "|".join(["---"] + ["---:"] * (len(table.header) - 1)) + "|")
+            lines += ["| " + " | ".join(row) + " |" for row in table.rows] + [""]
+            for note in table.notes:
+                lines += [note, ""]
+        return "\n".join(lines)
+
+
+def number(value: float, digits: int = 2) -> str:
+    """A figure as text; a dash where there is none."""
+    return "–" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def finite(value: float) -> float | None:
+    """A figure as JSON can hold it: None for nan and infinity."""
+    return value if math.isfinite(value) else None
