@@ -63,8 +63,12 @@ def data(
 @train.command("run")
 def run(
     stage: Annotated[
-        Literal["warmup", "gan", "hyper", "hyper-gan"],
-        typer.Argument(metavar="STAGE", help="warmup, gan, hyper or hyper-gan, in this order.", show_default=False),
+        Literal["warmup", "gan", "hyper", "hyper-gan", "pitch-gan", "encoder", "mel-hyper"],
+        typer.Argument(
+            metavar="STAGE",
+            help="warmup, gan, hyper, hyper-gan, in this order; for comparisons pitch-gan, encoder, mel-hyper.",
+            show_default=False,
+        ),
     ],
     data: Annotated[Path, typer.Option(metavar="DIR", help="Data set made by hgs train data.", show_default=False)],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the run.", show_default=False)],

@@ -155,6 +155,7 @@ class HyperGanConfig:
         discriminator_share: Part of the budget in which D alone learns.
         discriminator_rate: Learning rate of D.
         max_passes: Passes of H are drawn from 1 to this.
+        projection: 1: D projects on pitch and timbre. 0: it does not, a row of the paper's table.
     """
 
     loop: LoopConfig = LoopConfig(batch_size=36, learning_rate=2e-4, warmup_steps=100, ema_decay=0.995)
@@ -168,14 +169,57 @@ class HyperGanConfig:
     discriminator_share: float = 0.1
     discriminator_rate: float = 2e-4
     max_passes: int = 2
+    projection: int = 1
 
 
-StageConfig = WarmupConfig | GanConfig | HyperConfig | HyperGanConfig
+@dataclass(frozen=True)
+class PitchGanConfig:
+    """Stage `pitch-gan`, for the paper's table: G against D from random timbres alone, from scratch.
+
+    Attributes:
+        smoothness: Weight of the envelopes' smoothness.
+        penalty, penalty_every: γ of R1 and R2, and steps between them.
+        discriminator_share: Part of the budget in which D alone learns.
+        discriminator_rate: Learning rate of D.
+    """
+
+    loop: LoopConfig = LoopConfig(batch_size=32, learning_rate=5e-4, warmup_steps=100)
+    data: DataConfig = DataConfig()
+    smoothness: float = 0.05
+    penalty: float = 1.0
+    penalty_every: int = 4
+    discriminator_share: float = 0.0
+    discriminator_rate: float = 5e-4
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Stage `encoder`, for the paper's table: an encoder into the frozen G of `pitch-gan`.
+
+    Attributes:
+        reconstruction, periodicity: Weights of the loss terms.
+    """
+
+    loop: LoopConfig = LoopConfig()
+    data: DataConfig = DataConfig()
+    reconstruction: float = 10.0
+    periodicity: float = 0.3
+
+
+@dataclass(frozen=True)
+class MelHyperConfig(HyperConfig):
+    """Stage `mel-hyper`, for the paper's table: as `hyper`, with an H that reads mel-spectrograms."""
+
+
+StageConfig = WarmupConfig | GanConfig | HyperConfig | HyperGanConfig | PitchGanConfig | EncoderConfig | MelHyperConfig
 STAGE_CONFIGS: dict[str, type[StageConfig]] = {
     "warmup": WarmupConfig,
     "gan": GanConfig,
     "hyper": HyperConfig,
     "hyper-gan": HyperGanConfig,
+    "pitch-gan": PitchGanConfig,
+    "encoder": EncoderConfig,
+    "mel-hyper": MelHyperConfig,
 }
 
 

@@ -18,9 +18,11 @@ from torch import nn
 
 from hgs_cli.errors import TrainingError
 from hgs_cli.training.checkpoint import FILE_NAME, Checkpoint, initial_model, load_checkpoint, save_checkpoint
+from hgs_cli.training.compare import COMPARED_STAGES
 from hgs_cli.training.config import stage_config
 from hgs_cli.training.stages import STAGES, Figures, Optimiser, Stage, describe, mean_figures, rate_at
 
+ALL_STAGES = STAGES | COMPARED_STAGES
 LOG_NAME = "log.jsonl"
 SETTINGS_NAME = "settings.json"
 
@@ -143,7 +145,7 @@ def run_stage(name: str, options: RunOptions, callback: Callback | None = None) 
     """Train one stage within its budget and leave its last checkpoint, log and settings in `options.out`.
 
     Args:
-        name: `warmup`, `gan`, `hyper` or `hyper-gan`.
+        name: `warmup`, `gan`, `hyper` or `hyper-gan`; for the paper's table `pitch-gan`, `encoder` or `mel-hyper`.
         options: What is asked for.
         callback: Called with every line of the log, and first with what is about to be trained.
 
@@ -181,7 +183,7 @@ def _run(
     model.to(device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed + 1)
-        stage = STAGES[name](model, config, options.data, options.seed * 1000 + rank, device)
+        stage = ALL_STAGES[name](model, config, options.data, options.seed * 1000 + rank, device)
     for extra, network in stage.extra_networks().items():
         if extra in networks:
             network.load_state_dict(networks[extra])

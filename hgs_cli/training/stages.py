@@ -17,7 +17,15 @@ from torch.nn import functional as F
 from hgs_cli.models.hyperganstrument import HyperGANStrument
 from hgs_cli.spectrum import DB_PER_UNIT
 from hgs_cli.training.batches import Batch, NoteTable, PairSampler, SpeckleBank, nearest_neighbours
-from hgs_cli.training.config import GanConfig, HyperConfig, HyperGanConfig, LoopConfig, StageConfig, WarmupConfig
+from hgs_cli.training.config import (
+    GanConfig,
+    HyperConfig,
+    HyperGanConfig,
+    LoopConfig,
+    PitchGanConfig,
+    StageConfig,
+    WarmupConfig,
+)
 from hgs_cli.training.discriminator import Classifiers, Discriminator, EnvelopeDecoder
 from hgs_cli.training.losses import (
     audible_powers,
@@ -68,10 +76,6 @@ class Stage(ABC):
     def trained(self) -> dict[str, nn.Module]:
         """Modules that learn, by optimiser: one optimiser each."""
 
-    def averaged(self) -> nn.Module:
-        """The part of the model whose running average is released."""
-        return self.model
-
     def extra_networks(self) -> dict[str, nn.Module]:
         """Networks beside the model that a checkpoint has to hold."""
         return {}
@@ -91,6 +95,14 @@ class Stage(ABC):
     def draw(self) -> Batch:
         """The next batch on the device."""
         return self.sampler.draw(self.loop.batch_size).to(self.device)
+
+    def extract(self, x: Tensor) -> Tensor:
+        """h of log-mels x (B, n_mels, n_frames), (B, h_dim)."""
+        return self.model.extract(x)
+
+    def refine(self, x: Tensor, h: Tensor, p: Tensor, passes: int) -> dict[str, Tensor]:
+        """Offsets Δ for log-mels x (B, n_mels, n_frames) with features h (B, h_dim) at pitches p (B,)."""
+        return self.model.refine(h, p, passes)
 
     def draw_speckle(self, size: int) -> Tensor:
         """Random noise textures, (size, n_mels, n_frames)."""
@@ -117,9 +129,9 @@ class Stage(ABC):
             batch = batch.to(self.device)
             kind = "self" if torch.equal(batch.p, batch.q) else "cross"
             with self.autocast():
-                h = model.extract(batch.x)
+                h = self.extract(batch.x)
                 for suffix, passes in rows.items():
-                    offsets = model.refine(h, batch.p, passes)
+                    offsets = self.refine(batch.x, h, batch.p, passes)
                     envelopes = model.envelopes(h, batch.q, offsets)
                     powers = audible_powers(model.generator, envelopes, batch.q)
                     loss = reconstruction_loss(*powers, batch.y)
@@ -257,19 +269,22 @@ class Warmup(Stage):
         }
 
 
-class _Adversarial(Stage):
-    """What the two stages with a discriminator share."""
+class Adversarial(Stage):
+    """What the stages with a discriminator share."""
 
-    config: GanConfig | HyperGanConfig
+    config: GanConfig | HyperGanConfig | PitchGanConfig
 
     def __init__(
         self, model: HyperGANStrument, config: StageConfig, folder: Path, seed: int, device: torch.device
     ) -> None:
         super().__init__(model, config, folder, seed, device)
-        self.discriminator = Discriminator(
-            model.config.feature_extractor.timbre_dim, model.config.feature_extractor.channels
-        ).to(device)
+        self.discriminator = self.build_discriminator().to(device)
         self.n_steps = 0
+
+    def build_discriminator(self) -> Discriminator:
+        """A fresh D, as wide as f."""
+        sizes = self.model.config.feature_extractor
+        return Discriminator(sizes.timbre_dim, sizes.channels)
 
     def extra_networks(self) -> dict[str, nn.Module]:
         """D."""
@@ -304,7 +319,7 @@ class _Adversarial(Stage):
         return figures
 
 
-class Gan(_Adversarial):
+class Gan(Adversarial):
     """G against D with instance conditioning; f frozen, reconstruction kept."""
 
     name = "gan"
@@ -417,8 +432,8 @@ def _try_hypernetwork(stage: Stage, config: HyperConfig | HyperGanConfig) -> _Hy
     n_passes = int(stage.sampler.rng.integers(1, config.max_passes + 1))
     with stage.autocast():
         with torch.no_grad():
-            h = model.extract(batch.x)
-        offsets = model.refine(h, batch.p, n_passes)
+            h = stage.extract(batch.x)
+        offsets = stage.refine(batch.x, h, batch.p, n_passes)
         h = h.repeat_interleave(batch.targets, 0)
         envelopes = model.envelopes(h, batch.q, offsets)
     powers = audible_powers(model.generator, envelopes, batch.q)
@@ -429,7 +444,7 @@ def _try_hypernetwork(stage: Stage, config: HyperConfig | HyperGanConfig) -> _Hy
     with torch.autocast(stage.device.type, enabled=False):
         x_hat = model.generator.compose(envelopes, batch.q, stage.draw_speckle(batch.q.shape[0]))
     with stage.autocast():
-        timbre = timbre_loss(h, model.extract(x_hat))
+        timbre = timbre_loss(h, stage.extract(x_hat))
     loss = config.timbre * timbre + config.reconstruction * reconstruction + config.periodicity * periodicity
     figures = {
         "reconstruction_db": reconstruction.item() * DB_PER_UNIT,
@@ -445,7 +460,7 @@ class Hyper(Stage):
     """H by timbre and reconstruction; f and G frozen."""
 
     name = "hyper"
-    learns = ("hypernetwork",)
+    learns: tuple[str, ...] = ("hypernetwork",)
     config: HyperConfig
 
     def trained(self) -> dict[str, nn.Module]:
@@ -459,12 +474,17 @@ class Hyper(Stage):
         return trial.figures | {"loss": trial.loss.item(), "gradient": norm}
 
 
-class HyperGan(_Adversarial):
+class HyperGan(Adversarial):
     """H and D against each other; f and G frozen."""
 
     name = "hyper-gan"
     learns = ("hypernetwork",)
     config: HyperGanConfig
+
+    def build_discriminator(self) -> Discriminator:
+        """A fresh D, as wide as f, with or without projection."""
+        sizes = self.model.config.feature_extractor
+        return Discriminator(sizes.timbre_dim, sizes.channels, projection=bool(self.config.projection))
 
     def trained(self) -> dict[str, nn.Module]:
         """H and D."""

@@ -1,0 +1,178 @@
+"""Stages that train what the paper compares with: a GAN conditioned on pitch alone, and an H that reads mels."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hgs_cli.models.hyperganstrument import HyperGANStrument
+from hgs_cli.models.hypernetwork import add_offsets
+from hgs_cli.spectrum import DB_PER_UNIT
+from hgs_cli.training.config import EncoderConfig, MelHyperConfig, PitchGanConfig, StageConfig
+from hgs_cli.training.losses import (
+    audible_powers,
+    periodicity_loss,
+    reconstruction_loss,
+    relativistic_loss,
+    smoothness_loss,
+)
+from hgs_cli.training.stages import Adversarial, Figures, Hyper, Optimiser, Stage, set_trainable
+
+
+class PitchGan(Adversarial):
+    """G against D, both knowing the pitch and no recording: a timbre is a random point of the unit sphere.
+
+    G is the released one's architecture; the random timbre stands where h stands there.
+
+    Source: GANStrument's baseline, a pitch-conditioned GAN (as GANSynth).
+    """
+
+    name = "pitch-gan"
+    learns = ("generator",)
+    config: PitchGanConfig
+
+    def __init__(
+        self, model: HyperGANStrument, config: StageConfig, folder: Path, seed: int, device: torch.device
+    ) -> None:
+        super().__init__(model, config, folder, seed, device)
+        self._notes = self.sampler.pitched_notes()
+
+    def trained(self) -> dict[str, nn.Module]:
+        """G and D."""
+        return {"generator": self.model.generator, "discriminator": self.discriminator}
+
+    def random_timbres(self, size: int) -> Tensor:
+        """Points of the unit sphere in place of h's timbre part, (size, h_dim)."""
+        sizes = self.model.config.feature_extractor
+        drawn = torch.from_numpy(self.sampler.rng.standard_normal((size, sizes.timbre_dim))).float()
+        return F.pad(F.normalize(drawn, dim=1), (0, sizes.map_dim)).to(self.device)
+
+    def _real(self) -> tuple[Tensor, Tensor]:
+        """Log-mels of real notes and their pitches."""
+        chosen = self._notes[self.sampler.rng.integers(0, len(self._notes), self.loop.batch_size)]
+        real, p = self.sampler.notes(chosen.tolist())
+        return real.to(self.device), p.to(self.device)
+
+    def step(self, optimisers: dict[str, Optimiser]) -> Figures:
+        """D, then G, on the same pitches."""
+        config, model, size = self.config, self.model.train(), self.loop.batch_size
+        real, p = self._real()
+        unconditioned = torch.zeros(size, model.config.feature_extractor.h_dim, device=self.device)
+        with self.autocast():
+            envelopes = model.envelopes(self.random_timbres(size), p)
+        with torch.autocast(self.device.type, enabled=False):
+            fake = model.generator.compose(envelopes, p, self.draw_speckle(size))
+        figures = self.discriminator_step(optimisers["discriminator"], real, fake.detach(), p, unconditioned)
+        if self.discriminator_alone:
+            return figures
+        with self.autocast():
+            fake_logits = self.discriminator(fake, p, unconditioned)
+            with torch.no_grad():
+                real_logits = self.discriminator(real, p, unconditioned)
+        adversarial = relativistic_loss(fake_logits, real_logits)
+        smoothness = smoothness_loss(envelopes)
+        figures["gradient"] = optimisers["generator"].step(adversarial + config.smoothness * smoothness)
+        return figures | {"adversarial": adversarial.item(), "smoothness": smoothness.item()}
+
+    def validate(self) -> Figures:
+        """Nothing: without an encoder no recording can be reconstructed."""
+        return {}
+
+
+class Encoder(Stage):
+    """An encoder, of f's architecture, into the timbres of a frozen `pitch-gan`."""
+
+    name = "encoder"
+    learns = ("feature_extractor",)
+    config: EncoderConfig
+
+    def trained(self) -> dict[str, nn.Module]:
+        """The encoder."""
+        return {"encoder": self.model.feature_extractor}
+
+    def step(self, optimisers: dict[str, Optimiser]) -> Figures:
+        """One batch of pairs."""
+        config, model = self.config, self.model.train()
+        batch = self.draw()
+        with self.autocast():
+            h = model.extract(batch.x).repeat_interleave(batch.targets, 0)
+            envelopes = model.envelopes(h, batch.q)
+        powers = audible_powers(model.generator, envelopes, batch.q)
+        reconstruction = reconstruction_loss(*powers, batch.y)
+        periodicity = periodicity_loss(*powers, batch.periodicity, batch.pitched.repeat_interleave(batch.targets))
+        loss = config.reconstruction * reconstruction + config.periodicity * periodicity
+        norm = optimisers["encoder"].step(loss)
+        return {
+            "loss": loss.item(),
+            "reconstruction_db": reconstruction.item() * DB_PER_UNIT,
+            "periodicity": periodicity.item(),
+            "gradient": norm,
+        }
+
+
+def refine_on_mels(
+    model: HyperGANStrument, reader: nn.Module, x: Tensor, h: Tensor, p: Tensor, passes: int
+) -> dict[str, Tensor]:
+    """Offsets Δ from the input's and the reconstruction's mel-spectrograms instead of their features.
+
+    Args:
+        model: Its G and H.
+        reader: What H sees of a log-mel, (B, n_mels, n_frames) → (B, h_dim); learned together with H.
+        x: Log-mels of the input, (B, n_mels, n_frames).
+        h: Features that condition G, (B, h_dim).
+        p: Pitch of the input, (B,).
+        passes: How often.
+
+    Source: HyperStyle, whose hypernetwork reads the pair of images.
+    """
+    offsets: dict[str, Tensor] = {}
+    seen = reader(x)
+    for _ in range(passes):
+        with torch.no_grad():
+            x_k = model.compose(model.envelopes(h, p, offsets), p)
+        offsets = add_offsets(offsets, model.hypernetwork(seen, reader(x_k)))
+    return offsets
+
+
+class MelHyper(Hyper):
+    """H that reads mel-spectrograms, HyperStyle's way, with losses and data of stage `hyper`.
+
+    What H reads them with begins as f and learns with H, no adversary against pitch; it takes f's place in the
+    checkpoint's model. f itself, frozen, conditions G and measures timbre, and is kept beside it as `extractor`.
+    """
+
+    name = "mel-hyper"
+    learns = ("hypernetwork", "feature_extractor")
+    config: MelHyperConfig
+
+    def __init__(
+        self, model: HyperGANStrument, config: StageConfig, folder: Path, seed: int, device: torch.device
+    ) -> None:
+        super().__init__(model, config, folder, seed, device)
+        self.extractor = deepcopy(model.feature_extractor)
+        set_trainable(self.extractor, False)
+        self._both = nn.ModuleList([model.hypernetwork, model.feature_extractor])
+
+    def trained(self) -> dict[str, nn.Module]:
+        """H and its reader."""
+        return {"hypernetwork": self._both}
+
+    def extra_networks(self) -> dict[str, nn.Module]:
+        """The frozen f."""
+        return {"extractor": self.extractor}
+
+    def extract(self, x: Tensor) -> Tensor:
+        """h by the frozen f."""
+        h: Tensor = self.extractor(x)
+        return h
+
+    def refine(self, x: Tensor, h: Tensor, p: Tensor, passes: int) -> dict[str, Tensor]:
+        """Offsets from mels."""
+        return refine_on_mels(self.model, self.model.feature_extractor, x, h, p, passes)
+
+
+COMPARED_STAGES: dict[str, type[Stage]] = {stage.name: stage for stage in (PitchGan, Encoder, MelHyper)}
