@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal
 import typer
 
 from hgs_cli.console import Messages, print_table
-from hgs_cli.errors import UsageError
-from hgs_cli.options import Detail, Device, Force, Quiet, Seed, Threads, Weights, set_threads
+from hgs_cli.errors import OutputError, UsageError
+from hgs_cli.options import RUN_PANEL, Detail, Device, Force, Quiet, Seed, Threads, Weights, set_threads
+from hgs_cli.pitch import parse_pitches
 
 train = typer.Typer(name="train", help="Build data, train the networks, release and measure weights.")
 
@@ -42,31 +43,55 @@ def data(
         list[Path] | None,
         typer.Option(metavar="SF2", help="SoundFont to render; may be repeated.", show_default="Debian's two"),
     ] = None,
+    soundfonts: Annotated[bool, typer.Option("--soundfonts/--no-soundfonts", help="Render SoundFonts.")] = True,
+    nsynth: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="Unpacked NSynth folder; -valid and -test validate. May be repeated."),
+    ] = None,
+    nsynth_source: Annotated[
+        Literal["acoustic", "electronic", "synthetic"] | None,
+        typer.Option(help="Use only these of NSynth's instruments.", show_default="all"),
+    ] = None,
+    nsynth_pitches: Annotated[
+        str | None, typer.Option(metavar="SPEC", help="Notes of NSynth to use: 24-84.", show_default="all")
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, max=256, help="Processes.")] = 2,
     quiet: Quiet = False,
 ) -> None:
-    """Build a data set from SoundFonts and recordings; an interrupted call is taken up again.
+    """Build a data set from SoundFonts, recordings and NSynth; an interrupted call is taken up again.
 
     Example: hgs train data build/data --real recordings
     """
+    if soundfont and not soundfonts:
+        raise UsageError("--soundfont and --no-soundfonts contradict each other", "give one of them")
+    if (nsynth_source or nsynth_pitches) and not nsynth:
+        raise UsageError("NSynth is to be narrowed down, but no folder of it is named", "give --nsynth")
+    if not soundfonts and not real and not nsynth:
+        raise UsageError("there is nothing to build from", "leave out --no-soundfonts, or give --real or --nsynth")
+    pitches = None if nsynth_pitches is None else frozenset(round(p) for p in parse_pitches(nsynth_pitches))
+
     from hgs_cli.training.data import build_dataset
+    from hgs_cli.training.nsynth import SOURCES, Choice
 
     messages = Messages(quiet)
 
     def report(what: str, done: int, total: int) -> None:
         messages.line(f"{done}/{total} {what}")
 
-    shards = build_dataset(out, real or [], soundfont or None, workers, report)
-    messages.line(f"{len(shards)} instruments in {out}")
+    fonts = (soundfont or None) if soundfonts else []
+    choice = Choice(SOURCES if nsynth_source is None else (nsynth_source,), pitches)
+    shards = build_dataset(out, real or [], fonts, workers, report, nsynth or [], choice)
+    n_notes, n_dropped = sum(shard.n_notes for shard in shards), sum(shard.n_dropped for shard in shards)
+    messages.line(f"{len(shards)} instruments, {n_notes} notes in {out}; {n_dropped} without their pitch")
 
 
 @train.command("run")
 def run(
     stage: Annotated[
-        Literal["warmup", "gan", "hyper", "hyper-gan", "pitch-gan", "encoder", "mel-hyper"],
+        Literal["warmup", "gan", "hyper", "hyper-gan", "pitch-gan", "encoder", "mel-hyper", "judge"],
         typer.Argument(
             metavar="STAGE",
-            help="warmup, gan, hyper, hyper-gan, in this order; for comparisons pitch-gan, encoder, mel-hyper.",
+            help="warmup, gan, hyper, hyper-gan, in this order; for comparisons pitch-gan, encoder, mel-hyper; judge.",
             show_default=False,
         ),
     ],
@@ -155,23 +180,31 @@ def evaluate(
         Path,
         typer.Option(metavar="DIR", help="Recordings with a manifest.json; validation instruments are used."),
     ],
-    quick: Annotated[bool, typer.Option("--quick", help="A few notes of each interval only.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="One note of each interval only.")] = False,
     to_json: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write all figures.", show_default=False)
     ] = None,
     to_markdown: Annotated[
         Path | None, typer.Option("--markdown", metavar="FILE", help="Write the tables.", show_default=False)
     ] = None,
+    plots: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Draw the worst notes and a typical one of each instrument.", show_default=False
+        ),
+    ] = None,
     force: Force = False,
     detail: Detail = 1.0,
     hyper: Annotated[bool, typer.Option("--hyper/--no-hyper", help="Use the hypernetwork.")] = True,
     seed: Seed = 0,
     quiet: Quiet = False,
+    workers: Annotated[
+        int, typer.Option(min=1, max=256, help="Processes, one thread each.", rich_help_panel=RUN_PANEL)
+    ] = 2,
     device: Device = "auto",
-    threads: Threads = None,
     weights: Weights = None,
 ) -> None:
-    """Measure weights against real recordings of instruments they were never trained on.
+    """Measure weights against real recordings of instruments they were never trained on, and beside other methods.
 
     Example: hgs train eval --real recordings --quick
     """
@@ -179,9 +212,11 @@ def evaluate(
 
     files = [path for path in (to_json, to_markdown) if path is not None]
     check_targets(files, force)
-    set_threads(threads)
+    if plots is not None and plots.exists() and (not plots.is_dir() or (any(plots.iterdir()) and not force)):
+        raise OutputError(f"{plots} is not an empty folder", "choose another, or use --force to add pictures to it")
 
-    from hgs_cli.evaluation import evaluate as measure
+    from hgs_cli.evaluation import CrossPitchOptions, Report, measure_cross_pitch
+    from hgs_cli.evaluation.pictures import choose_pictures, draw_picture
     from hgs_cli.training.data import validation_instruments
     from hgs_cli.weights import load_model
 
@@ -190,19 +225,22 @@ def evaluate(
     def tell(done: int, total: int) -> None:
         messages.line(f"{done}/{total} instruments")
 
-    report = measure(
-        load_model(weights, device),
-        real,
-        sorted(validation_instruments()),
-        quick=quick,
-        detail=detail,
-        hyper=hyper,
-        seed=seed,
-        advance=tell,
+    model = load_model(weights, device)
+    options = CrossPitchOptions(quick=quick, detail=detail, hyper=hyper, seed=seed)
+    result = measure_cross_pitch(model, real, sorted(validation_instruments()), options, workers=workers, advance=tell)
+    report = Report(
+        weights={"version": model.version, "sha256": model.sha256},
+        settings={"quick": quick, "detail": detail, "hyper": hyper, "seed": seed},
+        sections=[result.section()],
     )
-    with OutputSet(files, force) as outputs:
+    pictures = [] if plots is None else choose_pictures(result, plots)
+    with OutputSet([*files, *(picture.path for picture in pictures)], force) as outputs:
         for path, text in ((to_json, report.to_json), (to_markdown, report.to_markdown)):
             if path is not None:
                 outputs.write(path, lambda aside, t=text: aside.write_text(t(), encoding="utf-8"))  # type: ignore[misc]
+        for picture in pictures:
+            outputs.write(picture.path, lambda aside, p=picture: draw_picture(model, p, options, aside))  # type: ignore[misc]
     for table in report.tables():
         print_table(table.title, table.rows, table.header, to_stdout=True)
+        for note in table.notes:
+            typer.echo(f"# {note}")

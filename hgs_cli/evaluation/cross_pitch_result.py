@@ -1,0 +1,414 @@
+"""What the cross-pitch test found: means over instruments, tables and figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from hgs_cli.evaluation.measures import Mean, SideMeasures, median
+from hgs_cli.evaluation.recordings import Note
+from hgs_cli.evaluation.report import Section, Table, finite, number
+
+BANDS = (("0", 0, 0), ("1-5", 1, 5), ("6-12", 6, 12), ("13-24", 13, 24))
+"""Intervals in semitones between the recording and the note that is asked for: name, least, most."""
+
+OFF, ON = "GANStrument (H off)", "hgs"
+PLAIN = ", detail 0"
+
+TOLERATED_CENTS = 10.0
+SIDE_TITLES = (
+    ("rise_ms", "Onset rise, ms", 1),
+    ("crest_db", "Crest factor, dB", 2),
+    ("hnr_db", "Harmonic-to-noise ratio, dB", 2),
+    ("modulation_db", "Modulation, dB a frame", 2),
+)
+
+
+@dataclass(frozen=True)
+class CrossPitchOptions:
+    """What is rendered.
+
+    Attributes:
+        quick: One note of each interval band only.
+        detail: Amount of detail in the rows with detail.
+        hyper: Whether H is used and measured; without it GANStrument's rows stand alone.
+        seed: Of all renders.
+    """
+
+    quick: bool = False
+    detail: float = 1.0
+    hyper: bool = True
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One note that was asked for beside its real recording.
+
+    Attributes:
+        source: The recording that was given.
+        target: The recording that is compared with.
+        distance_db: By row.
+        side: Side measures minus the real recording's, by row.
+        cents: Between the pitch asked for and heard, of the last row and of the real recording; nan where none is
+            heard; None where it is not tracked.
+        real_cents: Of the real recording.
+    """
+
+    source: Note
+    target: Note
+    distance_db: dict[str, float]
+    side: dict[str, SideMeasures]
+    cents: float | None
+    real_cents: float | None
+
+    @property
+    def instrument(self) -> str:
+        """Whose notes they are."""
+        return self.source.instrument
+
+    @property
+    def interval(self) -> int:
+        """Whole semitones between the two, without sign."""
+        return semitones_between(self.source, self.target)
+
+
+@dataclass(frozen=True)
+class HyperNote:
+    """G without and with H at a recording's own pitch, detail off: mean square error of the log-mel in [-1, 1], dB."""
+
+    instrument: str
+    mse_off: float
+    mse_on: float
+    db_off: float
+    db_on: float
+
+
+@dataclass(frozen=True)
+class InstrumentResult:
+    """What was measured of one instrument.
+
+    Attributes:
+        pairs: Every note that was asked for.
+        hyper: Recordings of it with and without H.
+        source_pitch_cents: Between the source pitch that hgs found and the real one; None where it found none.
+    """
+
+    pairs: list[Pair]
+    hyper: list[HyperNote]
+    source_pitch_cents: float | None
+
+
+@dataclass(frozen=True)
+class CrossPitchResult:
+    """The cross-pitch test of one model.
+
+    Attributes:
+        options: What was rendered.
+        instruments: Results by name.
+        versions: Of the peers, by row.
+        missing: Peers that are not installed, and why.
+    """
+
+    options: CrossPitchOptions
+    instruments: dict[str, InstrumentResult]
+    versions: dict[str, str]
+    missing: dict[str, str]
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """Those of all instruments."""
+        return [pair for result in self.instruments.values() for pair in result.pairs]
+
+    @property
+    def rows(self) -> list[str]:
+        """Rows in the order of the table."""
+        return list(self.pairs[0].distance_db)
+
+    @property
+    def main_row(self) -> str:
+        """What users hear: hgs, or GANStrument if H was left out."""
+        return self.rows[-1]
+
+    @property
+    def shifting_peers(self) -> list[str]:
+        """Rows of the peers that can be asked for a pitch, each once."""
+        return [row for row in self.versions if row not in ("copy", "resampling, while it lasts")]
+
+    @property
+    def families(self) -> list[str]:
+        """Families of the instruments, in alphabetical order."""
+        return sorted({pair.source.family for pair in self.pairs})
+
+    def distance(self, row: str, band: str, family: str | None = None) -> Mean:
+        """Distance of a row to the real notes in an interval band, dB; of one family or of all instruments."""
+        return Mean.over_instruments((p.instrument, p.distance_db[row]) for p in self._select(band, family))
+
+    def gain(self, row: str, band: str) -> Mean:
+        """The main row's distance minus that of another, pair by pair, dB: negative where the main row is nearer."""
+        main = self.main_row
+        return Mean.over_instruments(
+            (p.instrument, p.distance_db[main] - p.distance_db[row]) for p in self._select(band, None)
+        )
+
+    def best_peer(self, band: str, family: str) -> tuple[str, Mean]:
+        """The peer that comes nearest in a band and family, chosen after the fact, and its distance."""
+        found = {name: self.distance(name, band, family) for name in self.shifting_peers}
+        name = min(found, key=lambda name: found[name].mean)
+        return name, found[name]
+
+    def side_absolute(self, row: str, measure: str) -> Mean:
+        """Mean absolute difference of a side measure to the real note, at other pitches than the source's."""
+        return Mean.over_instruments((name, abs(value)) for name, value in self._side(row, measure))
+
+    def side_signed(self, row: str, measure: str) -> Mean:
+        """Mean difference: positive where the render has more."""
+        return Mean.over_instruments(self._side(row, measure))
+
+    def side_median(self, row: str, measure: str) -> float:
+        """Median absolute difference over all pairs: a few wild notes do not move it."""
+        return median(abs(value) for _, value in self._side(row, measure))
+
+    def tracked(self) -> list[Pair]:
+        """Pairs whose pitch was tracked."""
+        return [pair for pair in self.pairs if pair.cents is not None]
+
+    def misses(self) -> list[Pair]:
+        """Renders further than TOLERATED_CENTS from the pitch asked for, or without any that could be heard."""
+        return [pair for pair in self.tracked() if not abs(pair.cents or 0.0) <= TOLERATED_CENTS]
+
+    def _select(self, band: str, family: str | None) -> list[Pair]:
+        least, most = next((low, high) for name, low, high in BANDS if name == band)
+        return [
+            pair
+            for pair in self.pairs
+            if least <= pair.interval <= most and (family is None or pair.source.family == family)
+        ]
+
+    def _side(self, row: str, measure: str) -> list[tuple[str, float]]:
+        return [(p.instrument, getattr(p.side[row], measure)) for p in self.pairs if p.interval > 0]
+
+    def section(self) -> Section:
+        """The test as tables and figures."""
+        tables = [self._distance_table(), self._gain_table(), self._family_table(), self._instrument_table()]
+        tables += [self._side_table(*titles) for titles in SIDE_TITLES]
+        tables += self._pitch_tables()
+        if self.options.hyper:
+            tables.append(self._hyper_table())
+        return Section("cross_pitch", tables, self._figures())
+
+    # --- tables ---
+
+    def _distance_table(self) -> Table:
+        bands = [name for name, _, _ in BANDS]
+        notes = ["Means over instruments of each one's mean; in brackets 95 %, bootstrap over instruments."]
+        if "resampling" in self.rows:
+            notes.append("Resampling upwards ends early and silence follows, but not in the row `while it lasts`.")
+        if any(self.versions.values()):
+            notes.append(
+                "By " + ", ".join(dict.fromkeys(version for version in self.versions.values() if version)) + "."
+            )
+        notes += [f"Not measured: {name} ({reason})." for name, reason in self.missing.items()]
+        return Table(
+            f"Distance to the real note in dB by semitones (pairs), {len(self.instruments)} instruments",
+            ("row", *(f"{band} ({len(self._select(band, None))})" for band in bands)),
+            [(row, *(self.distance(row, band).text() for band in bands)) for row in self.rows],
+            tuple(notes),
+        )
+
+    def _gain_table(self) -> Table:
+        bands = [name for name, _, _ in BANDS]
+        return Table(
+            f"{self.main_row} minus row, dB by semitones; negative: {self.main_row} is nearer",
+            ("row", *bands),
+            [(row, *(self.gain(row, band).text(signed=True) for band in bands)) for row in self.rows[:-1]],
+            ("Pair by pair; in brackets 95 %, bootstrap over instruments.",),
+        )
+
+    def _family_table(self) -> Table:
+        bands = [name for name, _, _ in BANDS]
+        rows = []
+        for family in self.families:
+            instruments = {pair.instrument for pair in self.pairs if pair.source.family == family}
+            ours = (number(self.distance(self.main_row, band, family).mean) for band in bands)
+            rows.append((f"{family} ({len(instruments)})", self.main_row, *ours))
+            if not self.shifting_peers:
+                continue
+            peers = (self.best_peer(band, family) for band in bands)
+            rows.append(("", "best peer", *(f"{mean.mean:.2f} {name}" if mean.n else "–" for name, mean in peers)))
+        note = "The best peer is chosen for each cell after the fact; copying and `while it lasts` left out."
+        return Table("By family (instruments), dB by semitones", ("family", "row", *bands), rows, (note,))
+
+    def _instrument_table(self) -> Table:
+        rows = []
+        for name, result in self.instruments.items():
+            cells = []
+            for _, least, most in BANDS:
+                values = [p.distance_db[self.main_row] for p in result.pairs if least <= p.interval <= most]
+                cells.append(number(sum(values) / len(values) if values else math.nan))
+            cents = result.source_pitch_cents
+            heard = "none" if cents is None else f"{cents:+.1f}"
+            rows.append((f"{name} {result.pairs[0].source.midi:.0f}", *cells, heard))
+        return Table(
+            f"Each instrument and its source note, {self.main_row}, dB by semitones",
+            ("instrument", *(name for name, _, _ in BANDS), "source heard off by cents"),
+            rows,
+        )
+
+    def _side_table(self, measure: str, title: str, digits: int) -> Table:
+        rows = [
+            (
+                row,
+                self.side_absolute(row, measure).text(digits),
+                number(self.side_median(row, measure), digits),
+                self.side_signed(row, measure).text(digits, signed=True),
+            )
+            for row in self.rows
+        ]
+        return Table(
+            f"{title}: difference to the real note at other pitches",
+            ("row", "mean absolute", "median absolute", "mean signed"),
+            rows,
+        )
+
+    def _pitch_tables(self) -> list[Table]:
+        tracked = self.tracked()
+        if not tracked:
+            return []
+        rows = []
+        for name, values in (
+            (self.main_row, [pair.cents for pair in tracked]),
+            ("real recordings", [pair.real_cents for pair in tracked]),
+        ):
+            errors = [math.inf if value is None or math.isnan(value) else abs(value) for value in values]
+            within = [f"{sum(error <= limit for error in errors)} of {len(errors)}" for limit in (TOLERATED_CENTS, 50)]
+            rows.append((name, *within, number(median(errors), 1)))
+        note = (
+            "Tracked by YIN and sharpened on the spectrum; the real recordings show the tracker's own errors against "
+            "the pitch that the manifest gives."
+        )
+        pitch = Table(
+            "Pitch of sustained renders", ("row", "within 10 cents", "within 50 cents", "median cents"), rows, (note,)
+        )
+        misses = Table(
+            f"Renders off by more than {TOLERATED_CENTS:.0f} cents: {len(self.misses())}",
+            ("render", "semitones", "cents", "cents of the real recording"),
+            [
+                (_pair_name(p), f"{p.target.midi - p.source.midi:+.1f}", _signed(p.cents), _signed(p.real_cents))
+                for p in self.misses()
+            ],
+        )
+        return [pitch, misses]
+
+    def _hyper_table(self) -> Table:
+        h = self._hyper_figures()
+        return Table(
+            f"H at the source pitch, detail off: {h['mse_off'].n} recordings, {h['mse_off'].n_instruments} instruments",
+            ("row", "MSE of log-mel in [-1, 1]", "distance dB"),
+            [
+                (f"H off ({OFF.split(' ')[0]})", h["mse_off"].text(5), h["db_off"].text(3)),
+                ("H on (HyperGANStrument)", h["mse_on"].text(5), h["db_on"].text(3)),
+                ("ratio on / off", _ratio(h["mse_on"], h["mse_off"]), _ratio(h["db_on"], h["db_off"])),
+                ("off minus on", h["mse_gain"].text(5, signed=True), h["db_gain"].text(3, signed=True)),
+                ("share that H brings nearer", "", f"{100.0 * h['better'].mean:.0f} %"),
+            ],
+        )  # fmt: skip
+
+    def _hyper_figures(self) -> dict[str, Mean]:
+        notes = [note for result in self.instruments.values() for note in result.hyper]
+        columns: dict[str, Callable[[HyperNote], float]] = {
+            "mse_off": lambda note: note.mse_off,
+            "mse_on": lambda note: note.mse_on,
+            "mse_gain": lambda note: note.mse_off - note.mse_on,
+            "db_off": lambda note: note.db_off,
+            "db_on": lambda note: note.db_on,
+            "db_gain": lambda note: note.db_off - note.db_on,
+            "better": lambda note: float(note.db_on < note.db_off),
+        }
+        return {
+            name: Mean.over_instruments((note.instrument, value(note)) for note in notes)
+            for name, value in columns.items()
+        }
+
+    # --- figures ---
+
+    def _figures(self) -> dict[str, Any]:
+        bands = [name for name, _, _ in BANDS]
+        tracked = self.tracked()
+        errors = [math.inf if math.isnan(p.cents or 0.0) else abs(p.cents or 0.0) for p in tracked]
+        return {
+            "instruments": list(self.instruments),
+            "peers": self.versions,
+            "missing_peers": self.missing,
+            "distance_db": {row: {band: self.distance(row, band).figures() for band in bands} for row in self.rows},
+            "main_row": self.main_row,
+            "main_minus_row_db": {
+                row: {band: self.gain(row, band).figures() for band in bands} for row in self.rows[:-1]
+            },
+            "by_family_db": {
+                family: {row: {band: self.distance(row, band, family).figures() for band in bands} for row in self.rows}
+                for family in self.families
+            },
+            "side": {
+                row: {
+                    name: {
+                        "mean_absolute": self.side_absolute(row, name).figures(),
+                        "median_absolute": finite(self.side_median(row, name)),
+                        "mean_signed": self.side_signed(row, name).figures(),
+                    }
+                    for name, _, _ in SIDE_TITLES
+                }
+                for row in self.rows
+            },
+            "pitch": {
+                "n": len(tracked),
+                "n_within_10_cents": sum(error <= TOLERATED_CENTS for error in errors),
+                "n_within_50_cents": sum(error <= 50.0 for error in errors),
+                "median_cents": finite(median(errors)),
+                "misses": [
+                    {"render": _pair_name(p), "cents": _heard(p.cents), "real_cents": _heard(p.real_cents)}
+                    for p in self.misses()
+                ],
+            },
+            "hyper": {name: mean.figures() for name, mean in self._hyper_figures().items()}
+            if self.options.hyper
+            else None,
+            "source_pitch_cents": {name: result.source_pitch_cents for name, result in self.instruments.items()},
+            "pairs": [_pair_figures(pair) for pair in self.pairs],
+        }  # fmt: skip
+
+
+def semitones_between(source: Note, target: Note) -> int:
+    """Whole semitones between two notes, without sign."""
+    return abs(round(target.midi - source.midi))
+
+
+def _pair_name(pair: Pair) -> str:
+    return f"{pair.instrument} {pair.source.midi:.0f} → {pair.target.midi:.0f}"
+
+
+def _signed(value: float | None) -> str:
+    return number(math.nan) if value is None or math.isnan(value) else f"{value:+.1f}"
+
+
+def _ratio(on: Mean, off: Mean) -> str:
+    return number(on.mean / off.mean if off.mean > 0.0 else math.nan, 3)
+
+
+def _pair_figures(pair: Pair) -> dict[str, Any]:
+    return {
+        "instrument": pair.instrument,
+        "family": pair.source.family,
+        "source_midi": pair.source.midi,
+        "target_midi": pair.target.midi,
+        "distance_db": pair.distance_db,
+        "side": {row: asdict(side) for row, side in pair.side.items()},
+        "cents": _heard(pair.cents),
+        "real_cents": _heard(pair.real_cents),
+    }
+
+
+def _heard(cents: float | None) -> float | None:
+    return None if cents is None else finite(cents)

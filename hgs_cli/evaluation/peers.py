@@ -1,0 +1,151 @@
+"""Other ways to play a recording at another pitch: copying, resampling, Rubber Band, WORLD; the only pyworld import."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hgs_cli.audio.io import read_audio, write_audio
+from hgs_cli.audio.mel import resample
+from hgs_cli.errors import InputError
+from hgs_cli.pitch import midi_to_hz
+from hgs_cli.spectrum import SAMPLE_RATE
+
+RUBBER_BAND = "rubberband"
+RUBBER_BAND_MAJOR = 3  # the first with the R3 engine
+SEARCHED_SEMITONES = 6.0  # WORLD looks for f0 this far around the recording's known note
+DEEPEST_SEMITONES = 26.0  # WORLD's frames are long enough for notes this far below the recording's
+
+Shift = Callable[[float], Tensor]
+"""Takes semitones, gives the recording at that interval, (T',)."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One way to play a recording at another pitch.
+
+    Attributes:
+        name: Its row.
+        version: Of what does it; empty for our own code.
+        open: Takes a recording (T,) and its MIDI note, gives the function that shifts it.
+        while_it_lasts: Compared only for as long as its output lasts; otherwise silence follows.
+    """
+
+    name: str
+    version: str
+    open: Callable[[Tensor, float], Shift]
+    while_it_lasts: bool = False
+
+
+@dataclass(frozen=True)
+class Peers:
+    """What can be compared here.
+
+    Attributes:
+        found: In the order of the table.
+        missing: Name → why it is not there.
+    """
+
+    found: list[Peer]
+    missing: dict[str, str]
+
+
+def find_peers() -> Peers:
+    """The peers that are installed, and those that are not."""
+    found = [
+        Peer("copy", "", lambda audio, midi: lambda semitones: audio),
+        Peer("resampling", "", _open_resampling),
+        Peer("resampling, while it lasts", "", _open_resampling, while_it_lasts=True),
+    ]
+    missing: dict[str, str] = {}
+    program, version, reason = _find_rubber_band()
+    for name, options in (("Rubber Band R3", ()), ("Rubber Band R3 -F", ("-F",))):
+        if program is None:
+            missing[name] = reason
+        else:
+            found.append(Peer(name, version, _rubber_band_opener(program, options)))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pyworld asks pkg_resources for its version, which warns of its own end
+            import pyworld
+    except ImportError as error:
+        missing["WORLD"] = f"the package pyworld cannot be imported: {error}"
+    else:
+        found.append(Peer("WORLD", f"pyworld {pyworld.__version__}", _world_opener(pyworld)))
+    return Peers(found, missing)
+
+
+def play_faster(audio: Tensor, semitones: float) -> Tensor:
+    """A recording (T,) played at another speed, as the plainest sampler does."""
+    ratio = Fraction(2.0 ** (semitones / 12.0)).limit_denominator(150)  # within 0.1 cent
+    return resample(audio[None], ratio.numerator, ratio.denominator)[0]
+
+
+def _open_resampling(audio: Tensor, midi: float) -> Shift:
+    return lambda semitones: play_faster(audio, semitones)
+
+
+def _find_rubber_band() -> tuple[Path | None, str, str]:
+    """The program and its version, or None and why it cannot be used."""
+    path = shutil.which(RUBBER_BAND)
+    if path is None:
+        return None, "", f"the program {RUBBER_BAND} is not installed"
+    done = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)  # noqa: S603 - our own arguments
+    matched = re.search(r"(\d+)\.\d+(\.\d+)?", done.stdout + done.stderr)
+    if matched is None or int(matched[1]) < RUBBER_BAND_MAJOR:
+        return None, "", f"the program {RUBBER_BAND} is older than {RUBBER_BAND_MAJOR}.0"
+    return Path(path), f"{RUBBER_BAND} {matched[0]}", ""
+
+
+def _rubber_band_opener(program: Path, options: tuple[str, ...]) -> Callable[[Tensor, float], Shift]:
+    """Rubber Band's finer engine, the length kept."""
+
+    def shift(audio: Tensor, semitones: float) -> Tensor:
+        with tempfile.TemporaryDirectory() as folder:
+            source, result = Path(folder) / "source.wav", Path(folder) / "result.wav"
+            write_audio(source, 0.5 * audio / audio.abs().max(), "FLOAT", 0)  # a level that no engine clips at
+            command = [str(program), "--fine", *options, "--quiet", "--pitch", f"{semitones:.6f}"]
+            command += [str(source), str(result)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own arguments
+            if done.returncode:
+                said = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+                raise InputError(f"{RUBBER_BAND} failed: {said}", "update it, or remove it to measure without it")
+            return read_audio(result).audio
+
+    return lambda audio, midi: lambda semitones: shift(audio, semitones)
+
+
+def _world_opener(pyworld: Any) -> Callable[[Tensor, float], Shift]:
+    """WORLD's analysis of a recording, once, told where its f0 lies; f0 is scaled for each note.
+
+    Source: Morise, Yokomori & Ozawa, WORLD (2016): Harvest, CheapTrick, D4C and its synthesis, as the package has them.
+    """
+
+    def open_sound(audio: Tensor, midi: float) -> Shift:
+        samples = audio.double().numpy()
+        floor_hz = midi_to_hz(midi - SEARCHED_SEMITONES)
+        ceiling_hz = midi_to_hz(midi + SEARCHED_SEMITONES)
+        f0_hz, times = pyworld.harvest(samples, SAMPLE_RATE, f0_floor=floor_hz, f0_ceil=ceiling_hz)
+        # Its synthesis takes a note whose period exceeds the frame for noise.
+        n_fft = pyworld.get_cheaptrick_fft_size(SAMPLE_RATE, midi_to_hz(midi - DEEPEST_SEMITONES))
+        envelope = pyworld.cheaptrick(samples, f0_hz, times, SAMPLE_RATE, fft_size=n_fft)
+        aperiodicity = pyworld.d4c(samples, f0_hz, times, SAMPLE_RATE, fft_size=n_fft)
+
+        def shift(semitones: float) -> Tensor:
+            scaled = f0_hz * 2.0 ** (semitones / 12.0)
+            return torch.from_numpy(pyworld.synthesize(scaled, envelope, aperiodicity, SAMPLE_RATE)).float()
+
+        return shift
+
+    return open_sound
