@@ -86,17 +86,26 @@ class HyperGANStrument(nn.Module):
         """
         return self.generator(h, self.zero_noise(h) if z is None else z, p, offsets)
 
-    def compose(self, envelopes: Envelopes, p: Tensor) -> Tensor:
-        """x̂, the log-mel of the envelopes at pitch p (B,): (B, n_mels, n_frames)."""
-        return self.generator.compose(envelopes, p)
+    def compose(self, envelopes: Envelopes, p: Tensor, known: Tensor | None = None) -> Tensor:
+        """x̂, the log-mel of the envelopes at pitch p (B,): (B, n_mels, n_frames).
 
-    def refine(self, h: Tensor, p: Tensor, passes: int | None = None) -> dict[str, Tensor]:
+        Args:
+            envelopes: E_h and E_n.
+            p: Pitch, (B,).
+            known: Mel bands to be filled, (B, n_mels), bool; the others are left at the floor. All when None.
+        """
+        x = self.generator.compose(envelopes, p)
+        return x if known is None else torch.where(known[:, :, None], x, -1.0)
+
+    def refine(self, h: Tensor, p: Tensor, passes: int | None = None, known: Tensor | None = None) -> dict[str, Tensor]:
         """Offsets Δ for features h: Δ_{k+1} = Δ_k + H(h, h_k), h_k = f(G(h, 0, p; θ(1 + Δ_k))), Δ_0 = 0.
 
         Args:
             h: Feature of the input, (B, h_dim).
             p: Pitch at which the first reconstruction is made, (B,).
             passes: How often; the configured number by default, 0 for none.
+            known: Mel bands of the input that its file could hold, (B, n_mels), bool; all when None. f hears no others
+                of the reconstruction either.
 
         Returns:
             Offsets by layer name, of batch B; empty for 0 passes.
@@ -106,7 +115,7 @@ class HyperGANStrument(nn.Module):
         offsets: dict[str, Tensor] = {}
         for _ in range(self.config.hypernetwork.n_passes if passes is None else passes):
             with torch.no_grad():  # what H hears of itself is an input; unrolling through f and G costs far more
-                h_k = self.extract(self.compose(self.envelopes(h, p, offsets), p))
+                h_k = self.extract(self.compose(self.envelopes(h, p, offsets), p, known))
             offsets = add_offsets(offsets, self.hypernetwork(h, h_k))
         return offsets
 

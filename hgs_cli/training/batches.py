@@ -25,6 +25,7 @@ from hgs_cli.spectrum import (
     SAMPLE_RATE,
     power_to_level,
 )
+from hgs_cli.training.bandwidth import FULL_BANDWIDTH_HZ, mask_above
 from hgs_cli.training.config import DataConfig
 from hgs_cli.training.data import LOWEST_DB, STEP_DB, Shard, read_index, read_shard
 
@@ -46,6 +47,8 @@ class Batch:
         periodicity: Of the target, (B, N_BANDS, N_STEPS).
         label: Index of the input's instrument, (N,); -1 for mixtures and unpitched sounds.
         pitched: Whether the input's pitch means anything, (N,).
+        bandwidth_hz: Up to where input and target are known, (B,): the smallest of an input, its targets and what is
+            mixed with them. Above it x and y are at the floor.
     """
 
     x: Tensor
@@ -55,6 +58,12 @@ class Batch:
     periodicity: Tensor
     label: Tensor
     pitched: Tensor
+    bandwidth_hz: Tensor
+
+    @property
+    def input_bandwidth_hz(self) -> Tensor:
+        """Of the inputs, (N,)."""
+        return self.bandwidth_hz[:: self.targets]
 
     @property
     def targets(self) -> int:
@@ -81,13 +90,17 @@ class NoteTable:
         shards = [shard for shard in read_index(folder) if shard.validation == validation]
         if not shards:
             side = "validation" if validation else "training"
-            raise TrainingError(f"{folder} has no {side} instruments", "build the data with --real")
+            raise TrainingError(f"{folder} has no {side} instruments", "build the data with --real or --nsynth")
         self.shards: Sequence[Shard] = shards
         parts = [read_shard(folder, shard) for shard in shards]
+        for part in parts:
+            if float(part["bandwidth_hz"].min()) < FULL_BANDWIDTH_HZ:
+                part["mel"] = mask_above(part["mel"], part["bandwidth_hz"], level=0)
         self.mel = torch.cat([part["mel"] for part in parts])
         self.periodicity = torch.cat([part["periodicity"] for part in parts])
         self.pitch: NDArray[np.float32] = torch.cat([part["pitch"] for part in parts]).numpy()
         self.velocity: NDArray[np.int16] = torch.cat([part["velocity"] for part in parts]).numpy()
+        self.bandwidth_hz: NDArray[np.float32] = torch.cat([part["bandwidth_hz"] for part in parts]).numpy()
         self.shard_of = np.repeat(np.arange(len(shards)), [part["pitch"].shape[0] for part in parts])
         names = sorted({shard.instrument for shard in shards})
         self.n_instruments = len(names)
@@ -95,7 +108,7 @@ class NoteTable:
         self.notes_of_shard = [np.flatnonzero(self.shard_of == index) for index in range(len(shards))]
 
     def groups(self) -> tuple[list[int], list[int], list[int]]:
-        """Indices of the shards that are recorded, rendered, and unpitched."""
+        """Indices of the shards that are recorded, rendered (NSynth is, from sample libraries), and unpitched."""
         recorded, rendered, unpitched = [], [], []
         for index, shard in enumerate(self.shards):
             if not shard.pitched:
@@ -222,6 +235,7 @@ class PairSampler:
         p = torch.where(pitched, p, torch.from_numpy(rng.uniform(*UNPITCHED_RANGE, n_inputs)).float())
         q = torch.where(torch.isnan(q), p.repeat_interleave(targets), q)
 
+        bandwidth_hz = np.minimum(table.bandwidth_hz[first], table.bandwidth_hz[second].reshape(-1, targets).min(1))
         power_x, power_y = torch.pow(10.0, x / 10.0), torch.pow(10.0, y / 10.0)
         if self.augment:
             for index in np.flatnonzero(rng.random(n_inputs) < self.config.mixture_probability):
@@ -238,17 +252,21 @@ class PairSampler:
                 other_periodicity = table.periodicity[partner[1]].float() / 255.0
                 periodicity[rows] = torch.lerp(periodicity[rows], other_periodicity, share)
                 label[index] = -1
+                bandwidth_hz[index] = min(bandwidth_hz[index], *table.bandwidth_hz[[partner[0], *partner[1]]])
             power_x, power_y, periodicity = self._augmented(power_x, power_y, periodicity)
             loudest = power_x.amax((1, 2), keepdim=True)
             power_x, power_y = power_x / loudest, power_y / loudest.repeat_interleave(targets, 0)
+        known_hz = torch.from_numpy(bandwidth_hz)
+        known_of_targets_hz = known_hz.repeat_interleave(targets)
         return Batch(
-            x=power_to_level(power_x),
+            x=mask_above(power_to_level(power_x), known_hz),
             p=p,
-            y=power_to_level(power_y),
+            y=mask_above(power_to_level(power_y), known_of_targets_hz),
             q=q,
             periodicity=periodicity,
             label=label,
             pitched=pitched,
+            bandwidth_hz=known_of_targets_hz,
         )
 
     def _augmented(self, power_x: Tensor, power_y: Tensor, periodicity: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -293,7 +311,12 @@ class PairSampler:
         """Log-mels (B, n_mels, n_frames), each at its own gain, and pitches (B,) of notes of the table."""
         decibels = self._decibels(indices)
         decibels = decibels - decibels.amax((1, 2), keepdim=True)
-        return power_to_level(torch.pow(10.0, decibels / 10.0)), torch.from_numpy(self.table.pitch[indices])
+        levels = mask_above(power_to_level(torch.pow(10.0, decibels / 10.0)), self.bandwidths_hz(indices))
+        return levels, torch.from_numpy(self.table.pitch[indices])
+
+    def bandwidths_hz(self, indices: list[int]) -> Tensor:
+        """Up to where notes of the table are known, (B,)."""
+        return torch.from_numpy(self.table.bandwidth_hz[indices])
 
     def pitched_notes(self) -> NDArray[np.int64]:
         """Indices of all notes with a pitch."""

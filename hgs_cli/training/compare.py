@@ -12,6 +12,8 @@ from torch.nn import functional as F
 from hgs_cli.models.hyperganstrument import HyperGANStrument
 from hgs_cli.models.hypernetwork import add_offsets
 from hgs_cli.spectrum import DB_PER_UNIT
+from hgs_cli.training.bandwidth import known_bands, mask_above
+from hgs_cli.training.batches import Batch
 from hgs_cli.training.config import EncoderConfig, MelHyperConfig, PitchGanConfig, StageConfig
 from hgs_cli.training.losses import (
     audible_powers,
@@ -51,22 +53,23 @@ class PitchGan(Adversarial):
         drawn = torch.from_numpy(self.sampler.rng.standard_normal((size, sizes.timbre_dim))).float()
         return F.pad(F.normalize(drawn, dim=1), (0, sizes.map_dim)).to(self.device)
 
-    def _real(self) -> tuple[Tensor, Tensor]:
-        """Log-mels of real notes and their pitches."""
-        chosen = self._notes[self.sampler.rng.integers(0, len(self._notes), self.loop.batch_size)]
-        real, p = self.sampler.notes(chosen.tolist())
-        return real.to(self.device), p.to(self.device)
+    def _real(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-mels of real notes, their pitches and bandwidths."""
+        chosen = self._notes[self.sampler.rng.integers(0, len(self._notes), self.loop.batch_size)].tolist()
+        real, p = self.sampler.notes(chosen)
+        return real.to(self.device), p.to(self.device), self.sampler.bandwidths_hz(chosen).to(self.device)
 
     def step(self, optimisers: dict[str, Optimiser]) -> Figures:
         """D, then G, on the same pitches."""
         config, model, size = self.config, self.model.train(), self.loop.batch_size
-        real, p = self._real()
+        real, p, bandwidth_hz = self._real()
         unconditioned = torch.zeros(size, model.config.feature_extractor.h_dim, device=self.device)
         with self.autocast():
             envelopes = model.envelopes(self.random_timbres(size), p)
         with torch.autocast(self.device.type, enabled=False):
-            fake = model.generator.compose(envelopes, p, self.draw_speckle(size))
-        figures = self.discriminator_step(optimisers["discriminator"], real, fake.detach(), p, unconditioned)
+            fake = mask_above(model.generator.compose(envelopes, p, self.draw_speckle(size)), bandwidth_hz)
+        d_optimiser = optimisers["discriminator"]
+        figures = self.discriminator_step(d_optimiser, real, fake.detach(), p, unconditioned, bandwidth_hz)
         if self.discriminator_alone:
             return figures
         with self.autocast():
@@ -102,8 +105,9 @@ class Encoder(Stage):
             h = model.extract(batch.x).repeat_interleave(batch.targets, 0)
             envelopes = model.envelopes(h, batch.q)
         powers = audible_powers(model.generator, envelopes, batch.q)
-        reconstruction = reconstruction_loss(*powers, batch.y)
-        periodicity = periodicity_loss(*powers, batch.periodicity, batch.pitched.repeat_interleave(batch.targets))
+        pitched = batch.pitched.repeat_interleave(batch.targets)
+        reconstruction = reconstruction_loss(*powers, batch.y, batch.bandwidth_hz)
+        periodicity = periodicity_loss(*powers, batch.periodicity, pitched, batch.bandwidth_hz)
         loss = config.reconstruction * reconstruction + config.periodicity * periodicity
         norm = optimisers["encoder"].step(loss)
         return {
@@ -115,7 +119,13 @@ class Encoder(Stage):
 
 
 def refine_on_mels(
-    model: HyperGANStrument, reader: nn.Module, x: Tensor, h: Tensor, p: Tensor, passes: int
+    model: HyperGANStrument,
+    reader: nn.Module,
+    x: Tensor,
+    h: Tensor,
+    p: Tensor,
+    passes: int,
+    known: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Offsets Δ from the input's and the reconstruction's mel-spectrograms instead of their features.
 
@@ -126,6 +136,7 @@ def refine_on_mels(
         h: Features that condition G, (B, h_dim).
         p: Pitch of the input, (B,).
         passes: How often.
+        known: Mel bands of the input that hold sound, (B, n_mels), bool; all when None.
 
     Source: HyperStyle, whose hypernetwork reads the pair of images.
     """
@@ -133,7 +144,7 @@ def refine_on_mels(
     seen = reader(x)
     for _ in range(passes):
         with torch.no_grad():
-            x_k = model.compose(model.envelopes(h, p, offsets), p)
+            x_k = model.compose(model.envelopes(h, p, offsets), p, known)
         offsets = add_offsets(offsets, model.hypernetwork(seen, reader(x_k)))
     return offsets
 
@@ -170,9 +181,10 @@ class MelHyper(Hyper):
         h: Tensor = self.extractor(x)
         return h
 
-    def refine(self, x: Tensor, h: Tensor, p: Tensor, passes: int) -> dict[str, Tensor]:
+    def refine(self, batch: Batch, h: Tensor, passes: int) -> dict[str, Tensor]:
         """Offsets from mels."""
-        return refine_on_mels(self.model, self.model.feature_extractor, x, h, p, passes)
+        known = known_bands(batch.input_bandwidth_hz)
+        return refine_on_mels(self.model, self.model.feature_extractor, batch.x, h, batch.p, passes, known)
 
 
 COMPARED_STAGES: dict[str, type[Stage]] = {stage.name: stage for stage in (PitchGan, Encoder, MelHyper)}

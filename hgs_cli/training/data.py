@@ -1,7 +1,7 @@
-"""The data set: SoundFonts rendered, recordings read, notes verified and analysed, instruments split.
+"""The data set: SoundFonts rendered, recordings and NSynth read, notes verified and analysed, instruments split.
 
 A data set is a folder of shards (safetensors, one per preset or recorded instrument) and an `index.json`. A shard holds
-8-bit log-mels, 8-bit periodicities and measured pitches, all that training needs; audio is not kept.
+8-bit log-mels, 8-bit periodicities, measured pitches and bandwidths, all that training needs; audio is not kept.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ from hgs_cli.audio.mel import LogMel, resample
 from hgs_cli.audio.periodicity import measure_periodicity
 from hgs_cli.errors import TrainingError
 from hgs_cli.spectrum import MODEL_SAMPLES, N_BANDS, N_FRAMES, N_STEPS, SAMPLE_RATE, midi_to_hz
+from hgs_cli.training.bandwidth import FULL_BANDWIDTH_HZ, file_bandwidth_hz
+from hgs_cli.training.nsynth import LICENCE as NSYNTH_LICENCE
+from hgs_cli.training.nsynth import Choice, Example, read_instruments
 from hgs_cli.training.soundfont import DEBIAN_SOUNDFONTS, DRUM_BANK, Preset, Renderer, read_presets
 
 FORMAT_VERSION = 1
@@ -56,8 +59,8 @@ class Shard:
     Attributes:
         name: File name without its ending.
         instrument: Presets and recordings of the same instrument share this, and its side of the split.
-        source: SoundFont file, or recordings' folder.
-        family: For tables; the General MIDI group or the manifest's word.
+        source: SoundFont file, or the folder of recordings or of NSynth.
+        family: For tables; the General MIDI group, the manifest's or NSynth's word.
         pitched: Whether its notes have a verified pitch.
         validation: Never trained on.
         n_notes: Notes kept.
@@ -153,9 +156,16 @@ class _Analyser:
         self._periodicity: list[Tensor] = []
         self._pitch: list[float] = []
         self._velocity: list[int] = []
+        self._bandwidth_hz: list[float] = []
 
-    def add(self, audio: NDArray[np.float32], pitch: float | None, velocity: int) -> None:
-        """Analyse a note, mono at 44.1 kHz, (T,)."""
+    def add(
+        self,
+        audio: NDArray[np.float32],
+        pitch: float | None,
+        velocity: int,
+        bandwidth_hz: float = FULL_BANDWIDTH_HZ,
+    ) -> None:
+        """Analyse a note, mono at 44.1 kHz, (T,), known up to `bandwidth_hz`."""
         samples = torch.from_numpy(audio)
         power = torch.matmul(self._log_mel.filters.T, self._log_mel.power_spectrum(samples[None]))[0]
         self._decibels.append(10.0 * torch.log10(power + 1e-20))
@@ -166,6 +176,7 @@ class _Analyser:
             self._periodicity.append(measure_periodicity(samples, f0_hz))
         self._pitch.append(math.nan if pitch is None else pitch)
         self._velocity.append(velocity)
+        self._bandwidth_hz.append(bandwidth_hz)
 
     def save(self, path: Path, facts: dict[str, Any]) -> None:
         """Write the shard aside and rename it."""
@@ -176,6 +187,7 @@ class _Analyser:
             "periodicity": (torch.stack(self._periodicity) * 255).round().to(torch.uint8),
             "pitch": torch.tensor(self._pitch),
             "velocity": torch.tensor(self._velocity, dtype=torch.int16),
+            "bandwidth_hz": torch.tensor(self._bandwidth_hz, dtype=torch.float32),
         }
         facts = {**facts, "n_notes": len(self._pitch)}
         aside = path.with_suffix(".part")
@@ -184,6 +196,24 @@ class _Analyser:
 
     def __len__(self) -> int:
         return len(self._pitch)
+
+
+def _save_or_say_empty(analyser: _Analyser, out: Path, facts: dict[str, Any]) -> None:
+    """Write a shard, or where no note of it could be verified a note of that, so that it is not tried again."""
+    if len(analyser) == 0:
+        out.with_suffix(".empty").write_text(json.dumps(facts), encoding="utf-8")
+    else:
+        analyser.save(out, facts)
+
+
+def _read_mono(path: Path) -> tuple[NDArray[np.float32], float]:
+    """A sound file, mono at 44.1 kHz and no longer than a note, (T,), and the frequency up to which it is known."""
+    try:
+        audio, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, OSError) as error:
+        raise TrainingError(f"{path} cannot be read as sound", "complete the recordings") from error
+    mono = resample(torch.from_numpy(audio.mean(1)), rate_hz, SAMPLE_RATE).numpy()[:MODEL_SAMPLES]
+    return np.ascontiguousarray(mono), file_bandwidth_hz(rate_hz)
 
 
 def _silent(audio: NDArray[np.float32]) -> bool:
@@ -221,21 +251,30 @@ def _render_preset(path: Path, preset: Preset, out: Path, facts: dict[str, Any])
                 analyser.add(audio, pitch, velocity)
     finally:
         renderer.close()
-    if len(analyser) == 0:
-        out.with_suffix(".empty").write_text(json.dumps({**facts, "n_dropped": n_dropped}), encoding="utf-8")
-    else:
-        analyser.save(out, {**facts, "n_dropped": n_dropped})
+    _save_or_say_empty(analyser, out, {**facts, "n_dropped": n_dropped})
 
 
 def _read_recordings(folder: Path, entries: list[dict[str, Any]], out: Path, facts: dict[str, Any]) -> None:
     """Read and analyse the recordings of one instrument into its shard."""
     analyser = _Analyser()
     for entry in entries:
-        audio, rate_hz = soundfile.read(folder / entry["file"], dtype="float32", always_2d=True)
-        mono = resample(torch.from_numpy(audio.mean(1)), rate_hz, SAMPLE_RATE).numpy()[:MODEL_SAMPLES]
+        audio, bandwidth_hz = _read_mono(folder / entry["file"])
         pitch = entry["midi_measured"] if entry["pitched"] else None
-        analyser.add(np.ascontiguousarray(mono), pitch, 60 if entry.get("dynamic") == "soft" else 110)
+        analyser.add(audio, pitch, 60 if entry.get("dynamic") == "soft" else 110, bandwidth_hz)
     analyser.save(out, {**facts, "n_dropped": 0})
+
+
+def _read_nsynth(examples: list[Example], out: Path, facts: dict[str, Any]) -> None:
+    """Read, verify and analyse the notes of one NSynth instrument into its shard."""
+    analyser, n_dropped = _Analyser(), 0
+    for example in examples:
+        audio, bandwidth_hz = _read_mono(example.path)
+        pitch = None if _silent(audio) else verify_pitch(torch.from_numpy(audio), example.pitch)
+        if pitch is None:
+            n_dropped += 1
+        else:
+            analyser.add(audio, pitch, example.velocity, bandwidth_hz)
+    _save_or_say_empty(analyser, out, {**facts, "n_dropped": n_dropped})
 
 
 def _group_presets(presets: list[tuple[str, Preset]]) -> dict[tuple[str, int, int], str]:
@@ -269,7 +308,7 @@ def _group_presets(presets: list[tuple[str, Preset]]) -> dict[tuple[str, int, in
 
 
 def _jobs(
-    out: Path, real: list[Path], soundfonts: list[Path]
+    out: Path, real: list[Path], soundfonts: list[Path], nsynth: list[Path], nsynth_choice: Choice
 ) -> list[tuple[str, Callable[..., None], tuple[Any, ...]]]:
     """Everything that has to be analysed: (shard name, function, its arguments)."""
     jobs: list[tuple[str, Callable[..., None], tuple[Any, ...]]] = []
@@ -289,14 +328,21 @@ def _jobs(
         by_instrument: dict[str, list[dict[str, Any]]] = {}
         for entry in read_manifest(folder):
             by_instrument.setdefault(entry["instrument"], []).append(entry)
-        for instrument, entries in by_instrument.items():
-            name = f"real-{instrument}"
+        for recorded, entries in by_instrument.items():
+            name = f"real-{recorded}"
             facts = {
-                "name": name, "source": folder.name, "family": entries[0]["family"], "instrument": instrument,
-                "pitched": bool(entries[0]["pitched"]), "validation": instrument in held_out,
+                "name": name, "source": folder.name, "family": entries[0]["family"], "instrument": recorded,
+                "pitched": bool(entries[0]["pitched"]), "validation": recorded in held_out,
                 "licence": entries[0]["licence"],
             }  # fmt: skip
             jobs.append((name, _read_recordings, (folder, entries, out / f"{name}.safetensors", facts)))
+    for instrument in read_instruments(nsynth, nsynth_choice) if nsynth else []:
+        name = f"nsynth-{instrument.name}"
+        facts = {
+            "name": name, "source": instrument.folder, "family": instrument.family, "instrument": instrument.name,
+            "pitched": True, "validation": instrument.validation, "licence": NSYNTH_LICENCE,
+        }  # fmt: skip
+        jobs.append((name, _read_nsynth, (instrument.examples, out / f"{name}.safetensors", facts)))
     return jobs
 
 
@@ -324,6 +370,8 @@ def build_dataset(
     soundfonts: list[Path] | None = None,
     workers: int = 2,
     report: Report | None = None,
+    nsynth: list[Path] | None = None,
+    nsynth_choice: Choice | None = None,
 ) -> list[Shard]:
     """Build or complete a data set; shards that are there already are kept, so an interrupted call can be repeated.
 
@@ -333,12 +381,15 @@ def build_dataset(
         soundfonts: SoundFonts to render; the two that Debian packages when None.
         workers: Processes; with one, everything happens in this one.
         report: Called after every shard.
+        nsynth: Unpacked folders of NSynth; those named …valid and …test are never trained on.
+        nsynth_choice: Which of NSynth's notes; all when None. Another choice needs another `out`.
 
     Returns:
         The index.
 
     Raises:
-        TrainingError: When a SoundFont, a manifest or FluidSynth is missing, or nothing was found to analyse.
+        TrainingError: When a SoundFont, a manifest, a sound file or FluidSynth is missing, NSynth is not laid out as
+            published, or nothing was found to analyse.
     """
     if soundfonts is None:
         for path, package in DEBIAN_SOUNDFONTS:
@@ -351,7 +402,7 @@ def build_dataset(
     if soundfonts:
         Renderer(soundfonts[0]).close()  # says at once what is missing
     out.mkdir(parents=True, exist_ok=True)
-    jobs = _jobs(out, real, soundfonts)
+    jobs = _jobs(out, real, soundfonts, nsynth or [], nsynth_choice or Choice())
     todo = [job for job in jobs if not any((out / f"{job[0]}{end}").exists() for end in (".safetensors", ".empty"))]
     n_done = len(jobs) - len(todo)
     if workers <= 1:
@@ -393,7 +444,7 @@ def write_index(out: Path) -> list[Shard]:
             raise TrainingError(f"{path} is damaged", "delete it and build the data again") from error
         shards.append(Shard(**facts))
     if not shards:
-        raise TrainingError(f"{out} holds no data", "name SoundFonts or recordings")
+        raise TrainingError(f"{out} holds no data", "name SoundFonts, recordings or NSynth folders")
     aside = out / "index.json.part"
     aside.write_text(json.dumps({"format": FORMAT_VERSION, "shards": [asdict(s) for s in shards]}, indent=1))
     os.replace(aside, out / "index.json")
@@ -416,5 +467,9 @@ def read_index(out: Path) -> list[Shard]:
 
 
 def read_shard(out: Path, shard: Shard) -> dict[str, Tensor]:
-    """Tensors of a shard: 8-bit mel (N, n_mels, n_frames) and periodicity (N, N_BANDS, N_STEPS), pitch, velocity."""
-    return load_file(out / f"{shard.name}.safetensors")
+    """Tensors of a shard: 8-bit mel (N, n_mels, n_frames) and periodicity (N, N_BANDS, N_STEPS), and facts of N notes.
+
+    Those are pitch, velocity and bandwidth_hz; shards that were built before bandwidths were stored are full-band.
+    """
+    tensors = load_file(out / f"{shard.name}.safetensors")
+    return {"bandwidth_hz": torch.full_like(tensors["pitch"], FULL_BANDWIDTH_HZ)} | tensors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 
 from hgs_cli.models.generator import Envelopes, Generator
 from hgs_cli.spectrum import N_BANDS, N_FRAMES, N_MELS, N_STEPS, power_to_level
+from hgs_cli.training.bandwidth import known_bands, mask_above, mean_below
 
 EXCESS_WEIGHT = 10.0
 AUDIBLE_RANGE_DB = 80.0  # below the target's loudest bin nothing is compared
@@ -18,23 +20,28 @@ PERIODICITY_EDGE = (
 )
 
 
-def reconstruction_loss(harmonic: Tensor, noise: Tensor, target: Tensor) -> Tensor:
+def reconstruction_loss(harmonic: Tensor, noise: Tensor, target: Tensor, bandwidth_hz: Tensor | None = None) -> Tensor:
     """Mean |difference| of log-mels in level units, above AUDIBLE_RANGE_DB below the target's peak.
 
     Args:
         harmonic: Mel power of the harmonic part, (B, n_mels, n_frames).
         noise: Mel power of the noise part, likewise.
         target: Log-mel, (B, n_mels, n_frames).
+        bandwidth_hz: Up to where the target is known, (B,); everywhere when None.
     """
+    if bandwidth_hz is not None:
+        target = mask_above(target, bandwidth_hz)
     floor_level = target.amax((1, 2), keepdim=True) - AUDIBLE_RANGE_DB / 50.0
     floor_power = torch.pow(10.0, (floor_level - 1.0) * 5.0)
     # Added, not clamped: below the floor a gradient remains.
     result = power_to_level(harmonic + noise + floor_power)
     target_power = torch.pow(10.0, (target - 1.0) * 5.0)
-    return (result - power_to_level(target_power + floor_power)).abs().mean()
+    return mean_below((result - power_to_level(target_power + floor_power)).abs(), bandwidth_hz)
 
 
-def periodicity_loss(harmonic: Tensor, noise: Tensor, periodicity: Tensor, pitched: Tensor) -> Tensor:
+def periodicity_loss(
+    harmonic: Tensor, noise: Tensor, periodicity: Tensor, pitched: Tensor, bandwidth_hz: Tensor | None = None
+) -> Tensor:
     """Cross entropy between the harmonic share of each band and the one measured on the waveform.
 
     Args:
@@ -42,6 +49,7 @@ def periodicity_loss(harmonic: Tensor, noise: Tensor, periodicity: Tensor, pitch
         noise: Mel power of the noise part, likewise.
         periodicity: Measured share, (B, N_BANDS, N_STEPS); for unpitched sounds 0.
         pitched: (B,); unpitched sounds count too: they are noise.
+        bandwidth_hz: Up to where the periodicity was measured, (B,); everywhere when None.
     """
 
     def band_power(power: Tensor) -> Tensor:
@@ -50,6 +58,8 @@ def periodicity_loss(harmonic: Tensor, noise: Tensor, periodicity: Tensor, pitch
     harmonic_bands = band_power(harmonic)
     log_harmonic, log_noise = torch.log(harmonic_bands + 1e-12), torch.log(band_power(noise) + 1e-12)
     audible = torch.maximum(log_harmonic, log_noise).detach()
+    if bandwidth_hz is not None:
+        audible = torch.where(known_bands(bandwidth_hz, N_BANDS)[:, :, None], audible, -math.inf)
     loudest = audible.amax((1, 2), keepdim=True)
     # The upper 60 dB, and no band in which no harmonic stands: nothing there could answer.
     weight = ((audible > loudest - 0.1 * 2.302585 * 60.0) & (harmonic_bands > 0.0)).float()
@@ -62,7 +72,8 @@ def periodicity_loss(harmonic: Tensor, noise: Tensor, periodicity: Tensor, pitch
 def smoothness_loss(envelopes: Envelopes) -> Tensor:
     """Mean |slope| of both envelopes across mel bands, and what exceeds full scale, which no note needs.
 
-    Where no harmonic stands nothing else holds E_h.
+    Where no harmonic stands nothing else holds E_h, and above the bandwidth of a file nothing else holds either: no
+    data enter here, so all bands count.
     """
     slope = envelopes.harmonic.diff(dim=1).abs().mean() + envelopes.noise_part.diff(dim=1).abs().mean()
     excess = (envelopes.harmonic - 1.0).clamp_min(0.0).mean() + (envelopes.noise_part - 1.0).clamp_min(0.0).mean()

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from hgs_cli.models.hyperganstrument import HyperGANStrument
 from hgs_cli.spectrum import DB_PER_UNIT
+from hgs_cli.training.bandwidth import known_bands, mask_above, mean_below
 from hgs_cli.training.batches import Batch, NoteTable, PairSampler, SpeckleBank, nearest_neighbours
 from hgs_cli.training.config import (
     GanConfig,
@@ -100,9 +101,9 @@ class Stage(ABC):
         """h of log-mels x (B, n_mels, n_frames), (B, h_dim)."""
         return self.model.extract(x)
 
-    def refine(self, x: Tensor, h: Tensor, p: Tensor, passes: int) -> dict[str, Tensor]:
-        """Offsets Δ for log-mels x (B, n_mels, n_frames) with features h (B, h_dim) at pitches p (B,)."""
-        return self.model.refine(h, p, passes)
+    def refine(self, batch: Batch, h: Tensor, passes: int) -> dict[str, Tensor]:
+        """Offsets Δ for the inputs of a batch with features h (N, h_dim)."""
+        return self.model.refine(h, batch.p, passes, known_bands(batch.input_bandwidth_hz))
 
     def draw_speckle(self, size: int) -> Tensor:
         """Random noise textures, (size, n_mels, n_frames)."""
@@ -131,12 +132,13 @@ class Stage(ABC):
             with self.autocast():
                 h = self.extract(batch.x)
                 for suffix, passes in rows.items():
-                    offsets = self.refine(batch.x, h, batch.p, passes)
+                    offsets = self.refine(batch, h, passes)
                     envelopes = model.envelopes(h, batch.q, offsets)
                     powers = audible_powers(model.generator, envelopes, batch.q)
-                    loss = reconstruction_loss(*powers, batch.y)
+                    loss = reconstruction_loss(*powers, batch.y, batch.bandwidth_hz)
                     sums.setdefault(f"val_{kind}{suffix}_db", []).append(loss.item() * DB_PER_UNIT)
-                    per = periodicity_loss(*powers, batch.periodicity, batch.pitched.repeat_interleave(batch.targets))
+                    pitched = batch.pitched.repeat_interleave(batch.targets)
+                    per = periodicity_loss(*powers, batch.periodicity, pitched, batch.bandwidth_hz)
                     sums.setdefault(f"val_{kind}{suffix}_per", []).append(per.item())
         return {name: float(np.mean(values)) for name, values in sums.items()}
 
@@ -243,10 +245,11 @@ class Warmup(Stage):
         label = batch.label[known]
         classification = _cross_entropy(by_timbre, label) + _cross_entropy(by_map, label)
         adversary = _cross_entropy(pitch_logits, key)
-        reconstruction = reconstruction_loss(*powers, batch.y)
-        periodicity = periodicity_loss(*powers, batch.periodicity, batch.pitched.repeat_interleave(batch.targets))
+        reconstruction = reconstruction_loss(*powers, batch.y, batch.bandwidth_hz)
+        pitched = batch.pitched.repeat_interleave(batch.targets)
+        periodicity = periodicity_loss(*powers, batch.periodicity, pitched, batch.bandwidth_hz)
         smoothness = smoothness_loss(envelopes)
-        envelope = (levels.float() - EnvelopeDecoder.coarse(batch.y)).abs().mean()
+        envelope = mean_below((levels.float() - EnvelopeDecoder.coarse(batch.y)).abs(), batch.bandwidth_hz)
         loss = (
             config.reconstruction * reconstruction
             + config.periodicity * periodicity
@@ -299,9 +302,21 @@ class Adversarial(Stage):
         """Whether D still learns by itself: G is good already, D knows nothing."""
         return self.progress < self.config.discriminator_share
 
-    def discriminator_step(self, optimiser: Optimiser, real: Tensor, fake: Tensor, p: Tensor, h: Tensor) -> Figures:
-        """One step of D on log-mels real and fake (B, n_mels, n_frames), penalties every so often and in float32."""
+    def discriminator_step(
+        self, optimiser: Optimiser, real: Tensor, fake: Tensor, p: Tensor, h: Tensor, bandwidth_hz: Tensor
+    ) -> Figures:
+        """One step of D on log-mels real and fake, penalties every so often and in float32.
+
+        Args:
+            optimiser: Of D.
+            real: (B, n_mels, n_frames).
+            fake: Likewise.
+            p: Their pitches, (B,).
+            h: Features of the queries, (B, h_dim).
+            bandwidth_hz: Up to where `real` is known, (B,); D sees neither above it.
+        """
         set_trainable(self.discriminator, True)
+        real, fake = mask_above(real, bandwidth_hz), mask_above(fake, bandwidth_hz)
         with self.autocast():
             real_logits = self.discriminator(real, p, h)
             fake_logits = self.discriminator(fake, p, h)
@@ -310,8 +325,11 @@ class Adversarial(Stage):
         self.n_steps += 1
         if self.n_steps % self.config.penalty_every == 0:
             half = max(1, real.shape[0] // 2)
-            r1 = gradient_penalty(lambda x: self.discriminator(x, p[:half], h[:half]), real[:half])
-            r2 = gradient_penalty(lambda x: self.discriminator(x, p[:half], h[:half]), fake[:half])
+
+            def judged(x: Tensor) -> Tensor:
+                return self.discriminator(mask_above(x, bandwidth_hz[:half]), p[:half], h[:half])
+
+            r1, r2 = gradient_penalty(judged, real[:half]), gradient_penalty(judged, fake[:half])
             loss = loss + self.config.penalty * self.config.penalty_every * (r1 + r2)
             figures |= {"r1": r1.item(), "r2": r2.item()}
         figures["d_gradient"] = optimiser.step(loss)
@@ -349,15 +367,16 @@ class Gan(Adversarial):
         """G and D."""
         return {"generator": self.model.generator, "discriminator": self.discriminator}
 
-    def _instances(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Features of queries, and log-mel and pitch of one neighbour of each."""
+    def _instances(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Features of queries, and log-mel, pitch and bandwidth of one neighbour of each."""
         rng = self.sampler.rng
         queries = rng.integers(0, len(self._notes), self.loop.batch_size)
         picks = rng.integers(0, self._neighbours.shape[1], self.loop.batch_size)
         chosen = self._neighbours[torch.from_numpy(queries), torch.from_numpy(picks)]
-        real, p = self.sampler.notes(self._notes[chosen.numpy()].tolist())
-        h = self._features[torch.from_numpy(queries)]
-        return h.to(self.device), real.to(self.device), p.to(self.device)
+        neighbours = self._notes[chosen.numpy()].tolist()
+        real, p = self.sampler.notes(neighbours)
+        h, bandwidth_hz = self._features[torch.from_numpy(queries)], self.sampler.bandwidths_hz(neighbours)
+        return h.to(self.device), real.to(self.device), p.to(self.device), bandwidth_hz.to(self.device)
 
     def _generate(self, h: Tensor, p: Tensor) -> Tensor:
         """Log-mels of G(h, z, p) with random noise texture, (B, n_mels, n_frames)."""
@@ -371,14 +390,14 @@ class Gan(Adversarial):
     def step(self, optimisers: dict[str, Optimiser]) -> Figures:
         """D on neighbours, then G on neighbours and pairs."""
         config, model = self.config, self.model.train()
-        h, real, p = self._instances()
+        h, real, p, bandwidth_hz = self._instances()
         with torch.no_grad():
             fake = self._generate(h, p)
-        figures = self.discriminator_step(optimisers["discriminator"], real, fake, p, h)
+        figures = self.discriminator_step(optimisers["discriminator"], real, fake, p, h, bandwidth_hz)
         if self.discriminator_alone:
             return figures
-        h, real, p = self._instances()
-        fake = self._generate(h, p)
+        h, real, p, bandwidth_hz = self._instances()
+        fake = mask_above(self._generate(h, p), bandwidth_hz)
         with self.autocast():
             fake_logits = self.discriminator(fake, p, h)
             with torch.no_grad():
@@ -389,8 +408,9 @@ class Gan(Adversarial):
             envelopes = model.envelopes(h_pair, batch.q)
         powers = audible_powers(model.generator, envelopes, batch.q)
         adversarial = relativistic_loss(fake_logits, real_logits)
-        reconstruction = reconstruction_loss(*powers, batch.y)
-        periodicity = periodicity_loss(*powers, batch.periodicity, batch.pitched.repeat_interleave(batch.targets))
+        reconstruction = reconstruction_loss(*powers, batch.y, batch.bandwidth_hz)
+        pitched = batch.pitched.repeat_interleave(batch.targets)
+        periodicity = periodicity_loss(*powers, batch.periodicity, pitched, batch.bandwidth_hz)
         loss = (
             config.adversarial * adversarial
             + config.reconstruction * reconstruction
@@ -415,7 +435,8 @@ class _HyperTrial:
         figures: Each of them.
         batch: The batch.
         h: Features of its inputs, a row for every target, (B, h_dim).
-        x_hat: Log-mels at the targets' pitches with random noise texture, (B, n_mels, n_frames).
+        x_hat: Log-mels at the targets' pitches with random noise texture, nothing above the targets' bandwidth,
+            (B, n_mels, n_frames).
     """
 
     loss: Tensor
@@ -433,16 +454,17 @@ def _try_hypernetwork(stage: Stage, config: HyperConfig | HyperGanConfig) -> _Hy
     with stage.autocast():
         with torch.no_grad():
             h = stage.extract(batch.x)
-        offsets = stage.refine(batch.x, h, batch.p, n_passes)
+        offsets = stage.refine(batch, h, n_passes)
         h = h.repeat_interleave(batch.targets, 0)
         envelopes = model.envelopes(h, batch.q, offsets)
     powers = audible_powers(model.generator, envelopes, batch.q)
-    reconstruction = reconstruction_loss(*powers, batch.y)
+    reconstruction = reconstruction_loss(*powers, batch.y, batch.bandwidth_hz)
     pitched = batch.pitched.repeat_interleave(batch.targets)
-    periodicity = periodicity_loss(*powers, batch.periodicity, pitched)
+    periodicity = periodicity_loss(*powers, batch.periodicity, pitched, batch.bandwidth_hz)
     # f knows the speckle of real noise: without it every reconstruction would seem to differ in timbre.
     with torch.autocast(stage.device.type, enabled=False):
         x_hat = model.generator.compose(envelopes, batch.q, stage.draw_speckle(batch.q.shape[0]))
+        x_hat = mask_above(x_hat, batch.bandwidth_hz)
     with stage.autocast():
         timbre = timbre_loss(h, stage.extract(x_hat))
     loss = config.timbre * timbre + config.reconstruction * reconstruction + config.periodicity * periodicity
@@ -495,6 +517,7 @@ class HyperGan(Adversarial):
         with torch.set_grad_enabled(not self.discriminator_alone):
             trial = _try_hypernetwork(self, self.config)
         real, q, h, figures = trial.batch.y, trial.batch.q, trial.h, trial.figures
+        bandwidth_hz = trial.batch.bandwidth_hz
         if not self.discriminator_alone:
             with self.autocast():
                 fake_logits = self.discriminator(trial.x_hat, q, h)
@@ -505,7 +528,7 @@ class HyperGan(Adversarial):
             figures["gradient"] = optimisers["hypernetwork"].step(loss)
             figures |= {"loss": loss.item(), "adversarial": adversarial.item()}
         fake = trial.x_hat.detach()
-        return figures | self.discriminator_step(optimisers["discriminator"], real, fake, q, h)
+        return figures | self.discriminator_step(optimisers["discriminator"], real, fake, q, h, bandwidth_hz)
 
 
 STAGES: dict[str, type[Stage]] = {stage.name: stage for stage in (Warmup, Gan, Hyper, HyperGan)}
