@@ -211,7 +211,40 @@ class MelHyperConfig(HyperConfig):
     """Stage `mel-hyper`, for the paper's table: as `hyper`, with an H that reads mel-spectrograms."""
 
 
-StageConfig = WarmupConfig | GanConfig | HyperConfig | HyperGanConfig | PitchGanConfig | EncoderConfig | MelHyperConfig
+@dataclass(frozen=True)
+class JudgeConfig:
+    """Stage `judge`: the classifier of pitch and instrument that measures generated notes.
+
+    Attributes:
+        instrument: Weight of the instrument's loss beside the pitch's.
+        pitch_smoothing, instrument_smoothing: Shares of the targets that go to all classes alike.
+        reach: Semitones by which a note is moved along frequency, up or down.
+        unmoved_share: Part of the notes that stay where they are.
+        gain_db: Largest attenuation.
+    """
+
+    loop: LoopConfig = LoopConfig(batch_size=64, learning_rate=2e-3, warmup_steps=100, tick_s=60.0)
+    data: DataConfig = DataConfig(
+        recorded_share=0.45, unpitched_share=0.0, self_share=1.0, mixture_probability=0.0, fine_probability=0.0
+    )
+    instrument: float = 0.5
+    pitch_smoothing: float = 0.05
+    instrument_smoothing: float = 0.1
+    reach: float = 2.0
+    unmoved_share: float = 0.3
+    gain_db: float = 20.0
+
+
+StageConfig = (
+    WarmupConfig
+    | GanConfig
+    | HyperConfig
+    | HyperGanConfig
+    | PitchGanConfig
+    | EncoderConfig
+    | MelHyperConfig
+    | JudgeConfig
+)
 STAGE_CONFIGS: dict[str, type[StageConfig]] = {
     "warmup": WarmupConfig,
     "gan": GanConfig,
@@ -220,6 +253,7 @@ STAGE_CONFIGS: dict[str, type[StageConfig]] = {
     "pitch-gan": PitchGanConfig,
     "encoder": EncoderConfig,
     "mel-hyper": MelHyperConfig,
+    "judge": JudgeConfig,
 }
 
 

@@ -20,9 +20,10 @@ from hgs_cli.errors import TrainingError
 from hgs_cli.training.checkpoint import FILE_NAME, Checkpoint, initial_model, load_checkpoint, save_checkpoint
 from hgs_cli.training.compare import COMPARED_STAGES
 from hgs_cli.training.config import stage_config
+from hgs_cli.training.judge import Judging
 from hgs_cli.training.stages import STAGES, Figures, Optimiser, Stage, describe, mean_figures, rate_at
 
-ALL_STAGES = STAGES | COMPARED_STAGES
+ALL_STAGES: dict[str, type[Stage]] = STAGES | COMPARED_STAGES | {Judging.name: Judging}
 LOG_NAME = "log.jsonl"
 SETTINGS_NAME = "settings.json"
 
@@ -79,7 +80,8 @@ class Average:
             for mean, new in zip(self.module.parameters(), module.parameters(), strict=True)
             if new.requires_grad
         ]
-        torch._foreach_lerp_([mean for mean, _ in pairs], [new.detach() for _, new in pairs], 1.0 - decay)
+        if pairs:
+            torch._foreach_lerp_([mean for mean, _ in pairs], [new.detach() for _, new in pairs], 1.0 - decay)
 
 
 def _world() -> tuple[int, int]:

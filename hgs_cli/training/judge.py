@@ -1,0 +1,379 @@
+"""The judge: pitch and instrument of a log-mel, trained on real notes, and the Fréchet distance of its features.
+
+Everything that the judge says of generated notes counts against what it says of real ones: its accuracy on real notes
+that it was not trained on travels in the header of its weights.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torchaudio
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hgs_cli.errors import TrainingError, WeightsError
+from hgs_cli.models.hyperganstrument import HyperGANStrument
+from hgs_cli.spectrum import N_MELS, MelConfig, level_to_power, power_to_level
+from hgs_cli.training.batches import NoteTable, PairSampler
+from hgs_cli.training.checkpoint import load_checkpoint
+from hgs_cli.training.config import DataConfig, JudgeConfig, StageConfig
+from hgs_cli.training.discriminator import N_PITCHES
+from hgs_cli.training.stages import Figures, Optimiser, Stage
+
+FORMAT = "hgs-judge"
+FORMAT_VERSION = 1
+JUDGE_NAME = "judge.safetensors"
+HELD_OUT_SHARE = 0.1  # of the keys of every training instrument
+EARLIEST_FRAMES, LATEST_FRAMES = -2, 8  # by which notes are moved in time: notes seldom begin on one frame
+
+_REINSTALL = "get the file again, or train it with hgs train run judge"
+
+
+@dataclass(frozen=True)
+class JudgeSizes:
+    """Sizes of the judge.
+
+    Attributes:
+        channels: Of its convolutions. The first two keep all mel bands, every later one halves them.
+        narrow: Channels to which the last map is reduced before it is read at every remaining band.
+        feature_dim: Width of its features.
+    """
+
+    channels: tuple[int, ...] = (24, 48, 64, 96)
+    narrow: int = 64
+    feature_dim: int = 128
+
+
+class Judge(nn.Module):
+    """Pitch and instrument from a log-mel: 2-D convolutions that leave frequency fine, since semitones are narrow.
+
+    Absolute position matters to pitch, so the last map is read band by band; in time it is averaged over the attack,
+    the first second and the rest.
+
+    Args:
+        sizes: Its sizes.
+        instruments: Names of its instrument classes.
+
+    Attributes:
+        accuracy: Its own, on real notes that it was not trained on, as `judge_accuracy` measures it; empty before.
+    """
+
+    SEGMENTS = (0, 1, 4, 11)  # bounds in steps of 32 frames
+    position: Tensor
+
+    def __init__(self, sizes: JudgeSizes, instruments: Sequence[str]) -> None:
+        super().__init__()
+        self.sizes, self.instruments = sizes, tuple(instruments)
+        self.accuracy: Figures = {}
+        first = sizes.channels[0]
+        layers: list[nn.Module] = [nn.Conv2d(2, first, (3, 11), (1, 8), (1, 5)), nn.BatchNorm2d(first), nn.ReLU()]
+        strides = [(1, 2), (2, 2)] + [(2, 1)] * (len(sizes.channels) - 3)
+        for (narrow, wide), stride in zip(pairwise(sizes.channels), strides, strict=True):
+            layers += [nn.Conv2d(narrow, wide, 3, stride, 1), nn.BatchNorm2d(wide), nn.ReLU()]
+        layers += [nn.Conv2d(sizes.channels[-1], sizes.narrow, 1), nn.BatchNorm2d(sizes.narrow), nn.ReLU()]
+        self.trunk = nn.Sequential(*layers)
+        n_bands = N_MELS // 2 ** (len(sizes.channels) - 2)
+        self.read = nn.Linear(sizes.narrow * n_bands * (len(self.SEGMENTS) - 1), sizes.feature_dim)
+        self.pitch = nn.Linear(sizes.feature_dim, N_PITCHES)
+        self.instrument = nn.Linear(sizes.feature_dim, len(self.instruments))
+        self.register_buffer("position", torch.linspace(-1.0, 1.0, N_MELS)[None, None, :, None], persistent=False)
+
+    @property
+    def feature_dim(self) -> int:
+        """Width of the features."""
+        return self.sizes.feature_dim
+
+    def features(self, x: Tensor) -> Tensor:
+        """Features (B, feature_dim) of log-mels x (B, n_mels, n_frames), before the rectifier of the heads."""
+        x = x[:, None]
+        y = torch.cat([x, self.position.expand_as(x)], dim=1).contiguous(memory_format=torch.channels_last)
+        y = self.trunk(y)
+        parts = [y[..., start:end].mean(-1) for start, end in pairwise(self.SEGMENTS)]
+        return self.read(torch.stack(parts, dim=-1).flatten(1)).float()
+
+    def pitch_logits(self, features: Tensor) -> Tensor:
+        """Logits of MIDI notes, (B, N_PITCHES), from features (B, feature_dim)."""
+        return self.pitch(F.relu(features)).float()
+
+    def instrument_logits(self, features: Tensor) -> Tensor:
+        """Logits of instruments, (B, n_instruments), from features (B, feature_dim)."""
+        return self.instrument(F.relu(features)).float()
+
+
+def transpose_level(x: Tensor, semitones: Tensor) -> Tensor:
+    """Log-mels (B, n_mels, n_frames) with every frequency raised by `semitones` (B,), colour and all; for a few only.
+
+    As faster playback would, with the window's lobes widened too: 6 % a semitone, which the filters hide.
+    """
+    config = MelConfig()
+    bounds = [3.0 * hz / 200.0 if hz < 1000.0 else _log_mel(hz) for hz in (config.f_min_hz, config.f_max_hz)]
+    step = (bounds[1] - bounds[0]) / (config.n_mels + 1)
+    mel = bounds[0] + step * torch.arange(1, config.n_mels + 1, dtype=torch.float64)
+    centre_hz = torch.where(mel < 15.0, mel * 200.0 / 3.0, 1000.0 * torch.exp((mel - 15.0) * np.log(6.4) / 27.0))
+    source_hz = centre_hz * torch.pow(2.0, -semitones.double().cpu()[:, None] / 12.0)  # (B, n_mels)
+    source_mel = torch.where(
+        source_hz < 1000.0, source_hz * 3.0 / 200.0, 15.0 + 27.0 * torch.log(source_hz / 1000.0) / np.log(6.4)
+    )
+    position = (source_mel - mel[0]) / step
+    left = position.floor()
+    t = (position - left).float()
+    # Catmull-Rom: lines would blur what stands between two bands, and the blur would tell the moved from the unmoved.
+    taps = (
+        -0.5 * t + t**2 - 0.5 * t**3,
+        1.0 - 2.5 * t**2 + 1.5 * t**3,
+        0.5 * t + 2.0 * t**2 - 1.5 * t**3,
+        -0.5 * t**2 + 0.5 * t**3,
+    )
+    matrix = torch.zeros(x.shape[0], config.n_mels, config.n_mels)
+    for offset, tap in zip((-1, 0, 1, 2), taps, strict=True):
+        index = (left + offset).long().clamp(0, config.n_mels - 1)
+        matrix.scatter_add_(2, index[:, :, None], tap[:, :, None])
+    return torch.bmm(matrix.to(x), x)
+
+
+def _log_mel(hz: float) -> float:
+    return float(15.0 + 27.0 * np.log(hz / 1000.0) / np.log(6.4))
+
+
+def soft_pitch_target(p: Tensor, smoothing: float) -> Tensor:
+    """Target distribution (B, N_PITCHES) of pitches p (B,): shared by the two nearest notes, a little by all."""
+    low = p.floor().clamp(0, N_PITCHES - 2)
+    share = (p - low).clamp(0.0, 1.0)[:, None]
+    target = torch.full((p.shape[0], N_PITCHES), smoothing / N_PITCHES, device=p.device)
+    index = low.long()[:, None]
+    target.scatter_add_(1, index, (1.0 - smoothing) * (1.0 - share))
+    return target.scatter_add_(1, index + 1, (1.0 - smoothing) * share)
+
+
+def held_out_notes(label: NDArray[np.int64], pitch: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which notes the judge is not trained on: a tenth of the keys of every instrument, at all velocities.
+
+    Args:
+        label: Instrument of every note, (N,).
+        pitch: MIDI note numbers, nan where unpitched, (N,).
+    """
+    held = np.zeros(pitch.shape, dtype=bool)
+    for instrument in np.unique(label):
+        mine = (label == instrument) & ~np.isnan(pitch)
+        keys = np.unique(np.round(pitch[mine]))
+        rng = np.random.default_rng([7, int(instrument)])
+        chosen = rng.permutation(keys)[: int(HELD_OUT_SHARE * keys.size)]
+        held |= mine & np.isin(np.round(pitch), chosen)
+    return held
+
+
+class Judging(Stage):
+    """The judge on real notes, each moved in time, gain, colour and by a few semitones.
+
+    Every third key of the SoundFonts is in the data set. Without the move along frequency the keys between would hardly
+    ever be heard, and never be the answer.
+    """
+
+    name = "judge"
+    learns = ()
+    sizes = JudgeSizes()
+    config: JudgeConfig
+
+    def __init__(
+        self, model: HyperGANStrument, config: StageConfig, folder: Path, seed: int, device: torch.device
+    ) -> None:
+        super().__init__(model, config, folder, seed, device)
+        table = self.table
+        self._held_out = held_out_notes(table.label_of_shard[table.shard_of], table.pitch)
+        kept = [notes[~self._held_out[notes]] for notes in table.notes_of_shard]
+        table.notes_of_shard = [
+            mine if mine.size else notes for mine, notes in zip(kept, table.notes_of_shard, strict=True)
+        ]
+        self.sampler = PairSampler(table, self.config.data, seed)
+        self.judge = Judge(self.sizes, instrument_names(table)).to(device)
+
+    def trained(self) -> dict[str, nn.Module]:
+        """The judge."""
+        return {"judge": self.judge}
+
+    def extra_networks(self) -> dict[str, nn.Module]:
+        """The judge."""
+        return {"judge": self.judge}
+
+    def step(self, optimisers: dict[str, Optimiser]) -> Figures:
+        """One batch of notes."""
+        config, rng = self.config, self.sampler.rng
+        batch = self.sampler.draw(self.loop.batch_size)
+        size = batch.x.shape[0]
+        semitones = torch.from_numpy(rng.uniform(-config.reach, config.reach, size)).float()
+        semitones = torch.where(torch.from_numpy(rng.random(size) < config.unmoved_share), 0.0, semitones)
+        x = _delayed(transpose_level(batch.x, semitones), rng.integers(EARLIEST_FRAMES, LATEST_FRAMES + 1, size))
+        gain_db = torch.from_numpy(rng.uniform(-config.gain_db, 0.0, size)).float()[:, None, None]
+        x = power_to_level(level_to_power(x) * torch.pow(10.0, gain_db / 10.0)).to(self.device)
+        p, label = (batch.p + semitones).to(self.device), batch.label.to(self.device)
+        with self.autocast():
+            features = self.judge.train().features(x)
+            keys, instruments = self.judge.pitch_logits(features), self.judge.instrument_logits(features)
+        pitch = F.cross_entropy(keys, soft_pitch_target(p, config.pitch_smoothing))
+        instrument = F.cross_entropy(instruments, label, label_smoothing=config.instrument_smoothing)
+        loss = pitch + config.instrument * instrument
+        norm = optimisers["judge"].step(loss)
+        return {
+            "loss": loss.item(),
+            "pitch": pitch.item(),
+            "instrument": instrument.item(),
+            "pitch_accuracy": float((keys.argmax(1) == p.round()).float().mean()),
+            "instrument_accuracy": float((instruments.argmax(1) == label).float().mean()),
+            "gradient": norm,
+        }
+
+    def validate(self) -> Figures:
+        """Accuracy on real notes that the judge does not learn from."""
+        return judge_accuracy(self.judge, self.table, self.validation_table)
+
+
+def _delayed(x: Tensor, frames: NDArray[np.int64]) -> Tensor:
+    """Log-mels (B, n_mels, n_frames), each later by its number of frames, after silence."""
+    index = torch.arange(x.shape[-1])[None] - torch.from_numpy(frames)[:, None]
+    moved = x.gather(2, index.clamp(0, x.shape[-1] - 1)[:, None].expand_as(x))
+    return torch.where((index < 0)[:, None], torch.full_like(moved, -1.0), moved)
+
+
+def instrument_names(table: NoteTable) -> list[str]:
+    """Names of a table's instruments, in the order of their labels."""
+    return sorted({shard.instrument for shard in table.shards})
+
+
+@torch.no_grad()
+def judge_accuracy(judge: Judge, training: NoteTable, validation: NoteTable) -> Figures:
+    """Shares of real notes that the judge names rightly, of notes that it was not trained on.
+
+    `held_out` are training instruments at keys never heard of them, `validation` instruments never heard. Without a
+    further word the share of exact pitches; `_near` within a semitone; `_by_instrument` averaged over instruments, not
+    notes; `_instrument` the share of right instruments.
+    """
+    figures: Figures = {}
+    judge = judge.eval()
+    device = next(judge.parameters()).device
+    for side, table in (("held_out", training), ("validation", validation)):
+        label = table.label_of_shard[table.shard_of]
+        held = held_out_notes(label, table.pitch) if table is training else ~np.isnan(table.pitch)
+        notes = np.flatnonzero(held)
+        if not notes.size:
+            continue
+        sampler = PairSampler(table, DataConfig(), 0, augment=False)
+        errors, named = [], []
+        for start in range(0, len(notes), 64):
+            part = notes[start : start + 64]
+            x, p = sampler.notes(part.tolist())
+            features = judge.features(x.to(device))
+            errors.append((judge.pitch_logits(features).argmax(1).cpu() - p.round()).abs().numpy())
+            named.append(judge.instrument_logits(features).argmax(1).cpu().numpy() == label[part])
+        error = np.concatenate(errors)
+        figures[f"{side}_notes"] = float(error.size)
+        figures[side] = float((error < 0.5).mean())
+        figures[f"{side}_near"] = float((error < 1.5).mean())
+        each = [(error[label[notes] == one] < 0.5).mean() for one in np.unique(label[notes])]
+        figures[f"{side}_by_instrument"] = float(np.mean(each))
+        if table is training:
+            figures["held_out_instrument"] = float(np.concatenate(named).mean())
+    return figures
+
+
+def save_judge(path: Path, judge: Judge) -> None:
+    """Write a judge in half precision, aside and renamed."""
+    header = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "sizes": asdict(judge.sizes),
+        "instruments": judge.instruments,
+        "accuracy": judge.accuracy,
+    }
+    tensors = {
+        name: (value.half() if value.is_floating_point() else value).detach().cpu().contiguous().clone()
+        for name, value in judge.state_dict().items()
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(".part")
+    save_file(tensors, aside, metadata={"hgs": json.dumps(header)})
+    aside.chmod(0o644)  # safetensors creates its files for the owner alone
+    os.replace(aside, path)
+
+
+def load_judge(path: Path) -> Judge:
+    """Read a judge, frozen.
+
+    Raises:
+        WeightsError: There is none, or the file does not hold what its header says.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header: dict[str, Any] = json.loads((file.metadata() or {})["hgs"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+        if header["format"] != FORMAT:
+            raise KeyError(FORMAT)
+        if header["format_version"] != FORMAT_VERSION:
+            raise WeightsError(
+                f"{path} has judge format {header['format_version']}; this hgs reads {FORMAT_VERSION}", _REINSTALL
+            )
+        values = header["sizes"]
+        judge = Judge(JudgeSizes(**{**values, "channels": tuple(values["channels"])}), header["instruments"])
+        judge.accuracy = {name: float(value) for name, value in header["accuracy"].items()}
+    except FileNotFoundError as error:
+        raise WeightsError(f"there is no judge {path}", _REINSTALL) from error
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise WeightsError(f"{path} is not a judge of hgs", _REINSTALL) from error
+    try:
+        judge.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}, strict=True)
+    except RuntimeError as error:
+        raise WeightsError(f"the tensors in {path} do not fit the sizes its header tells of", _REINSTALL) from error
+    return judge.eval().requires_grad_(False)
+
+
+def export_judge(run: Path, data: Path, path: Path) -> Figures:
+    """Write the judge of a run of stage `judge`; returns its accuracy, measured as it is stored, in half precision.
+
+    Args:
+        run: The run's folder or checkpoint.
+        data: The data set that it was trained on.
+        path: Of the judge.
+
+    Raises:
+        TrainingError: The run has no judge.
+    """
+    checkpoint = load_checkpoint(run)
+    if "judge" not in checkpoint.networks:
+        raise TrainingError(f"{run} is a run of stage {checkpoint.stage}, not of judge", "name a run of stage judge")
+    training, validation = NoteTable(data, validation=False), NoteTable(data, validation=True)
+    judge = Judge(Judging.sizes, instrument_names(training))
+    judge.load_state_dict(checkpoint.networks["judge"], strict=True)
+    save_judge(path, judge)
+    stored = load_judge(path)
+    stored.accuracy = judge_accuracy(stored, training, validation)
+    save_judge(path, stored)
+    return stored.accuracy
+
+
+def frechet(features_a: Tensor, features_b: Tensor) -> float:
+    """Fréchet distance of two sets of features (N, D), (M, D), each taken as a Gaussian; in double precision.
+
+    Raises:
+        ValueError: N or M is below 2·D: covariances of so few samples say little.
+
+    Source: Heusel et al. (2017).
+    """
+    dim = features_a.shape[1]
+    if min(features_a.shape[0], features_b.shape[0]) < 2 * dim:
+        raise ValueError(
+            f"{features_a.shape[0]} and {features_b.shape[0]} features of {dim} values; 2·{dim} are needed"
+        )
+    a, b = features_a.double(), features_b.double()
+    distance = torchaudio.functional.frechet_distance(a.mean(0), torch.cov(a.T), b.mean(0), torch.cov(b.T))
+    return max(0.0, float(distance))
