@@ -43,6 +43,14 @@ def test_bright_and_dark_tones_keep_their_octave(slope: float) -> None:
         assert abs(found.midi - midi) < 0.2
 
 
+@pytest.mark.parametrize("midi", [84.07, 93.6, 99.3, 104.2, 106.1, 107.6])
+def test_the_highest_notes_of_a_piano_keep_their_octave(midi: float) -> None:
+    found = detect_pitch(tone(midi, seconds=0.5, slope=0.0))
+    assert found.midi is not None
+    assert abs(found.midi - midi) < 0.1
+    assert found.confidence > 0.98
+
+
 def test_noise_and_silence_are_unpitched() -> None:
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(SAMPLE_RATE, generator=generator) * torch.exp(-torch.arange(SAMPLE_RATE) / 8000.0)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from hgs_cli.audio.mel import resample
+from hgs_cli.pitch import hz_to_midi, midi_to_hz
 from hgs_cli.spectrum import HOP_LENGTH, MODEL_SAMPLES, N_FRAMES, SAMPLE_RATE
 
 SEARCH_RATE = 11_025  # the coarse search hears up to 5.5 kHz: beyond the highest note of a piano
 SEARCH_WINDOW = 2048  # 186 ms: almost four periods of the lowest note searched
 SEARCH_HOP = 512
+FINER = 8  # points per lag: the highest notes have a period of less than three lags
 LOWEST_HZ = 19.5
 HIGHEST_HZ = 4400.0
 MAX_CANDIDATES = 12
@@ -41,6 +44,26 @@ class SourcePitch:
     midi: float | None
     cents: Tensor
     confidence: float
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A note that a sound may have.
+
+    Attributes:
+        f0_hz: Its frequency.
+        height: Of the mean autocorrelation at its period, at most about 1.
+        contrast: How far its harmonics stand above the points half-way between them, at most 1.
+    """
+
+    f0_hz: float
+    height: float
+    contrast: float
+
+    @property
+    def midi(self) -> float:
+        """MIDI note number, cents included."""
+        return hz_to_midi(self.f0_hz)
 
 
 def normalized_autocorrelation(frames: Tensor, n_lags: int) -> Tensor:
@@ -75,6 +98,14 @@ def _search_frames(audio: Tensor) -> tuple[Tensor, Tensor]:
     frames = frames - frames.mean(-1, keepdim=True)
     weight = frames.square().sum(-1).sqrt()  # the amplitude: a long decay counts, its noisy end hardly
     return frames, weight / (weight.sum() + 1e-12)
+
+
+def _finer(curve: Tensor) -> Tensor:
+    """An autocorrelation, (n,), which is even around lag 0, at FINER points per lag, (FINER * (n - 1) + 1,)."""
+    period = 2 * (len(curve) - 1)
+    spectrum = torch.fft.rfft(torch.cat([curve, curve[1:-1].flip(0)]))
+    finer: Tensor = torch.fft.irfft(spectrum, FINER * period)
+    return FINER * finer[: FINER * (len(curve) - 1) + 1]
 
 
 def _peak(curve: Tensor, index: int) -> tuple[float, float]:
@@ -115,21 +146,25 @@ def _harmonic_contrast(spectrum: Tensor, f0_hz: float) -> float:
     bin_hz = SEARCH_RATE / 2 / (len(spectrum) - 1)
     score, norm, loudest = 0.0, 0.0, 1e-12
     for harmonic in (1, 2, 3, 5, 7, 11, 13):
-        if (harmonic + 0.5) * f0_hz >= SEARCH_RATE / 2:
+        inside = (harmonic + 0.5) * f0_hz < SEARCH_RATE / 2
+        if not inside and harmonic > 1:
             break
         weight = harmonic**-0.5
-        before, at, after = (float(spectrum[round((harmonic + half) * f0_hz / bin_hz)]) for half in (-0.5, 0.0, 0.5))
+        before, at = (float(spectrum[round((harmonic + half) * f0_hz / bin_hz)]) for half in (-0.5, 0.0))
+        # the fundamental of the highest notes has no point half-way above it that could be heard
+        after = float(spectrum[round((harmonic + 0.5) * f0_hz / bin_hz)]) if inside else before
         score += weight * (at - 0.5 * (before + after))
         norm += weight
         loudest = max(loudest, at, before, after)
     return score / (norm * loudest + 1e-12)
 
 
-def _candidates(audio: Tensor, near: float | None) -> list[tuple[float, float, float]]:
-    """Possible notes of a sound as (f0 in Hz, height of the autocorrelation peak, harmonic contrast)."""
+def find_candidates(audio: Tensor, near: float | None = None) -> list[Candidate]:
+    """Possible notes of a sound at 44.1 kHz, (T,), those of short periods first; `near` as in detect_pitch."""
     frames, weight = _search_frames(audio)
     n_lags = int(SEARCH_RATE / LOWEST_HZ) + 2
-    curve = (weight[:, None] * normalized_autocorrelation(frames, n_lags)).sum(0)
+    curve = _finer((weight[:, None] * normalized_autocorrelation(frames, n_lags)).sum(0))
+    rate_hz = FINER * SEARCH_RATE
     window = torch.hann_window(SEARCH_WINDOW)
     magnitude = torch.fft.rfft(frames * window, 2 * SEARCH_WINDOW).abs()
     loudness = frames.square().sum(-1, keepdim=True).sqrt() + 1e-9
@@ -137,24 +172,28 @@ def _candidates(audio: Tensor, near: float | None) -> list[tuple[float, float, f
 
     below_zero = (curve < 0).nonzero()  # the slope that falls from lag 0 is no period
     first = max(2, int(below_zero[0]) if len(below_zero) else 2)
-    last = n_lags - 2
+    last = len(curve) - 2
     if near is not None:
-        near_hz = 440.0 * 2.0 ** ((near - 69.0) / 12.0)
-        lag = SEARCH_RATE / near_hz
+        lag = rate_hz / midi_to_hz(near)
         first, last = max(1, math.floor(lag / NEAR_RATIO)), min(last, math.ceil(lag * NEAR_RATIO))
     inner = curve[first : last + 1]
     rising = inner > curve[first - 1 : last]
     falling = inner >= curve[first + 1 : last + 2]
     peaks = ((rising & falling).nonzero()[:, 0] + first).tolist()
     tallest = max((float(curve[index]) for index in peaks), default=0.0)
-    found: list[tuple[float, float, float]] = []
+    found: list[Candidate] = []
     for index in peaks:
         position, height = _peak(curve, index)
         if height >= PEAK_FRACTION * tallest and height > 0.0 and len(found) < MAX_CANDIDATES:
-            f0_hz = SEARCH_RATE / _follow_period(curve, position)
+            f0_hz = rate_hz / _follow_period(curve, position)
             if f0_hz <= HIGHEST_HZ:
-                found.append((f0_hz, height, _harmonic_contrast(spectrum, f0_hz)))
+                found.append(Candidate(f0_hz, height, _harmonic_contrast(spectrum, f0_hz)))
     return found
+
+
+def choose(found: Sequence[Candidate], contrast_weight: float = CONTRAST_WEIGHT) -> Candidate | None:
+    """The candidate for which time and spectrum together speak most; None where there is no candidate."""
+    return max(found, key=lambda candidate: candidate.height + contrast_weight * candidate.contrast, default=None)
 
 
 def _contour(audio: Tensor, f0_hz: float) -> tuple[float, Tensor]:
@@ -214,16 +253,13 @@ def detect_pitch(audio: Tensor, near: float | None = None) -> SourcePitch:
         The pitch; `midi` is None when the sound is unpitched and `near` was not given.
     """
     audio = audio.detach().float().cpu()
-    found = _candidates(audio, near)
+    best = choose(find_candidates(audio, near))
     flat = torch.zeros(N_FRAMES)
-    if not found:
+    if best is None:
         return SourcePitch(near, flat, 0.0)
-    f0_hz, height, _ = max(found, key=lambda candidate: candidate[1] + CONTRAST_WEIGHT * candidate[2])
-    needed = PITCHED_HEIGHT if near is None else NEAR_HEIGHT
-    if height < needed:
-        return SourcePitch(near, flat, max(0.0, height))
-    mean_cents, cents = _contour(audio, f0_hz)
+    if best.height < (PITCHED_HEIGHT if near is None else NEAR_HEIGHT):
+        return SourcePitch(near, flat, max(0.0, best.height))
+    mean_cents, cents = _contour(audio, best.f0_hz)
     if abs(mean_cents) > 50.0:  # the harmonics disagree with the period: the period is what one hears
         mean_cents = 0.0
-    midi = 69.0 + 12.0 * math.log2(f0_hz / 440.0) + mean_cents / 100.0
-    return SourcePitch(midi, cents, min(1.0, height))
+    return SourcePitch(best.midi + mean_cents / 100.0, cents, min(1.0, best.height))
