@@ -36,6 +36,7 @@ FORMAT = "hgs-judge"
 FORMAT_VERSION = 1
 JUDGE_NAME = "judge.safetensors"
 HELD_OUT_SHARE = 0.1  # of the keys of every training instrument
+RESOLVED_FROM = 36  # below, harmonics stand closer than the window's main lobe and the mel bands can part
 EARLIEST_FRAMES, LATEST_FRAMES = -2, 8  # by which notes are moved in time: notes seldom begin on one frame
 
 _REINSTALL = "get the file again, or train it with hgs train run judge"
@@ -174,6 +175,25 @@ def held_out_notes(label: NDArray[np.int64], pitch: NDArray[np.float32]) -> NDAr
     return held
 
 
+class _BalancedSampler(PairSampler):
+    """Draws notes of an instrument by how rare their key is among all notes: basses are few, and hardest to hear."""
+
+    def __init__(self, table: NoteTable, config: DataConfig, seed: int) -> None:
+        super().__init__(table, config, seed)
+        self._rendered = self._rendered or self._recorded  # without SoundFonts the draw would fall on unpitched sounds
+        counts = np.bincount(np.round(table.pitch[self.pitched_notes()]).astype(int), minlength=N_PITCHES)
+        around = np.convolve(
+            counts, np.ones(5), mode="same"
+        )  # every third key is common: neighbours are taken together
+        self._weight = 1.0 / np.maximum(around, 1.0)[np.nan_to_num(np.round(table.pitch)).astype(int)]
+
+    def _pair(self) -> tuple[int, list[int]]:
+        notes = self.table.notes_of_shard[self._shard()]
+        weight = self._weight[notes]
+        first = int(self.rng.choice(notes, p=weight / weight.sum()))
+        return first, [first] * self.config.targets
+
+
 class Judging(Stage):
     """The judge on real notes, each moved in time, gain, colour and by a few semitones.
 
@@ -196,7 +216,7 @@ class Judging(Stage):
         table.notes_of_shard = [
             mine if mine.size else notes for mine, notes in zip(kept, table.notes_of_shard, strict=True)
         ]
-        self.sampler = PairSampler(table, self.config.data, seed)
+        self.sampler: PairSampler = _BalancedSampler(table, self.config.data, seed)
         self.judge = Judge(self.sizes, instrument_names(table)).to(device)
 
     def trained(self) -> dict[str, nn.Module]:
@@ -256,8 +276,9 @@ def judge_accuracy(judge: Judge, training: NoteTable, validation: NoteTable) -> 
     """Shares of real notes that the judge names rightly, of notes that it was not trained on.
 
     `held_out` are training instruments at keys never heard of them, `validation` instruments never heard. Without a
-    further word the share of exact pitches; `_near` within a semitone; `_by_instrument` averaged over instruments, not
-    notes; `_instrument` the share of right instruments.
+    further word the share of exact pitches; `_near` within a semitone; `_resolved` exact pitches among the keys whose
+    harmonics a log-mel resolves; `_by_instrument` averaged over instruments, not notes; `_instrument` the right
+    instruments.
     """
     figures: Figures = {}
     judge = judge.eval()
@@ -280,6 +301,9 @@ def judge_accuracy(judge: Judge, training: NoteTable, validation: NoteTable) -> 
         figures[f"{side}_notes"] = float(error.size)
         figures[side] = float((error < 0.5).mean())
         figures[f"{side}_near"] = float((error < 1.5).mean())
+        resolved = np.round(table.pitch[notes]) >= RESOLVED_FROM
+        if resolved.any():
+            figures[f"{side}_resolved"] = float((error[resolved] < 0.5).mean())
         each = [(error[label[notes] == one] < 0.5).mean() for one in np.unique(label[notes])]
         figures[f"{side}_by_instrument"] = float(np.mean(each))
         if table is training:

@@ -1,0 +1,399 @@
+"""Leakage: how much of pitch a fresh probe finds in the frozen h, and how far h moves with pitch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hgs_cli.errors import TrainingError
+from hgs_cli.evaluation.measures import bootstrap_interval
+from hgs_cli.evaluation.report import Section, Table, finite, number
+from hgs_cli.models.hyperganstrument import HyperGANStrument
+from hgs_cli.training.batches import NoteTable, PairSampler
+from hgs_cli.training.config import DataConfig
+from hgs_cli.training.discriminator import N_PITCHES
+
+N_FOLDS = 5
+NOTES_OF_INSTRUMENT, NOTES_OF_SHARD = 32, 16
+QUICK_NOTES_OF_INSTRUMENT = 12
+POOLED_FRAMES = 32  # the log-mel as the probe reads it: 128 bands × 11 steps, as many values as the map of h about
+
+# The probe, fixed before it was first run: two hidden layers, as f's adversary in training has.
+HIDDEN_DIM = 256
+EPOCHS = 20
+BATCH_SIZE = 64
+LEARNING_RATE = 1e-3
+WEIGHT_DECAY = 1e-4
+SEED = 0
+
+Advance = Callable[[int, int], None]  # how much is done, how much there is
+
+
+@dataclass(frozen=True)
+class Notes:
+    """Notes of one side of the split.
+
+    Attributes:
+        table: Where they are.
+        index: Their indices in it, (N,).
+        key: Their pitch rounded to a MIDI note, (N,).
+        instrument: (N,); presets that share samples are one.
+        shard: Preset or recorded instrument, (N,).
+    """
+
+    table: NoteTable
+    index: NDArray[np.int64]
+    key: Tensor
+    instrument: Tensor
+    shard: Tensor
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How often a key is named.
+
+    Attributes:
+        exact: Share of right keys, the mean over instruments of each instrument's share.
+        near: Within a semitone, likewise.
+        exact_interval: 95 %, over instruments.
+        near_interval: Likewise.
+    """
+
+    exact: float
+    near: float
+    exact_interval: tuple[float, float]
+    near_interval: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Distances:
+    """L2 distances of h, the mean over instruments of the mean over notes.
+
+    Attributes:
+        own: To the notes at other keys of the same preset or recorded instrument.
+        others_same_key: To the notes at the same key of other instruments.
+        others: To all notes of other instruments.
+        stranger_farther: Share of notes whose nearest note of another instrument is farther than `own` of that note.
+    """
+
+    own: float
+    others_same_key: float
+    others: float
+    stranger_farther: float
+
+
+@dataclass(frozen=True)
+class LeakageResult:
+    """What the probe found.
+
+    Attributes:
+        accuracy: By row and side: `training`, probed by folds of instruments, and `validation`.
+        distances: By model, part of h and side.
+        notes: By side: notes and instruments.
+    """
+
+    accuracy: dict[str, dict[str, Accuracy]]
+    distances: dict[str, dict[str, Distances]]
+    notes: dict[str, tuple[int, int]]
+
+    def section(self) -> Section:
+        """Tables and figures."""
+        counts = {
+            side: f"{notes} notes, {instruments} instruments" for side, (notes, instruments) in self.notes.items()
+        }
+        header = (
+            "row", "training side, exact", "± 1 semitone", "unseen instruments, exact", "± 1 semitone",
+        )  # fmt: skip
+        rows = [
+            (name, *(cell for side in SIDES for cell in _cells(sides[side]))) for name, sides in self.accuracy.items()
+        ]
+        leakage = Table(
+            "Pitch that a fresh probe finds, % (95 % interval over instruments)",
+            header,
+            rows,
+            (
+                f"Training side: {counts['training']}, probed in {N_FOLDS} folds by instrument: no probe is asked of "
+                f"an instrument that it learnt from. Unseen: {counts['validation']} of the validation side, asked of a "
+                "probe that learnt from the whole training side. Means over instruments.",
+                "Chance is one of 128 keys. Prior of the others: always the key that is commonest among the notes that "
+                "the probe learns from, which is all that an instrument-disjoint probe can know of keys beforehand. "
+                "Prior of the instrument: the commonest key (for ± 1: the best of all keys) of the very instrument "
+                "asked about, read from the answers: nothing that knows the instrument and not the note does better.",
+                "SoundFonts are in the data at every third key, recordings at many: exact figures on unseen "
+                "instruments are low for every row, and what the log-mel gives is what there is to find.",
+            ),
+        )
+        moved = Table(
+            "L2 distance of h to other keys of the same instrument, against other instruments",
+            ("row", "side", "own, other keys", "others, same key", "others, any key", "own / same key", "own / any key",
+             "nearest stranger farther than own, %"),
+            [
+                (
+                    name, {"training": "training", "validation": "unseen"}[side], number(one.own, 3),
+                    number(one.others_same_key, 3), number(one.others, 3), number(one.own / one.others_same_key),
+                    number(one.own / one.others), number(100 * one.stranger_farther, 0),
+                )
+                for name, sides in self.distances.items() for side, one in sides.items()
+            ],
+            ("Own: the same preset or recorded instrument. Both parts of h have unit length, unrelated notes would be "
+             "1.41 apart in a part and 2 in the whole.",),
+        )  # fmt: skip
+        figures: dict[str, Any] = {
+            "notes": {side: {"notes": n, "instruments": m} for side, (n, m) in self.notes.items()},
+            "accuracy": {
+                name: {
+                    side: {
+                        "exact": finite(one.exact),
+                        "exact_interval": [finite(value) for value in one.exact_interval],
+                        "near": finite(one.near),
+                        "near_interval": [finite(value) for value in one.near_interval],
+                    }
+                    for side, one in sides.items()
+                }
+                for name, sides in self.accuracy.items()
+            },
+            "distances": {
+                name: {side: {key: finite(value) for key, value in vars(one).items()} for side, one in sides.items()}
+                for name, sides in self.distances.items()
+            },
+        }
+        return Section("leakage", [leakage, moved], figures)
+
+
+SIDES = ("training", "validation")
+
+
+def _cells(one: Accuracy) -> tuple[str, str]:
+    def cell(value: float, interval: tuple[float, float]) -> str:
+        return f"{number(100 * value, 1)} ({number(100 * interval[0], 1)}–{number(100 * interval[1], 1)})"
+
+    return cell(one.exact, one.exact_interval), cell(one.near, one.near_interval)
+
+
+def probe_leakage(
+    models: dict[str, HyperGANStrument], data: Path, quick: bool = False, advance: Advance | None = None
+) -> LeakageResult:
+    """Pitch found in h of several models by fresh probes on the same notes, beside baselines and the log-mel itself.
+
+    Args:
+        models: By the name of their row.
+        data: The data set.
+        quick: A few notes of each instrument only.
+        advance: Told after every probe.
+
+    Raises:
+        TrainingError: The data set is missing, or has too few instruments to fold.
+    """
+    most = QUICK_NOTES_OF_INSTRUMENT if quick else NOTES_OF_INSTRUMENT
+    training = _choose(NoteTable(data, validation=False), most)
+    unseen = _choose(NoteTable(data, validation=True), most)
+    if len(_by_instrument(training.instrument)) < N_FOLDS:
+        raise TrainingError(f"{data} has too few pitched instruments to probe", "build more data")
+    fold = instrument_folds(training.instrument)
+    total, done = 2 + 3 * len(models), 0
+
+    def told(answers: tuple[Tensor, Tensor]) -> dict[str, Accuracy]:
+        nonlocal done
+        done += 1
+        if advance is not None:
+            advance(done, total)
+        return {
+            "training": accuracy_of(answers[0], training.key, training.instrument),
+            "validation": accuracy_of(answers[1], unseen.key, unseen.instrument),
+        }
+
+    accuracy = baselines(training, unseen, fold)
+    pooled = [torch.cat(list(_levels(notes, pooled=True))) for notes in (training, unseen)]
+    accuracy["log-mel itself"] = told(probe(pooled[0], training.key, fold, pooled[1]))
+    distances: dict[str, dict[str, Distances]] = {}
+    for name, model in models.items():
+        h = [_extract(model, notes) for notes in (training, unseen)]
+        timbre_dim = model.config.feature_extractor.timbre_dim
+        for part, columns in (
+            ("h", slice(None)), ("timbre part", slice(timbre_dim)), ("map part", slice(timbre_dim, None)),
+        ):  # fmt: skip
+            row = f"{name}: {part}"
+            seen, held = h[0][:, columns], h[1][:, columns]
+            accuracy[row] = told(probe(seen, training.key, fold, held))
+            distances[row] = {
+                side: measure_distances(values, notes)
+                for side, values, notes in (("training", seen, training), ("validation", held, unseen))
+            }
+        if name == next(iter(models)):
+            order = torch.randperm(len(training.key), generator=torch.Generator().manual_seed(SEED))
+            accuracy[f"{name}: h, keys shuffled"] = told(probe(h[0], training.key[order], fold, h[1]))
+    counts = {
+        side: (len(notes.key), len(_by_instrument(notes.instrument)))
+        for side, notes in (("training", training), ("validation", unseen))
+    }
+    return LeakageResult(accuracy, distances, counts)
+
+
+def _choose(table: NoteTable, most: int) -> Notes:
+    """At most `most` notes of every instrument, from as few of its shards as give them, the same at every call."""
+    rng = np.random.default_rng(SEED)
+    chosen: list[int] = []
+    of_shard = table.label_of_shard
+    for instrument in np.unique(of_shard):
+        mine: list[int] = []
+        for shard in rng.permutation(np.flatnonzero(of_shard == instrument)):
+            notes = table.notes_of_shard[shard]
+            notes = notes[~np.isnan(table.pitch[notes])]
+            mine += rng.permutation(notes)[: min(NOTES_OF_SHARD, most)].tolist()
+            if len(mine) >= most:
+                break
+        chosen += sorted(mine[:most])
+    index = np.array(chosen, dtype=np.int64)
+    key = torch.from_numpy(np.round(table.pitch[index])).long().clamp(0, N_PITCHES - 1)
+    shard_of = table.shard_of[index]
+    return Notes(table, index, key, torch.from_numpy(of_shard[shard_of]), torch.from_numpy(shard_of))
+
+
+def instrument_folds(instrument: Tensor) -> Tensor:
+    """The fold of every note (N,), 0 to N_FOLDS − 1: all notes of an instrument (N,) in one, drawn by a fixed seed."""
+    groups = _by_instrument(instrument)
+    order = torch.randperm(len(groups), generator=torch.Generator().manual_seed(SEED)).tolist()
+    fold = torch.empty_like(instrument)
+    for place, group in enumerate(order):
+        fold[groups[group]] = place % N_FOLDS
+    return fold
+
+
+def _by_instrument(instrument: Tensor) -> list[Tensor]:
+    """Which of the notes (N,) are of each instrument, in order."""
+    return [instrument == int(one) for one in np.unique(instrument.numpy())]
+
+
+def _levels(notes: Notes, *, pooled: bool) -> Iterator[Tensor]:
+    """Log-mels of notes in batches (B, n_mels, n_frames), or averaged over POOLED_FRAMES and flattened."""
+    sampler = PairSampler(notes.table, DataConfig(), 0, augment=False)
+    for start in range(0, len(notes.index), 64):
+        x, _ = sampler.notes(notes.index[start : start + 64].tolist())
+        yield F.avg_pool1d(x, POOLED_FRAMES).flatten(1) if pooled else x
+
+
+@torch.no_grad()
+def _extract(model: HyperGANStrument, notes: Notes) -> Tensor:
+    """h of notes, (N, h_dim)."""
+    device = next(model.parameters()).device
+    model = model.eval()
+    found = []
+    for x in _levels(notes, pooled=False):
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            found.append(model.extract(x.to(device)).float().cpu())
+    return torch.cat(found)
+
+
+def probe(features: Tensor, key: Tensor, fold: Tensor, unseen: Tensor) -> tuple[Tensor, Tensor]:
+    """Keys named for all notes, each by a probe that learnt from the other folds, and for notes of unseen instruments.
+
+    Args:
+        features: (N, D).
+        key: MIDI notes, (N,).
+        fold: (N,).
+        unseen: Features of notes of other instruments, (M, D), asked of a probe that learnt from all N.
+
+    Returns:
+        Named keys, (N,) and (M,).
+    """
+    named = torch.empty_like(key)
+    for one in range(N_FOLDS):
+        inside = fold == one
+        named[inside] = _learn_and_name(features[~inside], key[~inside], features[inside])
+    return named, _learn_and_name(features, key, unseen)
+
+
+def _learn_and_name(features: Tensor, key: Tensor, asked: Tensor) -> Tensor:
+    """Keys that a probe trained on features (N, D) and keys (N,) names for features (M, D)."""
+    mean, scale = features.mean(0), features.std(0) + 1e-6
+    known, asked = (features - mean) / scale, (asked - mean) / scale
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        layers = nn.Sequential(
+            nn.Linear(known.shape[1], HIDDEN_DIM), nn.LeakyReLU(0.2),
+            nn.Linear(HIDDEN_DIM, HIDDEN_DIM), nn.LeakyReLU(0.2), nn.Linear(HIDDEN_DIM, N_PITCHES),
+        )  # fmt: skip
+        adam = torch.optim.AdamW(layers.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, foreach=True)
+        n_steps = EPOCHS * -(-len(key) // BATCH_SIZE)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, n_steps)
+        for _ in range(EPOCHS):
+            for part in torch.split(torch.randperm(len(key)), BATCH_SIZE):
+                with torch.autocast("cpu", dtype=torch.bfloat16):
+                    logits = layers(known[part])
+                loss = F.cross_entropy(logits.float(), key[part])
+                adam.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call]
+                adam.step()
+                schedule.step()
+    with torch.no_grad():
+        return layers(asked).argmax(1)
+
+
+def accuracy_of(named: Tensor, key: Tensor, instrument: Tensor) -> Accuracy:
+    """How often the named keys (N,) are the notes' keys (N,), instruments (N,) counting alike."""
+    error = (named - key).abs()
+    return _over_instruments([error[mine] for mine in _by_instrument(instrument)])
+
+
+def _over_instruments(errors: list[Tensor]) -> Accuracy:
+    exact = [float((error == 0).double().mean()) for error in errors]
+    near = [float((error <= 1).double().mean()) for error in errors]
+    return Accuracy(float(np.mean(exact)), float(np.mean(near)), bootstrap_interval(exact), bootstrap_interval(near))
+
+
+def baselines(training: Notes, unseen: Notes, fold: Tensor) -> dict[str, dict[str, Accuracy]]:
+    """What can be named without the sound: by chance, by the other instruments' keys, by the instrument's own."""
+    chance = Accuracy(1 / N_PITCHES, 3 / N_PITCHES, (1 / N_PITCHES, 1 / N_PITCHES), (3 / N_PITCHES, 3 / N_PITCHES))
+    by_fold = torch.stack([training.key[fold != one].mode().values for one in range(N_FOLDS)])[fold]
+    by_all = training.key.mode().values.expand_as(unseen.key)
+    return {
+        "chance": dict.fromkeys(SIDES, chance),
+        "prior of the others": {
+            "training": accuracy_of(by_fold, training.key, training.instrument),
+            "validation": accuracy_of(by_all, unseen.key, unseen.instrument),
+        },
+        "prior of the instrument": {
+            "training": instrument_prior(training.key, training.instrument),
+            "validation": instrument_prior(unseen.key, unseen.instrument),
+        },
+    }
+
+
+def instrument_prior(key: Tensor, instrument: Tensor) -> Accuracy:
+    """The best that one answer for each instrument can reach, chosen by its own keys, for exact and near apart."""
+    exact, near = [], []
+    for mine in _by_instrument(instrument):
+        counts = torch.bincount(key[mine], minlength=N_PITCHES).double()
+        around = F.pad(counts, (1, 1)).unfold(0, 3, 1).sum(1)
+        exact.append(float(counts.max() / counts.sum()))
+        near.append(float(around.max() / counts.sum()))
+    return Accuracy(float(np.mean(exact)), float(np.mean(near)), bootstrap_interval(exact), bootstrap_interval(near))
+
+
+def measure_distances(h: Tensor, notes: Notes) -> Distances:
+    """L2 distances of features h (N, D) of notes, by whose they are."""
+    distance = torch.cdist(h, h)
+    own = (notes.shard[:, None] == notes.shard) & (notes.key[:, None] != notes.key)
+    others = notes.instrument[:, None] != notes.instrument
+    same_key = others & (notes.key[:, None] == notes.key)
+
+    def mean(pairs: Tensor) -> Tensor:
+        return torch.where(pairs, distance, 0.0).sum(1) / pairs.sum(1)  # (N,), nan where there are none
+
+    mine = mean(own)
+    nearest = torch.where(others, distance, torch.inf).amin(1)
+    farther = torch.where(mine.isnan(), mine, (nearest > mine).float())
+
+    def over_instruments(values: Tensor) -> float:
+        each = torch.stack([values[mine].nanmean() for mine in _by_instrument(notes.instrument)])
+        return float(each.nanmean())
+
+    return Distances(*(over_instruments(values) for values in (mine, mean(same_key), mean(others), farther)))
