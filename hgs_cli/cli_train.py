@@ -55,6 +55,9 @@ def data(
     nsynth_pitches: Annotated[
         str | None, typer.Option(metavar="SPEC", help="Notes of NSynth to use: 24-84.", show_default="all")
     ] = None,
+    held_out: Annotated[
+        bool, typer.Option("--held-out", help="To measure with only: every instrument is on the validation side.")
+    ] = False,
     workers: Annotated[int, typer.Option(min=1, max=256, help="Processes.")] = 2,
     quiet: Quiet = False,
 ) -> None:
@@ -80,7 +83,7 @@ def data(
 
     fonts = (soundfont or None) if soundfonts else []
     choice = Choice(SOURCES if nsynth_source is None else (nsynth_source,), pitches)
-    shards = build_dataset(out, real or [], fonts, workers, report, nsynth or [], choice)
+    shards = build_dataset(out, real or [], fonts, workers, report, nsynth or [], choice, held_out=held_out)
     n_notes, n_dropped = sum(shard.n_notes for shard in shards), sum(shard.n_dropped for shard in shards)
     messages.line(f"{len(shards)} instruments, {n_notes} notes in {out}; {n_dropped} without their pitch")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from typer.testing import CliRunner
 from hgs_cli.cli import app
 from hgs_cli.models.hyperganstrument import tiny_config
 from hgs_cli.pipeline import Model, load_model
+from hgs_cli.spectrum import SAMPLE_RATE
 from hgs_cli.weights import build_model, save_bundle
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -143,3 +145,47 @@ def burst(tmp_path: Path) -> Path:
     path = tmp_path / "burst.wav"
     soundfile.write(path, samples.clip(-1, 1), 44_100)
     return path
+
+
+def note(pitch: float, seconds: float = 1.5, brightness: float = 0.6, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
+    """A decaying tone with harmonics, (T,)."""
+    time_s = np.arange(int(seconds * sample_rate)) / sample_rate
+    f0_hz = 440.0 * 2.0 ** ((pitch - 69.0) / 12.0)
+    total = sum(brightness**k * np.sin(2 * np.pi * k * f0_hz * time_s) for k in range(1, 12) if k * f0_hz < 18_000)
+    samples: np.ndarray = 0.3 * total * np.exp(-2.0 * time_s)
+    return samples.astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of made recordings in the layout that --real reads."""
+    folder = tmp_path_factory.mktemp("recordings")
+    entries = []
+    for instrument, brightness in (("dull", 0.4), ("bright", 0.8), ("trumpet", 0.6), ("clap", 0.0)):
+        for key in (48, 51, 60):
+            pitched = instrument != "clap"
+            audio = note(key, brightness=brightness)
+            if not pitched:
+                audio = np.random.default_rng(key).normal(0, 0.2, audio.shape).astype(np.float32) * np.exp(
+                    -np.arange(audio.size) / 4000
+                ).astype(np.float32)
+            name = f"{instrument}_{key}.wav"
+            soundfile.write(folder / name, audio, SAMPLE_RATE)
+            entries.append(
+                {
+                    "file": name, "instrument": instrument, "family": "test", "pitched": pitched,
+                    "midi_measured": float(key) if pitched else None, "dynamic": "loud", "licence": "CC0-1.0",
+                }
+            )  # fmt: skip
+    (folder / "manifest.json").write_text(json.dumps({"files": entries}))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def dataset(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data set of these recordings."""
+    from hgs_cli.training.data import build_dataset
+
+    out = tmp_path_factory.mktemp("data")
+    build_dataset(out, [recordings], soundfonts=[], workers=1)
+    return out

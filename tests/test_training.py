@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 import torch
+from conftest import note
 
 from hgs_cli.errors import TrainingError
 from hgs_cli.models.hyperganstrument import tiny_config
@@ -18,51 +17,11 @@ from hgs_cli.training import checkpoint as checkpoints
 from hgs_cli.training import loop, soundfont
 from hgs_cli.training.batches import NoteTable, PairSampler, SpeckleBank, nearest_neighbours
 from hgs_cli.training.checkpoint import export_bundle, load_checkpoint
-from hgs_cli.training.config import STAGE_CONFIGS, DataConfig, stage_config
+from hgs_cli.training.config import STAGE_CONFIGS, DataConfig, LoopConfig, stage_config
 from hgs_cli.training.data import build_dataset, read_index, validation_instruments, verify_pitch
 from hgs_cli.training.losses import gradient_penalty, reconstruction_loss, relativistic_loss, reverse_gradient
 from hgs_cli.training.stages import STAGES, Optimiser
 from hgs_cli.weights import build_model, load_model, save_bundle
-
-
-def note(pitch: float, seconds: float = 1.5, brightness: float = 0.6, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
-    """A decaying tone with harmonics, (T,)."""
-    time_s = np.arange(int(seconds * sample_rate)) / sample_rate
-    f0_hz = 440.0 * 2.0 ** ((pitch - 69.0) / 12.0)
-    tone = sum(brightness**k * np.sin(2 * np.pi * k * f0_hz * time_s) for k in range(1, 12) if k * f0_hz < 18_000)
-    return (0.3 * tone * np.exp(-2.0 * time_s)).astype(np.float32)
-
-
-@pytest.fixture(scope="session")
-def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of made recordings in the layout that --real reads."""
-    folder = tmp_path_factory.mktemp("recordings")
-    entries = []
-    for instrument, brightness in (("dull", 0.4), ("bright", 0.8), ("trumpet", 0.6), ("clap", 0.0)):
-        for key in (48, 51, 60):
-            pitched = instrument != "clap"
-            audio = note(key, brightness=brightness)
-            if not pitched:
-                audio = np.random.default_rng(key).normal(0, 0.2, audio.shape).astype(np.float32) * np.exp(
-                    -np.arange(audio.size) / 4000
-                ).astype(np.float32)
-            name = f"{instrument}_{key}.wav"
-            soundfile.write(folder / name, audio, SAMPLE_RATE)
-            entries.append(
-                {
-                    "file": name, "instrument": instrument, "family": "test", "pitched": pitched,
-                    "midi_measured": float(key) if pitched else None, "dynamic": "loud", "licence": "CC0-1.0",
-                }
-            )  # fmt: skip
-    (folder / "manifest.json").write_text(json.dumps({"files": entries}))
-    return folder
-
-
-@pytest.fixture(scope="session")
-def dataset(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("data")
-    build_dataset(out, [recordings], soundfonts=[], workers=1)
-    return out
 
 
 @pytest.fixture(scope="session")
@@ -88,6 +47,13 @@ def test_the_data_set_keeps_validation_instruments_apart(dataset: Path) -> None:
     sides = {shard.instrument: shard.validation for shard in read_index(dataset)}
     assert sides == {"dull": False, "bright": False, "clap": False, "trumpet": True}
     assert {"trumpet", "salamander-piano", "marimba", "ergo-bass-arco"} <= validation_instruments()
+
+
+def test_a_held_out_data_set_is_never_trained_on(recordings: Path, tmp_path: Path) -> None:
+    shards = build_dataset(tmp_path, [recordings], soundfonts=[], workers=1, held_out=True)
+    assert all(shard.validation for shard in shards)
+    with pytest.raises(TrainingError, match="no training instruments"):
+        NoteTable(tmp_path, validation=False)
 
 
 def test_an_interrupted_build_goes_on_where_it_stopped(recordings: Path, tmp_path: Path) -> None:
@@ -211,7 +177,7 @@ def test_trainable_parameters_get_gradients_and_frozen_ones_none(name: str, data
     stage = STAGES[name](model, stage_config(name, quick), dataset, 0, torch.device("cpu"))
     stage.progress = 0.5
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    optimisers = {key: Optimiser(module, 5.0) for key, module in stage.trained().items()}
+    optimisers = {key: Optimiser(module, LoopConfig()) for key, module in stage.trained().items()}
     for optimiser in optimisers.values():
         optimiser.set_rate(1e-3)
     for _ in range(3):

@@ -22,6 +22,7 @@ class LoopConfig:
         warmup_steps: Steps over which the rate rises.
         ema_decay: Of the averaged weights that are released.
         gradient_clip: Largest norm of a gradient.
+        beta1: Part of Adam's mean gradient that survives a step; with an adversary alone, 0 keeps it from swinging.
         tick_s: Seconds between lines of the log.
         checkpoint_s: Seconds between checkpoints.
         validation_batches: Batches of the fixed validation set.
@@ -33,6 +34,7 @@ class LoopConfig:
     warmup_steps: int = 200
     ema_decay: float = 0.998
     gradient_clip: float = 5.0
+    beta1: float = 0.9
     tick_s: float = 30.0
     checkpoint_s: float = 180.0
     validation_batches: int = 6
@@ -183,13 +185,13 @@ class PitchGanConfig:
         discriminator_rate: Learning rate of D.
     """
 
-    loop: LoopConfig = LoopConfig(batch_size=32, learning_rate=5e-4, warmup_steps=100)
+    loop: LoopConfig = LoopConfig(batch_size=32, learning_rate=3e-4, warmup_steps=100, beta1=0.0)
     data: DataConfig = DataConfig()
-    smoothness: float = 0.05
-    penalty: float = 1.0
+    smoothness: float = 0.2
+    penalty: float = 5.0
     penalty_every: int = 4
     discriminator_share: float = 0.0
-    discriminator_rate: float = 5e-4
+    discriminator_rate: float = 3e-4
 
 
 @dataclass(frozen=True)

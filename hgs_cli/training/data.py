@@ -312,6 +312,7 @@ def _jobs(
 ) -> list[tuple[str, Callable[..., None], tuple[Any, ...]]]:
     """Everything that has to be analysed: (shard name, function, its arguments)."""
     jobs: list[tuple[str, Callable[..., None], tuple[Any, ...]]] = []
+    licences = dict.fromkeys((path for path, _ in DEBIAN_SOUNDFONTS), "MIT")
     fonts = {path: [p for p in read_presets(path) if p.bank not in SKIPPED_BANKS] for path in soundfonts}
     instruments = _group_presets([(path.name, preset) for path, presets in fonts.items() for preset in presets])
     for path, presets in fonts.items():
@@ -320,7 +321,8 @@ def _jobs(
             family = f"gm-{preset.program // 8 * 8:03d}" if preset.pitched else "unpitched"
             facts = {
                 "name": name, "source": path.name, "family": family, "pitched": preset.pitched, "validation": False,
-                "instrument": instruments[path.name, preset.bank, preset.program], "licence": "MIT",
+                "instrument": instruments[path.name, preset.bank, preset.program],
+                "licence": licences.get(path, "unknown"),
             }  # fmt: skip
             jobs.append((name, _render_preset, (path, preset, out / f"{name}.safetensors", facts)))
     held_out = validation_instruments()
@@ -372,6 +374,8 @@ def build_dataset(
     report: Report | None = None,
     nsynth: list[Path] | None = None,
     nsynth_choice: Choice | None = None,
+    *,
+    held_out: bool = False,
 ) -> list[Shard]:
     """Build or complete a data set; shards that are there already are kept, so an interrupted call can be repeated.
 
@@ -383,6 +387,7 @@ def build_dataset(
         report: Called after every shard.
         nsynth: Unpacked folders of NSynth; those named …valid and …test are never trained on.
         nsynth_choice: Which of NSynth's notes; all when None. Another choice needs another `out`.
+        held_out: Put every instrument on the validation side: a data set to measure with and never to train on.
 
     Returns:
         The index.
@@ -403,6 +408,8 @@ def build_dataset(
         Renderer(soundfonts[0]).close()  # says at once what is missing
     out.mkdir(parents=True, exist_ok=True)
     jobs = _jobs(out, real, soundfonts, nsynth or [], nsynth_choice or Choice())
+    for _, _, (*_, facts) in jobs if held_out else []:
+        facts["validation"] = True
     todo = [job for job in jobs if not any((out / f"{job[0]}{end}").exists() for end in (".safetensors", ".empty"))]
     n_done = len(jobs) - len(todo)
     if workers <= 1:

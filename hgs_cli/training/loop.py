@@ -190,7 +190,7 @@ def _run(
         if extra in networks:
             network.load_state_dict(networks[extra])
     average = Average(model, config.loop.ema_decay)
-    optimisers = {key: Optimiser(module, config.loop.gradient_clip) for key, module in stage.trained().items()}
+    optimisers = {key: Optimiser(module, config.loop) for key, module in stage.trained().items()}
     run = _Run(carried={name: state for name, state in networks.items() if name not in stage.extra_networks()})
     if options.resume and checkpoint_path.exists():
         run = _restore(stage, average, optimisers, load_checkpoint(checkpoint_path))

@@ -148,13 +148,14 @@ class Optimiser:
 
     Args:
         module: What learns.
-        clip: Largest norm of the gradient.
+        loop: Its largest norm of a gradient, and Adam's β1.
     """
 
-    def __init__(self, module: nn.Module, clip: float) -> None:
+    def __init__(self, module: nn.Module, loop: LoopConfig) -> None:
         self.parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        self.adam = torch.optim.Adam(self.parameters, lr=0.0, betas=(0.9, 0.99), eps=1e-8, fused=False, foreach=True)
-        self.clip = clip
+        betas = (loop.beta1, 0.99)
+        self.adam = torch.optim.Adam(self.parameters, lr=0.0, betas=betas, eps=1e-8, fused=False, foreach=True)
+        self.clip = loop.gradient_clip
 
     def set_rate(self, rate: float) -> None:
         """Use this learning rate from now on."""

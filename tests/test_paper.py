@@ -1,0 +1,191 @@
+"""The paper's table: every contender plays the same notes, and the figures tell them apart."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+
+from hgs_cli.errors import TrainingError
+from hgs_cli.models.hyperganstrument import HyperGANStrument, tiny_config
+from hgs_cli.training import loop
+from hgs_cli.training.batches import NoteTable
+from hgs_cli.training.contenders import (
+    GANSTRUMENT,
+    HYPERGANSTRUMENT,
+    RUNS,
+    Heard,
+    HyperGANStrumentContender,
+    PitchGanContender,
+    contenders,
+)
+from hgs_cli.training.judge import Judge, JudgeSizes
+from hgs_cli.training.paper import TASKS, draw_notes, paper_table
+from hgs_cli.weights import build_model, save_bundle
+
+
+@pytest.fixture(scope="module")
+def runs(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All runs that the table compares with, of a few steps each."""
+    folder = tmp_path_factory.mktemp("runs")
+    tiny = folder / "tiny.safetensors"
+    save_bundle(tiny, build_model(tiny_config()), "0")
+    config = folder / "quick.toml"
+    config.write_text("[loop]\nbatch_size = 4\nwarmup_steps = 1\nvalidation_batches = 2\n")
+    unprojected = folder / "unprojected.toml"
+    unprojected.write_text("projection = 0\n" + config.read_text())
+    for stage, name, init, settings in (
+        ("pitch-gan", "pitch-gan", tiny, config),
+        ("encoder", "encoder", folder / "pitch-gan", config),
+        ("mel-hyper", "mel-hyper", tiny, config),
+        ("hyper", "hyper", tiny, config),
+        ("hyper-gan", "no-projection", folder / "hyper", unprojected),
+    ):
+        loop.run_stage(stage, loop.RunOptions(dataset, folder / name, steps=2, init=init, config=settings))
+    return folder
+
+
+@pytest.fixture
+def network() -> HyperGANStrument:
+    """A tiny model whose H changes something."""
+    network = build_model(tiny_config(), seed=1).eval().requires_grad_(False)
+    generator = torch.Generator().manual_seed(2)
+    for name, parameter in network.hypernetwork.named_parameters():
+        if "outputs" in name:
+            parameter.copy_(0.05 * torch.randn(parameter.shape, generator=generator))
+    return network
+
+
+@pytest.fixture
+def judge() -> Judge:
+    judge = Judge(JudgeSizes(channels=(4, 4, 4, 4), narrow=2, feature_dim=8), ["dull", "bright"])
+    judge.accuracy = {"held_out": 0.5, "validation": 0.25}
+    return judge.eval().requires_grad_(False)
+
+
+def sounds(dataset: Path) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Log-mels, pitches and known bands of a few notes."""
+    table = NoteTable(dataset, validation=False)
+    notes = draw_notes(table, 4, 0).inputs
+    x = table.mel[notes].float() * 0.01 - 1.5
+    return x, torch.from_numpy(table.pitch[notes]), torch.ones(4, 128, dtype=torch.bool)
+
+
+def test_notes_are_drawn_with_another_note_of_the_same_instrument(dataset: Path) -> None:
+    table = NoteTable(dataset, validation=False)
+    draw = draw_notes(table, 40, seed=0)
+    assert draw == draw_notes(table, 40, seed=0)
+    assert draw != draw_notes(table, 40, seed=1)
+    for first, second in zip(draw.inputs, draw.targets, strict=True):
+        assert table.shard_of[first] == table.shard_of[second]
+        assert 0.5 < abs(table.pitch[first] - table.pitch[second]) <= 24.0
+    names = [table.shards[table.shard_of[note]].instrument for note in draw.inputs]
+    assert all(one != other for one, other in pairwise(names))
+
+
+def test_every_row_of_the_paper_is_there_when_its_run_is(runs: Path, network: HyperGANStrument) -> None:
+    rows, missing = contenders(network, runs)
+    assert not missing
+    assert [row.name for row in rows] == [
+        "GAN on pitch, encoder",
+        "GAN on pitch, encoder + optimisation",
+        GANSTRUMENT,
+        "H on mel-spectrograms",
+        "H, stage 1",
+        "H, stage 2 without D's projection",
+        HYPERGANSTRUMENT,
+    ]
+    assert all("2 steps" in row.trained for row in rows if row.name in RUNS)
+
+
+def test_rows_without_a_run_are_named(network: HyperGANStrument, tmp_path: Path) -> None:
+    for runs in (None, tmp_path):
+        rows, missing = contenders(network, runs)
+        assert [row.name for row in rows] == [GANSTRUMENT, HYPERGANSTRUMENT]
+        assert missing == list(RUNS)
+    (tmp_path / "encoder").mkdir()
+    with pytest.raises(TrainingError, match="no checkpoint"):
+        contenders(network, tmp_path)
+
+
+def test_mixes_end_in_the_sounds_themselves(runs: Path, dataset: Path, network: HyperGANStrument) -> None:
+    x, p, known = sounds(dataset)
+    for row in contenders(network, runs)[0]:
+        with torch.no_grad():
+            heard = row.hear(x, p, known)
+            other = Heard(heard.h.roll(-1, 0), {name: value.roll(-1, 0) for name, value in heard.offsets.items()})
+            plain = row.play(heard, p)
+            # Offsets that are made anew for a mix are made at its mean pitch, here that of the sound itself.
+            start = row.play(row.mix(heard, other, 0.0, p, known), p)
+            middle = row.play(row.mix(heard, other, 0.5, p, known), p)
+        torch.testing.assert_close(start.harmonic, plain.harmonic, atol=1e-4, rtol=1e-4)
+        assert not torch.allclose(middle.harmonic, plain.harmonic, atol=1e-3)
+
+
+def test_optimisation_brings_the_reconstruction_nearer(runs: Path, dataset: Path, network: HyperGANStrument) -> None:
+    x, p, known = sounds(dataset)
+    model = next(row for row in contenders(network, runs)[0] if isinstance(row, PitchGanContender)).model
+
+    def error(steps: int) -> float:
+        row = PitchGanContender("", model, "", steps)
+        with torch.no_grad():
+            return float((model.compose(row.play(row.hear(x, p, known), p), p) - x).abs().mean())
+
+    assert error(40) < error(0)
+
+
+def test_the_table_tells_contenders_apart_and_repeats(
+    runs: Path, dataset: Path, network: HyperGANStrument, judge: Judge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hgs_cli.training.paper.N_QUICK", 24)
+    monkeypatch.setattr("hgs_cli.training.paper.CHUNK", 10)
+    monkeypatch.setattr("hgs_cli.training.contenders.OPTIMISATION_STEPS", 2)
+    steps: list[tuple[int, int]] = []
+    table = paper_table(network, judge, dataset, runs, quick=True, advance=lambda *at: steps.append(at))
+    assert steps[-1] == (3, 3)
+    assert table.n_notes == 24
+    copy = table.cells["copy"]
+    assert copy["reconstruction"].mse == pytest.approx(0.0, abs=1e-6)
+    assert copy["reconstruction"].fid == pytest.approx(0.0, abs=1e-3)
+    assert copy["reconstruction"].timbre == pytest.approx(0.0, abs=1e-3)
+    assert copy["generation"].mse > 0.0
+    assert table.cells[HYPERGANSTRUMENT]["reconstruction"].mse != table.cells[GANSTRUMENT]["reconstruction"].mse
+    assert set(table.cells[HYPERGANSTRUMENT]) == set(TASKS)
+
+    section = table.section()
+    assert json.loads(json.dumps(section.figures, allow_nan=False))["n_notes"] == 24
+    for shown in section.tables:
+        assert all(len(row) == len(shown.header) for row in shown.rows)
+    again = paper_table(network, judge, dataset, runs, quick=True)
+    assert again.section().figures == section.figures
+
+
+def test_an_h_that_changes_nothing_has_the_ratio_one(
+    dataset: Path, judge: Judge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hgs_cli.training.paper.N_QUICK", 16)
+    untrained = build_model(tiny_config(), seed=1).eval().requires_grad_(False)
+    table = paper_table(untrained, judge, dataset, None, quick=True)
+    ratio, (low, high) = table.ratios["reconstruction"]
+    assert (ratio, low, high) == pytest.approx((1.0, 1.0, 1.0))
+    assert table.missing == list(RUNS)
+
+
+def test_a_hypernetwork_gone_wrong_shows(
+    dataset: Path, network: HyperGANStrument, judge: Judge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hgs_cli.training.paper.N_QUICK", 16)
+    for name, parameter in network.hypernetwork.named_parameters():
+        if "outputs.bias" in name:
+            parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
+    table = paper_table(network, judge, dataset, None, quick=True)
+    assert table.ratios["reconstruction"][0] > 1.2
+
+
+def test_a_contender_says_how_often_h_refined(network: HyperGANStrument, dataset: Path) -> None:
+    x, p, known = sounds(dataset)
+    once, twice = (HyperGANStrumentContender("", network, "", passes).hear(x, p, known) for passes in (1, 2))
+    assert twice.offsets["head"].shape[-1] == 2 * once.offsets["head"].shape[-1]
