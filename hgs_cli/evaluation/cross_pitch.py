@@ -80,12 +80,6 @@ def measure_cross_pitch(
     )
 
 
-def choose_source(recordings: Sequence[Note]) -> tuple[Note, list[Note]]:
-    """The middle loud note of an instrument, and its loud notes."""
-    loud = [note for note in recordings if note.dynamic == "loud"] or list(recordings)
-    return loud[len(loud) // 2], loud
-
-
 def render_notes(
     model: Model, instrument: Instrument, pitches: Sequence[float], detail: float, seed: int
 ) -> list[Tensor]:
@@ -143,7 +137,7 @@ def _one_thread() -> Iterator[None]:
 def _measure_instrument(
     model: Model, recordings: list[Note], options: CrossPitchOptions, peers: list[Peer]
 ) -> InstrumentResult:
-    source, loud = choose_source(recordings)
+    source, loud = _choose_source(recordings)
     targets = _targets(source, loud, options.quick)
     original = read_audio(source.path).audio
     renders, found = _render_rows(model, original, [target.midi for target in targets], options)
@@ -165,6 +159,12 @@ def _measure_instrument(
         hyper=_compare_hyper(model, recordings, options.quick) if options.hyper else [],
         source_pitch_cents=None if found is None else 100.0 * (found - source.midi),
     )
+
+
+def _choose_source(recordings: Sequence[Note]) -> tuple[Note, list[Note]]:
+    """The middle loud note of an instrument, and its loud notes."""
+    loud = [note for note in recordings if note.dynamic == "loud"] or list(recordings)
+    return loud[len(loud) // 2], loud
 
 
 def _targets(source: Note, notes: Iterable[Note], quick: bool) -> list[Note]:

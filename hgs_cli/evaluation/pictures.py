@@ -12,7 +12,7 @@ from hgs_cli.evaluation.cross_pitch import render_notes
 from hgs_cli.evaluation.cross_pitch_result import CrossPitchOptions, CrossPitchResult, Pair
 from hgs_cli.pipeline import Model, invert, single
 from hgs_cli.plot import draw_spectrograms
-from hgs_cli.spectrum import SAMPLE_RATE
+from hgs_cli.spectrum import HOP_LENGTH, N_FRAMES, SAMPLE_RATE
 
 N_WORST = 10
 
@@ -57,12 +57,13 @@ def draw_picture(model: Model, picture: Picture, options: CrossPitchOptions, pat
     inversion = invert(model, source, SAMPLE_RATE, passes=None if options.hyper else 0)
     output = render_notes(model, single(model, inversion), [pair.target.midi], options.detail, options.seed)[0]
     n_samples = min(source.shape[-1], target.shape[-1])  # what the distance compares
+    n_frames = min(N_FRAMES, n_samples // HOP_LENGTH + 1)
     panels = []
     for title, audio in (
         (f"{pair.instrument} {pair.source.midi:.1f}: given", source),
         (f"{pair.target.midi:.1f}: the real note", target),
         (f"{pair.target.midi:.1f}: rendered, {picture.distance_db:.1f} dB", output),
     ):
-        mel = model.log_mel(audio[None, :n_samples].to(model.device))[0].cpu()
+        mel = model.log_mel(audio[None, :n_samples].to(model.device))[0, :, :n_frames].cpu()
         panels.append((title, mel - mel.max()))  # each as loud as its loudest: the distance forgives level
     draw_spectrograms(path, panels, model.log_mel.filters.cpu())
