@@ -1,0 +1,58 @@
+"""Notes of SoundFonts with a known pitch: the source-pitch detector was not set with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from hgs_cli.evaluation.source_pitch import Sound
+from hgs_cli.training.data import verify_pitch
+from hgs_cli.training.soundfont import DEBIAN_SOUNDFONTS, DRUM_BANK, Renderer, read_presets
+
+VELOCITY = 100
+KEY_SHARES = (1 / 6, 1 / 2, 5 / 6)  # of a preset's range: low, middle, high
+PIANO_KEYS = (21, 108)
+KEYS_BESIDE_RECORDED = 2
+GM_FAMILIES = (
+    "piano", "mallets", "organ", "guitar", "bass", "strings", "ensemble", "brass",
+    "reed", "pipe", "synth lead", "synth pad", "synth effect", "folk", "percussive",
+)  # fmt: skip
+UNPITCHED_KEYS = (36, 37, 38, 39, 40, 42, 44, 46, 49, 51, 52, 54, 55, 57, 58, 59)
+"""Keys of General MIDI's drum map: kicks, snares, hats, cymbals, claps, tambourine. Toms and bells have a pitch."""
+
+
+def rendered_sounds(soundfonts: Sequence[Path] = ()) -> Iterator[Sound]:
+    """Three notes of every melodic preset of bank 0 and the unpitched keys of the standard drum kit.
+
+    A note counts when it repeats at the period of its key, and no better at half of it (`verify_pitch`): presets that
+    sound an octave or a fifth off are left out.
+
+    Args:
+        soundfonts: Files; those of Debian's packages that are there if empty.
+
+    Raises:
+        TrainingError: A file is no SoundFont, or FluidSynth is missing.
+    """
+    for path in soundfonts or [path for path, _ in DEBIAN_SOUNDFONTS if path.is_file()]:
+        renderer = Renderer(path)
+        try:
+            for preset in read_presets(path):
+                name = f"{path.stem} {preset.bank:03d}-{preset.program:03d} {preset.name}"
+                renderer.select(preset)
+                if preset.pitched and preset.bank == 0:
+                    low = max(PIANO_KEYS[0], preset.key_low, preset.root_low - KEYS_BESIDE_RECORDED)
+                    high = min(PIANO_KEYS[1], preset.key_high, preset.root_high + KEYS_BESIDE_RECORDED)
+                    for key in sorted({round(low + share * (high - low)) for share in KEY_SHARES}):
+                        audio = torch.from_numpy(renderer.render(key, VELOCITY))
+                        midi = verify_pitch(audio, key)
+                        if midi is not None:
+                            yield Sound(f"{name} {key}", name, GM_FAMILIES[preset.program // 8], midi, audio)
+                elif (preset.bank, preset.program) == (DRUM_BANK, 0):
+                    for key in UNPITCHED_KEYS:
+                        audio = torch.from_numpy(renderer.render(key, VELOCITY))
+                        if float(audio.abs().max()) > 0.0:
+                            yield Sound(f"{name} {key}", name, "drums", None, audio)
+        finally:
+            renderer.close()
