@@ -180,10 +180,19 @@ def export(
 @train.command("eval")
 def evaluate(
     real: Annotated[
-        Path,
-        typer.Option(metavar="DIR", help="Recordings with a manifest.json; validation instruments are used."),
-    ],
-    quick: Annotated[bool, typer.Option("--quick", help="One note of each interval only.")] = False,
+        Path | None,
+        typer.Option(metavar="DIR", help="Recordings with a manifest.json: distance to real notes, source pitch."),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Data set that was trained on: how much of pitch is left in h.")
+    ] = None,
+    held_out: Annotated[
+        Path | None, typer.Option("--held-out", metavar="DIR", help="Data set made with --held-out: the paper's table.")
+    ] = None,
+    runs: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of runs to compare with, as the model card names them.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A few notes of everything.")] = False,
     to_json: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write all figures.", show_default=False)
     ] = None,
@@ -196,6 +205,9 @@ def evaluate(
             metavar="DIR", help="Draw the worst notes and a typical one of each instrument.", show_default=False
         ),
     ] = None,
+    detectors: Annotated[
+        bool, typer.Option("--detectors", help="Other pitch trackers beside ours, and rendered notes.")
+    ] = False,
     force: Force = False,
     detail: Detail = 1.0,
     hyper: Annotated[bool, typer.Option("--hyper/--no-hyper", help="Use the hypernetwork.")] = True,
@@ -207,36 +219,38 @@ def evaluate(
     device: Device = "auto",
     weights: Weights = None,
 ) -> None:
-    """Measure weights against real recordings of instruments they were never trained on, and beside other methods.
+    """Measure weights on instruments they were never trained on, beside other methods.
 
     Example: hgs train eval --real recordings --quick
     """
     from hgs_cli.outputs import OutputSet, check_targets
 
+    if real is None and data is None and held_out is None:
+        raise UsageError("there is nothing to measure with", "give --real, --data or --held-out")
+    for option, given, needed in (("--plots", plots, real), ("--detectors", detectors or None, real)):
+        if given is not None and needed is None:
+            raise UsageError(f"{option} is about recordings", "give --real too")
+    if runs is not None and data is None and held_out is None:
+        raise UsageError("--runs are compared on data sets", "give --data or --held-out too")
     files = [path for path in (to_json, to_markdown) if path is not None]
     check_targets(files, force)
     if plots is not None and plots.exists() and (not plots.is_dir() or (any(plots.iterdir()) and not force)):
         raise OutputError(f"{plots} is not an empty folder", "choose another, or use --force to add pictures to it")
 
-    from hgs_cli.evaluation import CrossPitchOptions, Report, measure_cross_pitch
+    from hgs_cli.evaluation import CrossPitchOptions
     from hgs_cli.evaluation.pictures import choose_pictures, draw_picture
-    from hgs_cli.training.data import validation_instruments
+    from hgs_cli.training.measure import Sources, measure
     from hgs_cli.weights import load_model
 
     messages = Messages(quiet)
 
-    def tell(done: int, total: int) -> None:
-        messages.line(f"{done}/{total} instruments")
+    def tell(what: str, done: int, total: int) -> None:
+        messages.line(f"{done}/{total} {what}" if total else what)
 
     model = load_model(weights, device)
     options = CrossPitchOptions(quick=quick, detail=detail, hyper=hyper, seed=seed)
-    result = measure_cross_pitch(model, real, sorted(validation_instruments()), options, workers=workers, advance=tell)
-    report = Report(
-        weights={"version": model.version, "sha256": model.sha256},
-        settings={"quick": quick, "detail": detail, "hyper": hyper, "seed": seed},
-        sections=[result.section()],
-    )
-    pictures = [] if plots is None else choose_pictures(result, plots)
+    report, cross_pitch = measure(model, Sources(real, data, held_out, runs, detectors), options, workers, tell)
+    pictures = [] if plots is None or cross_pitch is None else choose_pictures(cross_pitch, plots)
     with OutputSet([*files, *(picture.path for picture in pictures)], force) as outputs:
         for path, text in ((to_json, report.to_json), (to_markdown, report.to_markdown)):
             if path is not None:

@@ -131,7 +131,8 @@ class ModulatedConv1d(nn.Module):
         factors = factors.to(x.dtype)
         a, b = factors[:, :, : self.out_channels], factors[:, :, self.out_channels :]
         scaled = torch.cat([x[:, None], x[:, None] * b[..., None]], dim=1).flatten(0, 1)  # (B · (1 + rank), in, T)
-        y = F.conv1d(scaled, self.weight, padding=self.kernel_size // 2).unflatten(0, (-1, 1 + rank))
+        y = F.conv1d(scaled, self.weight, padding=self.kernel_size // 2)
+        y = y.reshape(x.shape[0], 1 + rank, self.out_channels, x.shape[-1])
         y = y[:, 0] + (y[:, 1:] * a[..., None]).sum(1)
         if self.demodulate:
             energy = self.weight.square().sum(2).T

@@ -1,0 +1,123 @@
+"""All measurements of `hgs train eval`, as far as there is something to measure with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hgs_cli.errors import WeightsError
+from hgs_cli.evaluation import CrossPitchOptions, CrossPitchResult, Report, Section, measure_cross_pitch
+from hgs_cli.evaluation.pitch_trackers import TRACKERS
+from hgs_cli.evaluation.source_pitch import measure_source_pitch
+from hgs_cli.training.checkpoint import initial_model, load_checkpoint, model_from_checkpoint
+from hgs_cli.training.data import validation_instruments
+from hgs_cli.training.judge import JUDGE_NAME, Judge, load_judge
+from hgs_cli.training.leakage import probe_leakage
+from hgs_cli.training.paper import paper_table
+from hgs_cli.training.rendered import rendered_sounds
+from hgs_cli.weights import Model
+
+Tell = Callable[[str, int, int], None]  # what was just done, how much is done, how much there is (0: not known)
+
+LEAKAGE_RUNS = {"without the adversary": "no-adversary", "the same minutes with it": "with-adversary"}
+"""Rows of the leakage table beside the released f: row → folder of the run."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What there is to measure with; whatever is None is left out.
+
+    Attributes:
+        real: Recordings with a manifest: cross-pitch table and source pitch.
+        data: The data set that was trained on: leakage.
+        held_out: A data set that was not: the paper's table.
+        runs: Folder of runs to compare with.
+        detectors: Whether source pitch is measured of other libraries too, and on rendered notes.
+    """
+
+    real: Path | None = None
+    data: Path | None = None
+    held_out: Path | None = None
+    runs: Path | None = None
+    detectors: bool = False
+
+
+def find_judge(model: Model) -> Judge:
+    """The judge beside a bundle, or beside the installed one.
+
+    Raises:
+        WeightsError: There is none.
+    """
+    for folder in (model.path.parent, Path(__file__).resolve().parents[2] / "weights"):
+        if (folder / "train" / JUDGE_NAME).is_file():
+            return load_judge(folder / "train" / JUDGE_NAME)
+    raise WeightsError(f"there is no train/{JUDGE_NAME} beside {model.path}", "work in a checkout, or train a judge")
+
+
+def measure(
+    model: Model, sources: Sources, options: CrossPitchOptions, workers: int = 2, tell: Tell = lambda *_: None
+) -> tuple[Report, CrossPitchResult | None]:
+    """Measure a model with everything that is given; the cross-pitch result comes beside the report, to draw from.
+
+    Args:
+        model: From `load_model`.
+        sources: What to measure with.
+        options: How much of it, detail, seed.
+        workers: Processes of the cross-pitch table.
+        tell: Told how far everything is.
+
+    Raises:
+        InputError: Recordings cannot be used.
+        TrainingError: A data set or a run cannot be used.
+        WeightsError: There is no judge.
+    """
+    sections: list[Section] = []
+    cross_pitch = None
+    # What may fail for want of a file comes first: nobody waits minutes to hear that.
+    judge = None if sources.held_out is None else find_judge(model)
+    networks = {"released f": initial_model(model.path, 0)[0]} if sources.data is not None else {}
+    for row, folder in LEAKAGE_RUNS.items() if networks else ():
+        if sources.runs is not None and (sources.runs / folder).exists():
+            networks[row] = model_from_checkpoint(load_checkpoint(sources.runs / folder))
+        else:
+            tell(f"no run {folder}: {row} is left out", 0, 0)
+    if sources.real is not None:
+        cross_pitch = measure_cross_pitch(
+            model,
+            sources.real,
+            sorted(validation_instruments()),
+            options,
+            workers=workers,
+            advance=lambda done, total: tell("instruments", done, total),
+        )
+        sections.append(cross_pitch.section())
+        tell("source pitch", 0, 0)
+        sections.append(
+            measure_source_pitch(
+                sources.real,
+                quick=options.quick,
+                detectors=tuple(TRACKERS) if sources.detectors else (),
+                rendered=rendered_sounds() if sources.detectors else (),
+            ).section()
+        )
+    if sources.data is not None:
+        leakage = probe_leakage(
+            networks, sources.data, options.quick, lambda done, total: tell("probes of h", done, total)
+        )
+        sections.append(leakage.section())
+    if judge is not None:
+        assert sources.held_out is not None
+        paper = paper_table(
+            model.network,
+            judge,
+            sources.held_out,
+            sources.runs,
+            quick=options.quick,
+            seed=options.seed,
+            device=model.device,
+            advance=lambda done, total: tell("parts of the paper's table", done, total),
+        )
+        sections.append(paper.section())
+    settings = {"quick": options.quick, "detail": options.detail, "hyper": options.hyper, "seed": options.seed}
+    return Report({"version": model.version, "sha256": model.sha256}, settings, sections), cross_pitch
