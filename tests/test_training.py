@@ -283,7 +283,7 @@ def test_settings_are_checked(tmp_path: Path) -> None:
         stage_config("cooldown")
     path.write_text("reconstruction = 3\n[loop]\nbatch_size = 7\n")
     assert stage_config("warmup", path).loop.batch_size == 7
-    assert set(STAGE_CONFIGS) == set(STAGES)
+    assert set(STAGE_CONFIGS) == set(loop.ALL_STAGES)
 
 
 def test_a_run_needs_one_kind_of_budget(dataset: Path, tmp_path: Path) -> None:
