@@ -14,6 +14,7 @@ from hgs_cli.training.checkpoint import initial_model, load_checkpoint, model_fr
 from hgs_cli.training.data import validation_instruments
 from hgs_cli.training.judge import JUDGE_NAME, Judge, load_judge
 from hgs_cli.training.leakage import probe_leakage
+from hgs_cli.training.overlap import overlap_section
 from hgs_cli.training.paper import paper_table
 from hgs_cli.training.rendered import rendered_sounds
 from hgs_cli.weights import Model
@@ -108,6 +109,9 @@ def measure(
         sections.append(leakage.section())
     if judge is not None:
         assert sources.held_out is not None
+        if sources.data is not None:
+            tell("held-out notes beside training notes", 0, 0)
+            sections.append(overlap_section(sources.held_out, sources.data))
         paper = paper_table(
             model.network,
             judge,
