@@ -154,14 +154,24 @@ def export(
     bundle: Annotated[
         Path, typer.Argument(metavar="BUNDLE", help="The .safetensors file to write.", show_default=False)
     ],
-    version: Annotated[str, typer.Option(metavar="VERSION", help="Version of the weights.", show_default=False)],
+    version: Annotated[
+        str | None, typer.Option(metavar="VERSION", help="Version of the weights.", show_default=False)
+    ] = None,
     passes: Annotated[
         int | None,
         typer.Option(min=0, max=8, help="Passes of the hypernetwork by default.", show_default="as configured"),
     ] = None,
+    judge_data: Annotated[
+        Path | None,
+        typer.Option(
+            "--judge", metavar="DATA", help="The run is a judge, trained on this data set.", show_default=False
+        ),
+    ] = None,
     force: Force = False,
 ) -> None:
     """Make a weights bundle of a run's averaged networks, and enter it into SHA256SUMS beside it.
+
+    With --judge, write the judge of a run of stage `judge`, with its accuracy on notes that it did not learn from.
 
     Example: hgs train export build/hyper-gan weights/hgs.safetensors --version 1.0
     """
@@ -169,11 +179,21 @@ def export(
 
     if bundle.suffix != ".safetensors":
         raise UsageError(f"{bundle} does not end in .safetensors", "choose such a name")
+    if judge_data is None and version is None:
+        raise UsageError("a bundle needs a version", "give --version")
+    if judge_data is not None and (version is not None or passes is not None):
+        raise UsageError("a judge has neither version nor passes", "leave out --version and --passes")
     check_targets([bundle], force)
 
-    from hgs_cli.training.checkpoint import export_bundle
+    if judge_data is None:
+        from hgs_cli.training.checkpoint import export_bundle
 
-    export_bundle(run, bundle, version, passes)
+        assert version is not None
+        export_bundle(run, bundle, version, passes)
+    else:
+        from hgs_cli.training.judge import export_judge
+
+        export_judge(run, judge_data, bundle)
     typer.echo(str(bundle))
 
 

@@ -332,3 +332,12 @@ def test_the_command_writes_figures_tables_and_pictures(hgs: Run, real_dir: Path
     assert refused.code == 5
     assert refused.err.count("\n") == 1
     shutil.rmtree(plots)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["--held-out", "d", "--plots", "p"], ["--data", "d", "--detectors"], ["--real", "r", "--runs", "x"]],
+)
+def test_an_evaluation_of_nothing_is_refused_in_one_line(hgs: Run, arguments: list[str]) -> None:
+    refused = hgs("train", "eval", *arguments)
+    assert (refused.code, refused.err.count("\n")) == (2, 1)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import ROOT
+from conftest import ROOT, Run
 from safetensors.torch import load_file, save_file
 
 from hgs_cli.audio.mel import LogMel
@@ -105,6 +105,16 @@ def test_a_run_becomes_a_judge_that_tells_its_accuracy(run: Path, dataset: Path,
     assert accuracy["held_out_notes"] == 2.0  # a tenth of twelve keys of two instruments
     assert 0.0 <= accuracy["validation"] <= accuracy["validation_near"] <= 1.0
     assert judge.features(torch.zeros(3, N_MELS, N_FRAMES)).shape == (3, judge.feature_dim)
+
+
+def test_hgs_train_export_writes_a_judge(hgs: Run, run: Path, dataset: Path, tmp_path: Path) -> None:
+    path = tmp_path / "made" / JUDGE_NAME
+    assert hgs("train", "export", run, path, "--judge", dataset).lines == [str(path)]
+    assert load_judge(path).accuracy["validation_notes"] == 12.0
+    for wrong in (["--version", "1"], ["--passes", "2"]):
+        refused = hgs("train", "export", run, path, "--judge", dataset, "--force", *wrong)
+        assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert hgs("train", "export", run, tmp_path / "b.safetensors").code == 2
 
 
 def test_a_run_of_another_stage_is_no_judge(dataset: Path, tmp_path: Path) -> None:
