@@ -21,6 +21,7 @@ from hgs_cli.spectrum import SAMPLE_RATE
 Floats = NDArray[np.float64]
 
 HOP_S = 0.01
+CREPE_LOWEST_HZ = 32.0  # its lowest class is 31.7 Hz; a search from below that wraps round and finds nothing
 VOICED_SHARE = 0.5  # of a recording's amplitude, over time: less, and it counts as unpitched
 
 
@@ -128,21 +129,13 @@ def _aubio(aubio: Any, audio: Tensor) -> Track:
     return Track(f0_hz, (f0_hz >= LOWEST_HZ) & (f0_hz <= HIGHEST_HZ), 512 / SAMPLE_RATE)
 
 
-def _crepe(torchcrepe: Any, audio: Tensor, size: str) -> Track:
+def _crepe(torchcrepe: Any, audio: Tensor) -> Track:
     samples = torch.from_numpy(_at(audio, 16_000))[None]
     f0_hz, periodicity = torchcrepe.predict(
-        samples, 16_000, 160, fmin=LOWEST_HZ, model=size, batch_size=512, return_periodicity=True
+        samples, 16_000, 160, fmin=CREPE_LOWEST_HZ, model="tiny", batch_size=512, return_periodicity=True
     )
     # the threshold that its documentation gives
     return Track(f0_hz[0].double().numpy(), periodicity[0].numpy() >= 0.21, HOP_S)
-
-
-def _crepe_tiny(torchcrepe: Any, audio: Tensor) -> Track:
-    return _crepe(torchcrepe, audio, "tiny")
-
-
-def _crepe_full(torchcrepe: Any, audio: Tensor) -> Track:
-    return _crepe(torchcrepe, audio, "full")
 
 
 def _pesto(pesto: Any, audio: Tensor) -> Track:
@@ -162,8 +155,7 @@ TRACKERS: dict[str, Tracker] = {
     "pyworld.harvest": Tracker("pyworld", _harvest),
     "praat": Tracker("parselmouth", _praat),
     "aubio.yinfft": Tracker("aubio", _aubio),
-    "torchcrepe-tiny": Tracker("torchcrepe", _crepe_tiny),
-    "torchcrepe-full": Tracker("torchcrepe", _crepe_full),
+    "torchcrepe-tiny": Tracker("torchcrepe", _crepe),
     "pesto": Tracker("pesto", _pesto),
     "swift-f0": Tracker("swift_f0", _swift_f0),
 }

@@ -29,7 +29,7 @@ from hgs_cli.pitch import note_name
 
 OURS = "hgs"
 RIGHT_SEMITONES = 0.5
-SPARSE = 6  # --quick and other libraries hear every sixth pitched recording, and every unpitched one
+SPARSE = 12  # a quick measurement and other libraries hear every twelfth pitched recording, and all unpitched ones
 
 CONTRAST_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 PITCHED_HEIGHTS = tuple(0.3 + 0.02 * step for step in range(31))
