@@ -134,7 +134,7 @@ def test_optimisation_brings_the_reconstruction_nearer(runs: Path, dataset: Path
     def error(steps: int) -> float:
         row = PitchGanContender("", model, "", steps)
         with torch.no_grad():
-            return float((model.compose(row.play(row.hear(x, p, known), p), p) - x).abs().mean())
+            return float((model.compose(row.play(row.hear(x, p, known), p), p) - x).square().mean())
 
     assert error(40) < error(0)
 
