@@ -228,7 +228,10 @@ def _figures(heard: list[Heard]) -> dict[str, Any]:
         "n_shots_right": _right(shots),
         **_counts(heard),
         "confusions": [
-            {"name": row.name, "labelled": row.midi, "heard": row.heard} for row in heard if row.outcome != "right"
+            # A tenth of a cent: beyond that sums depend on the number of threads.
+            {"name": row.name, "labelled": row.midi, "heard": None if row.heard is None else round(row.heard, 3)}
+            for row in heard
+            if row.outcome != "right"
         ],
     }
 
