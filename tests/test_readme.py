@@ -68,3 +68,11 @@ def test_the_first_screen_has_the_two_commands() -> None:
 def test_ci_runs_the_very_test_command_of_the_readme() -> None:
     command = next(line for kind, text in BLOCKS if kind == "sh" for line in text.splitlines() if "pytest" in line)
     assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_its_figures_are_those_of_the_model_card() -> None:
+    card = (ROOT / "weights" / "README.md").read_text(encoding="utf-8").splitlines()
+    section = README[README.index("## How good it is") : README.index("## Limits")]
+    rows = [line for line in section.splitlines() if line.startswith("| ") and any(c.isdigit() for c in line)]
+    assert len(rows) > 30
+    assert [row for row in rows if row not in card] == []
