@@ -21,7 +21,7 @@ from hgs_cli.weights import Model
 
 Tell = Callable[[str, int, int], None]  # what was just done, how much is done, how much there is (0: not known)
 
-LEAKAGE_RUNS = {"without the adversary": "no-adversary", "the same minutes with it": "with-adversary"}
+LEAKAGE_RUNS = {"without the adversary": "no-adversary", "the same steps with it": "with-adversary"}
 """Rows of the leakage table beside the released f: row → folder of the run."""
 
 
