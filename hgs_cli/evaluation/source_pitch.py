@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -21,9 +20,9 @@ from hgs_cli.audio.source_pitch import (
     detect_pitch,
     find_candidates,
 )
-from hgs_cli.errors import InputError, UsageError
+from hgs_cli.errors import UsageError
 from hgs_cli.evaluation.pitch_trackers import TRACKERS
-from hgs_cli.evaluation.recordings import MANIFEST_NAME
+from hgs_cli.evaluation.recordings import not_a_manifest, read_entries
 from hgs_cli.evaluation.report import Section, Table, finite, number
 from hgs_cli.pitch import note_name
 
@@ -310,13 +309,11 @@ def cross_validate(sounds: Sequence[tuple[str, float | None, list[Candidate]]]) 
 
 def _read_manifest(real_dir: Path, quick: bool) -> list[dict[str, Any]]:
     """Rows of the manifest by family and file: all, or every SPARSE-th pitched one and all unpitched ones."""
-    path = real_dir / MANIFEST_NAME
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["files"]
-        rows = sorted(rows, key=lambda row: (row["family"], row["file"]))
+        rows = sorted(read_entries(real_dir), key=lambda row: (row["family"], row["file"]))
         notes = [row for row in rows if row["pitched"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is not a manifest of recordings", "give the folder that holds one") from error
+    except (KeyError, TypeError) as error:
+        raise not_a_manifest(real_dir) from error
     return (notes[::SPARSE] if quick else notes) + [row for row in rows if not row["pitched"]]
 
 

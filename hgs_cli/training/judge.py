@@ -117,6 +117,8 @@ def transpose_level(x: Tensor, semitones: Tensor) -> Tensor:
     """Log-mels (B, n_mels, n_frames) with every frequency raised by `semitones` (B,), colour and all; for a few only.
 
     As faster playback would, with the window's lobes widened too: 6 % a semitone, which the filters hide.
+
+    Source: Slaney's mel scale (Auditory Toolbox), linear to 1 kHz and logarithmic above.
     """
     config = MelConfig()
     bounds = [3.0 * hz / 200.0 if hz < 1000.0 else _log_mel(hz) for hz in (config.f_min_hz, config.f_max_hz)]
@@ -182,9 +184,8 @@ class _BalancedSampler(PairSampler):
         super().__init__(table, config, seed)
         self._rendered = self._rendered or self._recorded  # without SoundFonts the draw would fall on unpitched sounds
         counts = np.bincount(np.round(table.pitch[self.pitched_notes()]).astype(int), minlength=N_PITCHES)
-        around = np.convolve(
-            counts, np.ones(5), mode="same"
-        )  # every third key is common: neighbours are taken together
+        # Every third key is common: neighbours are taken together.
+        around = np.convolve(counts, np.ones(5), mode="same")
         self._weight = 1.0 / np.maximum(around, 1.0)[np.nan_to_num(np.round(table.pitch)).astype(int)]
 
     def _pair(self) -> tuple[int, list[int]]:

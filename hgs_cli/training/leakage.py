@@ -340,12 +340,14 @@ def _learn_and_name(features: Tensor, key: Tensor, asked: Tensor) -> Tensor:
 def accuracy_of(named: Tensor, key: Tensor, instrument: Tensor) -> Accuracy:
     """How often the named keys (N,) are the notes' keys (N,), instruments (N,) counting alike."""
     error = (named - key).abs()
-    return _over_instruments([error[mine] for mine in _by_instrument(instrument)])
+    errors = [error[mine] for mine in _by_instrument(instrument)]
+    return _over_instruments(
+        [float((one == 0).double().mean()) for one in errors], [float((one <= 1).double().mean()) for one in errors]
+    )
 
 
-def _over_instruments(errors: list[Tensor]) -> Accuracy:
-    exact = [float((error == 0).double().mean()) for error in errors]
-    near = [float((error <= 1).double().mean()) for error in errors]
+def _over_instruments(exact: list[float], near: list[float]) -> Accuracy:
+    """From each instrument's shares."""
     return Accuracy(float(np.mean(exact)), float(np.mean(near)), bootstrap_interval(exact), bootstrap_interval(near))
 
 
@@ -375,7 +377,7 @@ def instrument_prior(key: Tensor, instrument: Tensor) -> Accuracy:
         around = F.pad(counts, (1, 1)).unfold(0, 3, 1).sum(1)
         exact.append(float(counts.max() / counts.sum()))
         near.append(float(around.max() / counts.sum()))
-    return Accuracy(float(np.mean(exact)), float(np.mean(near)), bootstrap_interval(exact), bootstrap_interval(near))
+    return _over_instruments(exact, near)
 
 
 def measure_distances(h: Tensor, notes: Notes) -> Distances:
