@@ -91,10 +91,10 @@ def data(
 @train.command("run")
 def run(
     stage: Annotated[
-        Literal["warmup", "gan", "hyper", "hyper-gan", "pitch-gan", "encoder", "mel-hyper", "judge"],
+        Literal["warmup", "gan", "hyper", "hyper-gan", "detail", "pitch-gan", "encoder", "mel-hyper", "judge"],
         typer.Argument(
             metavar="STAGE",
-            help="warmup, gan, hyper, hyper-gan, in this order; for comparisons pitch-gan, encoder, mel-hyper; judge.",
+            help="warmup, gan, hyper, hyper-gan; detail; to compare with: pitch-gan, encoder, mel-hyper; judge.",
             show_default=False,
         ),
     ],
@@ -161,6 +161,10 @@ def export(
         int | None,
         typer.Option(min=0, max=8, help="Passes of the hypernetwork by default.", show_default="as configured"),
     ] = None,
+    detail: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Take the detail transfer from this run of stage detail.", show_default=False),
+    ] = None,
     judge_data: Annotated[
         Path | None,
         typer.Option(
@@ -173,7 +177,7 @@ def export(
 
     With --judge, write the judge of a run of stage `judge`, with its accuracy on notes that it did not learn from.
 
-    Example: hgs train export build/hyper-gan weights/hgs.safetensors --version 1.0
+    Example: hgs train export build/hyper-gan weights/hgs.safetensors --version 1.0 --detail build/detail
     """
     from hgs_cli.outputs import check_targets
 
@@ -181,15 +185,15 @@ def export(
         raise UsageError(f"{bundle} does not end in .safetensors", "choose such a name")
     if judge_data is None and version is None:
         raise UsageError("a bundle needs a version", "give --version")
-    if judge_data is not None and (version is not None or passes is not None):
-        raise UsageError("a judge has neither version nor passes", "leave out --version and --passes")
+    if judge_data is not None and (version, passes, detail) != (None, None, None):
+        raise UsageError("a judge has no version, passes or detail transfer", "leave those options out")
     check_targets([bundle], force)
 
     if judge_data is None:
         from hgs_cli.training.checkpoint import export_bundle
 
         assert version is not None
-        export_bundle(run, bundle, version, passes)
+        export_bundle(run, bundle, version, passes, detail)
     else:
         from hgs_cli.training.judge import export_judge
 

@@ -56,12 +56,14 @@ class Part:
     Attributes:
         share: Above 0; those of an instrument sum to 1.
         detail: Of the sound.
+        known: The network's envelopes at the source pitch, which the detail was measured against.
         source_pitch: MIDI note of the sound, None for an unpitched one.
         loudness_db: Power of the sound in every frame, the loudest within NEARBY_FRAMES, (N_FRAMES,).
     """
 
     share: float
     detail: Detail
+    known: Envelopes
     source_pitch: float | None
     loudness_db: Tensor
 
@@ -70,7 +72,7 @@ class Part:
         """The share that an inversion has."""
         power = level_to_power(inversion.mel).sum(0)
         nearby = torch.nn.functional.max_pool1d(power[None, None], 2 * NEARBY_FRAMES + 1, 1, NEARBY_FRAMES)[0, 0]
-        return cls(share, inversion.detail, inversion.source_pitch, 10.0 * torch.log10(nearby))
+        return cls(share, inversion.detail, inversion.first, inversion.source_pitch, 10.0 * torch.log10(nearby))
 
 
 @dataclass(frozen=True)
@@ -187,7 +189,9 @@ def note_envelopes(model: Model, instrument: Instrument, q: Tensor, settings: Se
     first = network.envelopes(h, q, instrument.offsets, _noise(model, q, settings))
     harmonic, noise_part = first.harmonic, first.noise_part
     for part in instrument.parts:
-        carried = transfer_detail(part.detail, first, part.source_pitch, q, settings.detail)
+        carried = transfer_detail(
+            network.detail_transfer, part.detail, part.known, first, part.source_pitch, q, settings.detail
+        )
         if part.share == 1.0:
             harmonic, noise_part = carried.harmonic, carried.noise_part
         else:

@@ -245,7 +245,7 @@ def reconstruct(model: Model, inversion: Inversion) -> Reconstruction:
     network = model.network
     offsets = {name: value.to(model.device) for name, value in inversion.offsets.items()}
     refined = network.envelopes(h, p, offsets)
-    detailed = transfer_detail(inversion.detail, refined, source, p, 1.0)
+    detailed = transfer_detail(network.detail_transfer, inversion.detail, inversion.first, refined, source, p, 1.0)
     x_init, x_hat, x_detailed = (
         network.compose(envelopes, p)[0].cpu() for envelopes in (network.envelopes(h, p), refined, detailed)
     )

@@ -23,6 +23,7 @@ from hgs_cli.models.detail import (
     split,
     transfer_detail,
 )
+from hgs_cli.models.detail_transfer import DetailTransfer
 from hgs_cli.models.generator import Envelopes, noise_log_bias
 from hgs_cli.models.hyperganstrument import tiny_config
 from hgs_cli.models.vocoder import Vocoder
@@ -39,6 +40,7 @@ from hgs_cli.spectrum import (
 )
 from hgs_cli.weights import build_model
 
+UNTRAINED = DetailTransfer(tiny_config().detail_transfer)
 REAL = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "real"
 
 
@@ -93,6 +95,14 @@ def compose(envelopes: Envelopes, p: float) -> Tensor:
     return power_to_level(power + level_to_power(envelopes.noise_part[0]) * _noise_template()[:, None])
 
 
+def transferred(
+    detail: Detail, known: Envelopes, first: Envelopes, source: float | None, pitch: Tensor, amount: float
+) -> Envelopes:
+    """Detail at other pitches by a transfer that has learnt nothing yet."""
+    with torch.no_grad():
+        return transfer_detail(UNTRAINED, detail, known, first, source, pitch, amount)
+
+
 def test_templates_are_the_generators_own() -> None:
     generator = build_model(tiny_config()).generator
     pitch = torch.tensor([33.0, 60.4])
@@ -108,7 +118,7 @@ def test_the_input_is_restored_at_its_own_pitch(log_mel: LogMel, p: float) -> No
     x, periodicity = analysed(log_mel, audio, p)
     for first in (flat(), Envelopes(flat().harmonic - 0.3, flat().noise_part + 0.6)):
         detail = measure_detail(x, audio, periodicity, p, first)
-        restored = compose(transfer_detail(detail, first, p, torch.tensor([p]), 1.0), p)
+        restored = compose(transferred(detail, first, first, p, torch.tensor([p]), 1.0), p)
         floor = -0.8
         difference = DB_PER_UNIT * (restored.clamp(min=floor) - x.clamp(min=floor)).abs()
         assert float(difference.mean()) < 0.3
@@ -119,7 +129,7 @@ def test_the_restored_input_sounds_like_the_input(log_mel: LogMel, vocoder: Voco
     audio = pluck(p)
     x, periodicity = analysed(log_mel, audio, p)
     detail = measure_detail(x, audio, periodicity, p, flat())
-    envelopes = transfer_detail(detail, flat(), p, torch.tensor([p]), 1.0)
+    envelopes = transferred(detail, flat(), flat(), p, torch.tensor([p]), 1.0)
     assert detail.attack is not None
     heard = vocoder(
         envelopes.harmonic, envelopes.noise_part, torch.full((1, N_FRAMES), p), time_gain=detail.attack[None]
@@ -134,7 +144,7 @@ def test_no_detail_leaves_the_network_alone(log_mel: LogMel) -> None:
     x, periodicity = analysed(log_mel, audio, 57.0)
     first = flat(2)
     detail = measure_detail(x, audio, periodicity, 57.0, flat())
-    result = transfer_detail(detail, first, 57.0, torch.tensor([57.0, 60.0]), 0.0)
+    result = transferred(detail, flat(), first, 57.0, torch.tensor([57.0, 60.0]), 0.0)
     assert torch.equal(result.harmonic, first.harmonic)
     assert torch.equal(result.noise_part, first.noise_part)
 
@@ -143,8 +153,8 @@ def test_a_note_does_not_depend_on_the_others(log_mel: LogMel) -> None:
     audio = pluck(57.0)
     x, periodicity = analysed(log_mel, audio, 57.0)
     detail = measure_detail(x, audio, periodicity, 57.0, flat())
-    together = transfer_detail(detail, flat(3), 57.0, torch.tensor([50.0, 57.0, 71.0]), 1.0)
-    alone = transfer_detail(detail, flat(1), 57.0, torch.tensor([71.0]), 1.0)
+    together = transferred(detail, flat(), flat(3), 57.0, torch.tensor([50.0, 57.0, 71.0]), 1.0)
+    alone = transferred(detail, flat(), flat(1), 57.0, torch.tensor([71.0]), 1.0)
     torch.testing.assert_close(together.harmonic[2:], alone.harmonic)
     torch.testing.assert_close(together.noise_part[2:], alone.noise_part)
 
@@ -155,7 +165,7 @@ def test_harmonics_keep_their_own_strength_nearby(log_mel: LogMel) -> None:
     audio = pluck(p)
     x, periodicity = analysed(log_mel, audio, p)
     detail = measure_detail(x, audio, periodicity, p, flat())
-    envelopes = transfer_detail(detail, flat(), p, torch.tensor([q]), 1.0)
+    envelopes = transferred(detail, flat(), flat(), p, torch.tensor([q]), 1.0)
     frame = 60
     harmonics = [
         int((mel_filters(MelConfig())[round(k * 440.0 * 2 ** (2 / 12) / SAMPLE_RATE * 2048)]).argmax())
@@ -170,7 +180,7 @@ def test_silence_before_and_after_stays_silence(log_mel: LogMel, vocoder: Vocode
     audio[120_000:] = 0.0
     x, periodicity = analysed(log_mel, audio, 57.0)
     detail = measure_detail(x, audio, periodicity, 57.0, flat())
-    envelopes = transfer_detail(detail, flat(2), 57.0, torch.tensor([57.0, 64.0]), 1.0)
+    envelopes = transferred(detail, flat(), flat(2), 57.0, torch.tensor([57.0, 64.0]), 1.0)
     assert detail.attack is not None
     pitch = torch.tensor([57.0, 64.0])[:, None].expand(-1, N_FRAMES)
     heard = vocoder(envelopes.harmonic, envelopes.noise_part, pitch, time_gain=detail.attack[None])
@@ -184,7 +194,7 @@ def test_a_sharp_attack_stays_sharp(log_mel: LogMel, vocoder: Vocoder) -> None:
     audio = pluck(60.0)
     x, periodicity = analysed(log_mel, audio, 60.0)
     detail = measure_detail(x, audio, periodicity, 60.0, flat())
-    envelopes = transfer_detail(detail, flat(), 60.0, torch.tensor([60.0]), 1.0)
+    envelopes = transferred(detail, flat(), flat(), 60.0, torch.tensor([60.0]), 1.0)
     assert detail.attack is not None
 
     def rise_samples(sound: Tensor) -> int:
@@ -226,7 +236,7 @@ def test_a_drum_becomes_a_clear_note(log_mel: LogMel, vocoder: Vocoder, q: float
     detail = measure_detail(x, audio, torch.zeros(32, 88), None, flat())
     assert detail.attack is not None
     assert detail.phases is None
-    envelopes = transfer_detail(detail, flat(), None, torch.tensor([q]), 1.0)
+    envelopes = transferred(detail, flat(), flat(), None, torch.tensor([q]), 1.0)
     tonal = apply_tonal(envelopes, torch.tensor([q]), None)
     heard = vocoder(tonal.harmonic, tonal.noise_part, torch.full((1, N_FRAMES), q), time_gain=detail.attack[None])[0]
     found = detect_pitch(heard)
@@ -250,7 +260,7 @@ def drum_notes(log_mel: LogMel, vocoder: Vocoder, path: Path, pitches: Tensor) -
     audio = read_audio(path).audio
     audio = audio * 10.0 ** ((1.0 - float(log_mel(audio[None]).max())) * DB_PER_UNIT / 20.0)
     detail = measure_detail(log_mel(audio[None])[0], audio, torch.zeros(32, 88), None, flat())
-    envelopes = apply_tonal(transfer_detail(detail, flat(len(pitches)), None, pitches, 1.0), pitches, None)
+    envelopes = apply_tonal(transferred(detail, flat(), flat(len(pitches)), None, pitches, 1.0), pitches, None)
     contour = pitches[:, None].expand(-1, N_FRAMES)
     gain = None if detail.attack is None else detail.attack[None]
     return vocoder(envelopes.harmonic, envelopes.noise_part, contour, time_gain=gain)
@@ -281,7 +291,7 @@ def test_a_drum_keeps_its_envelope_and_colour(log_mel: LogMel, vocoder: Vocoder)
     audio = snare()
     x = log_mel(audio[None])[0]
     detail = measure_detail(x, audio, torch.zeros(32, 88), None, flat())
-    envelopes = transfer_detail(detail, flat(), None, torch.tensor([60.0]), 1.0)
+    envelopes = transferred(detail, flat(), flat(), None, torch.tensor([60.0]), 1.0)
     tonal = apply_tonal(envelopes, torch.tensor([60.0]), None)
     heard = log_mel(vocoder(tonal.harmonic, tonal.noise_part, torch.full((1, N_FRAMES), 60.0)))[0]
 
@@ -304,8 +314,8 @@ def test_tonal_zero_changes_nothing_and_one_leaves_no_noise() -> None:
 
 def test_split_gives_the_input_back_exactly(log_mel: LogMel) -> None:
     x, periodicity = analysed(log_mel, pluck(50.0), 50.0)
-    e_h, e_n, share = split(x, periodicity, 50.0)
-    restored = compose(Envelopes(e_h[None], e_n[None]), 50.0)
+    e_h, e_n, share = split(x[None], periodicity[None], torch.tensor([50.0]))
+    restored = compose(Envelopes(e_h, e_n), 50.0)
     audible = x > -0.9
     assert float((DB_PER_UNIT * (restored - x))[audible].abs().max()) < 0.2
     assert 0.0 <= float(share.min()) <= float(share.max()) <= 1.0
@@ -316,7 +326,7 @@ def test_details_of_any_size_stay_finite(log_mel: LogMel) -> None:
     for p in (10.0, 60.0, 120.0, None):
         detail = measure_detail(silent, torch.zeros(MODEL_SAMPLES), torch.zeros(32, 88), p, flat())
         assert isinstance(detail, Detail)
-        result = transfer_detail(detail, flat(2), p, torch.tensor([0.0, 127.0]), 1.0)
+        result = transferred(detail, flat(), flat(2), p, torch.tensor([0.0, 127.0]), 1.0)
         tonal = apply_tonal(result, torch.tensor([0.0, 127.0]), None)
         for value in (result.harmonic, result.noise_part, tonal.harmonic, tonal.noise_part):
             assert bool(torch.isfinite(value).all())

@@ -18,7 +18,7 @@ from hgs_cli.audio.mel import LogMel
 from hgs_cli.errors import TrainingError, WeightsError
 from hgs_cli.models.hyperganstrument import tiny_config
 from hgs_cli.spectrum import N_FRAMES, N_MELS, SAMPLE_RATE
-from hgs_cli.training.batches import NoteTable
+from hgs_cli.training.batches import NoteTable, transpose_level
 from hgs_cli.training.data import build_dataset
 from hgs_cli.training.judge import (
     JUDGE_NAME,
@@ -31,7 +31,6 @@ from hgs_cli.training.judge import (
     load_judge,
     save_judge,
     soft_pitch_target,
-    transpose_level,
 )
 from hgs_cli.training.loop import RunOptions, run_stage
 from hgs_cli.weights import build_model, save_bundle

@@ -117,7 +117,11 @@ def test_every_parameter_learns(awake: HyperGANStrument) -> None:
     h = awake.extract(x)
     offsets = awake.refine(h, p, 1)
     envelopes = awake.envelopes(h, p + 5, offsets, z)
-    (awake.compose(envelopes, p + 5).square().mean() + awake.envelopes(h, p).harmonic.square().mean()).backward()
+    source = awake.envelopes(h, p, offsets)
+    residual = 0.1 * torch.randn_like(source.harmonic)
+    r_h, r_n = awake.detail_transfer(residual, residual, source, envelopes, p, p + 5)
+    whole = Envelopes(envelopes.harmonic + r_h, envelopes.noise_part + r_n)
+    (awake.compose(whole, p + 5).square().mean() + awake.envelopes(h, p).harmonic.square().mean()).backward()
     silent = [
         name for name, parameter in awake.named_parameters() if parameter.grad is None or not parameter.grad.any()
     ]
@@ -126,7 +130,9 @@ def test_every_parameter_learns(awake: HyperGANStrument) -> None:
 
 def test_the_released_networks_keep_the_parameter_budget() -> None:
     network = build_model(ModelConfig())
-    assert sum(parameter.numel() for parameter in network.parameters()) <= 12_000_000
+    size = {name: sum(value.numel() for value in part.parameters()) for name, part in network.named_children()}
+    assert size["feature_extractor"] + size["generator"] + size["hypernetwork"] <= 12_000_000
+    assert size["detail_transfer"] <= 100_000
 
 
 def test_sizes_travel_as_plain_values() -> None:

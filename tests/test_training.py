@@ -168,13 +168,13 @@ def test_the_penalty_is_half_the_squared_slope() -> None:
     assert float(penalty) == pytest.approx(0.5 * 9 * 10)
 
 
-@pytest.mark.parametrize("name", list(STAGES))
+@pytest.mark.parametrize("name", [*STAGES, "detail"])
 def test_trainable_parameters_get_gradients_and_frozen_ones_none(name: str, dataset: Path, quick: Path) -> None:
     model = build_model(tiny_config())
     for key, parameter in model.hypernetwork.named_parameters():  # H's last layers at zero hide what is before them
         if key.endswith("outputs.weight"):
             torch.nn.init.normal_(parameter, std=0.1)
-    stage = STAGES[name](model, stage_config(name, quick), dataset, 0, torch.device("cpu"))
+    stage = loop.ALL_STAGES[name](model, stage_config(name, quick), dataset, 0, torch.device("cpu"))
     stage.progress = 0.5
     before = {key: value.clone() for key, value in model.state_dict().items()}
     optimisers = {key: Optimiser(module, LoopConfig()) for key, module in stage.trained().items()}
@@ -182,7 +182,11 @@ def test_trainable_parameters_get_gradients_and_frozen_ones_none(name: str, data
         optimiser.set_rate(1e-3)
     for _ in range(3):
         stage.step(optimisers)
-    learns = {"warmup": ("feature_extractor", "generator"), "gan": ("generator",)}.get(name, ("hypernetwork",))
+    learns = {
+        "warmup": ("feature_extractor", "generator"),
+        "gan": ("generator",),
+        "detail": ("detail_transfer",),
+    }.get(name, ("hypernetwork", "feature_extractor"))
     for part, module in model.named_children():
         changed = [key for key, value in module.state_dict().items() if not torch.equal(value, before[f"{part}.{key}"])]
         assert bool(changed) == (part in learns), (part, changed)
@@ -256,11 +260,16 @@ def test_stages_follow_each_other_into_a_bundle(dataset: Path, quick: Path, tmp_
         loop.run_stage(name, options(dataset, tmp_path / name, 1, quick, init=init))
         init = tmp_path / name
         assert ("discriminator" in load_checkpoint(init).networks) == (name != "warmup")  # D waits while H learns alone
-    export_bundle(tmp_path / "hyper-gan", tmp_path / "weights" / "hgs.safetensors", "0.0.1", passes=3)
+    loop.run_stage("detail", options(dataset, tmp_path / "detail", 2, quick, init=tmp_path / "warmup"))
+    bundle = tmp_path / "weights" / "hgs.safetensors"
+    export_bundle(tmp_path / "hyper-gan", bundle, "0.0.1", passes=3, detail=tmp_path / "detail")
     released = load_model(tmp_path / "weights" / "hgs.safetensors", "cpu").network
     trained = load_checkpoint(tmp_path / "hyper-gan").averaged
+    carrier = load_checkpoint(tmp_path / "detail").averaged
     for key, value in released.state_dict().items():
-        assert torch.allclose(value.float(), trained[key], atol=2e-3, rtol=2e-3), key
+        origin = carrier if key.startswith("detail_transfer.") else trained
+        assert torch.allclose(value.float(), origin[key], atol=2e-3, rtol=2e-3), key
+    assert not torch.equal(carrier["detail_transfer.stem.weight"], trained["detail_transfer.stem.weight"])
     again, networks = checkpoints.initial_model(tmp_path / "weights" / "hgs.safetensors", 0)
     assert "discriminator" in networks
     assert again.config == released.config
@@ -298,6 +307,15 @@ def test_broken_checkpoints_are_named(tmp_path: Path) -> None:
     (tmp_path / "checkpoint.pt").write_bytes(b"nothing of the kind")
     with pytest.raises(TrainingError, match="not a checkpoint"):
         load_checkpoint(tmp_path)
+
+
+def test_a_run_of_other_networks_is_named(dataset: Path, quick: Path, tmp_path: Path, tiny: Path) -> None:
+    loop.run_stage("warmup", options(dataset, tmp_path / "run", 1, quick, init=tiny))
+    checkpoint = load_checkpoint(tmp_path / "run")
+    del checkpoint.config["detail_transfer"]
+    checkpoints.save_checkpoint(tmp_path / "old", checkpoint)
+    with pytest.raises(TrainingError, match="another version"):
+        checkpoints.initial_model(tmp_path / "old", 0)
 
 
 @pytest.mark.skipif(

@@ -9,6 +9,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from hgs_cli.models.detail_transfer import DetailTransfer, mel_blur
 from hgs_cli.models.generator import Envelopes, noise_log_bias
 from hgs_cli.models.vocoder import GAIN_STEP_SAMPLES, mel_points_hz, mel_triangles
 from hgs_cli.spectrum import (
@@ -17,7 +18,6 @@ from hgs_cli.spectrum import (
     HOP_LENGTH,
     MODEL_SAMPLES,
     N_FFT,
-    N_MELS,
     SAMPLE_RATE,
     MelConfig,
     comb_power,
@@ -25,16 +25,6 @@ from hgs_cli.spectrum import (
     midi_to_hz,
 )
 
-# How much of a residual is carried over an interval. All of it would be too much: a part of every residual is that one
-# recording's own. Fitted on the validation instruments, in the mel domain and with an early network: on training
-# instruments residuals are too small to tell. Figures of those instruments are therefore a little too good.
-WHOLE_REACH = 1.0  # semitones within which the whole residual fades to what is carried
-HARMONIC_SHARE = 0.3
-FORMANT_SHARE_NEAR = 0.65
-FORMANT_SHARE_FAR = 0.3
-FORMANT_REACH = 10.0  # semitones over which the share falls from near to far
-FORMANT_WIDTH = 0.4  # of a harmonic spacing: the Gaussian that turns harmonic detail into formants
-FORMANT_WIDTH_MELS = 6.0  # at least: what is finer belongs to the one note that was recorded
 SPLIT_WIDTH = 0.5
 SPLIT_WIDTH_MELS = 1.5
 LEAST_POWER = 1e-13
@@ -92,16 +82,7 @@ def _noise_template() -> Tensor:
 
 def _comb_template(pitch: Tensor) -> Tensor:
     """Mel power of unit harmonics at MIDI pitches (B,): (B, n_mels)."""
-    return torch.matmul(comb_power(midi_to_hz(pitch.float())), _filters())
-
-
-def _blur(f0_hz: float, width: float, least_mels: float) -> Tensor:
-    """Weights of a Gaussian across mel bands, (n_mels, n_mels); sigma is `width` spacings of f0, or `least_mels`."""
-    centres = _centres_hz()
-    spacing_hz = torch.gradient(centres)[0]
-    sigma = (width * f0_hz / spacing_hz).clamp(least_mels, N_MELS / 4)
-    band = torch.arange(N_MELS, dtype=torch.float32)
-    return torch.exp(-0.5 * ((band[None] - band[:, None]) / sigma[:, None]) ** 2)
+    return torch.matmul(comb_power(midi_to_hz(pitch.float())), _filters().to(pitch.device))
 
 
 def _weighted_blur(value: Tensor, weight: Tensor, blur: Tensor) -> Tensor:
@@ -119,27 +100,25 @@ def _level(power: Tensor) -> Tensor:
     return torch.log10(power.clamp(min=LEAST_POWER)) * (10.0 / DB_PER_UNIT) + 1.0
 
 
-def split(x: Tensor, periodicity: Tensor, p: float | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Split a log-mel into the levels of its harmonic and its noise part.
+def split(x: Tensor, periodicity: Tensor, p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Split log-mels into the levels of their harmonic and their noise part.
 
     Args:
-        x: Log-mel, (n_mels, n_frames).
-        periodicity: Share of each band that is tone, (N_BANDS, N_STEPS).
-        p: Pitch; None: all is noise.
+        x: Log-mels, (B, n_mels, n_frames).
+        periodicity: Share of each band that is tone, (B, N_BANDS, N_STEPS).
+        p: Pitches, (B,).
 
     Returns:
         E_h and E_n, which give x again on their templates exactly, and the harmonic share of every band's power, each
-        (n_mels, n_frames). Where a part has no share its level means nothing.
+        (B, n_mels, n_frames). Where a part has no share its level means nothing.
     """
     power = _above_floor(x)
-    noise = _noise_template()[:, None]
-    if p is None:
-        return _level(torch.zeros_like(x)), _level(power / noise), torch.zeros_like(x)
+    noise = _noise_template().to(x.device)[:, None]
     tonal = torch.nn.functional.interpolate(
-        periodicity[None, None].float(), size=tuple(x.shape), mode="bilinear", align_corners=False
-    )[0, 0].clamp(1e-3, 1.0 - 1e-3)
-    comb = _comb_template(torch.tensor([p]))[0][:, None].clamp(min=1e-9)
-    blur = _blur(float(midi_to_hz(torch.tensor(p))), SPLIT_WIDTH, SPLIT_WIDTH_MELS)
+        periodicity[:, None].float(), size=tuple(x.shape[1:]), mode="bilinear", align_corners=False
+    )[:, 0].clamp(1e-3, 1.0 - 1e-3)
+    comb = _comb_template(p)[..., None].clamp(min=1e-9)
+    blur = mel_blur(midi_to_hz(p.float()), SPLIT_WIDTH, SPLIT_WIDTH_MELS)
     smooth_h = (blur @ (tonal * power)) / (blur @ comb)
     smooth_n = (blur @ ((1.0 - tonal) * power)) / (blur @ noise)
     model_h, model_n = smooth_h * comb, smooth_n * noise
@@ -152,6 +131,25 @@ def _heard(residual: Tensor, share: Tensor, ceiling: Tensor, blur: Tensor) -> Te
     known = share * (1.0 + KNOWN_SHARE) / (share + KNOWN_SHARE)
     filled = known * residual + (1.0 - known) * _weighted_blur(residual, known, blur)
     return torch.minimum(filled, ceiling)
+
+
+def residuals(x: Tensor, periodicity: Tensor, p: Tensor, first: Envelopes) -> tuple[Tensor, Tensor]:
+    """r_h and r_n of pitched sounds: what their first reconstructions at p lack, each (B, n_mels, n_frames).
+
+    Args:
+        x: Log-mels, (B, n_mels, n_frames).
+        periodicity: Share of each band that is tone, (B, N_BANDS, N_STEPS).
+        p: Pitches, (B,).
+        first: The network's envelopes at p, batch B.
+    """
+    e_h, e_n, share = split(x, periodicity, p)
+    power = _above_floor(x)
+    comb = _comb_template(p)[..., None].clamp(min=1e-9)
+    noise = _noise_template().to(x.device)[:, None]
+    blur = mel_blur(midi_to_hz(p.float()), SPLIT_WIDTH, SPLIT_WIDTH_MELS)
+    r_h = _heard(e_h - first.harmonic, share, _level(power / comb) - first.harmonic, blur)
+    r_n = _heard(e_n - first.noise_part, 1.0 - share, _level(power / noise) - first.noise_part, blur)
+    return r_h, r_n
 
 
 def measure_detail(x: Tensor, audio: Tensor, periodicity: Tensor, p: float | None, first: Envelopes) -> Detail:
@@ -167,17 +165,15 @@ def measure_detail(x: Tensor, audio: Tensor, periodicity: Tensor, p: float | Non
     Returns:
         Residuals that restore x at p, and the attack.
     """
-    e_h, e_n, share = split(x, periodicity, p)
     first_h, first_n = (part.float().reshape(x.shape) for part in (first.harmonic, first.noise_part))
-    r_h, r_n = e_h - first_h, e_n - first_n
     phases = None
-    if p is not None:
-        phases = harmonic_phases(audio, p)
+    if p is None:  # all is noise
         power = _above_floor(x)
-        comb = _comb_template(torch.tensor([p]))[0][:, None].clamp(min=1e-9)
-        blur = _blur(float(midi_to_hz(torch.tensor(p))), SPLIT_WIDTH, SPLIT_WIDTH_MELS)
-        r_h = _heard(r_h, share, _level(power / comb) - first_h, blur)
-        r_n = _heard(r_n, 1.0 - share, _level(power / _noise_template()[:, None]) - first_n, blur)
+        r_h, r_n = _level(torch.zeros_like(x)) - first_h, _level(power / _noise_template()[:, None]) - first_n
+    else:
+        known = Envelopes(first_h[None], first_n[None])
+        (r_h,), (r_n,) = residuals(x[None], periodicity[None], torch.tensor([p]), known)
+        phases = harmonic_phases(audio, p)
     return Detail(r_h, r_n, attack_gain(audio, p), phases)
 
 
@@ -265,63 +261,33 @@ def attack_gain(audio: Tensor, p: float | None) -> Tensor | None:
     return torch.cat([gain, gain[-1:]])
 
 
-def _warp(residual: Tensor, interval: Tensor) -> tuple[Tensor, Tensor]:
-    """Move residuals along frequency with their harmonics.
-
-    Args:
-        residual: (n_mels, n_frames).
-        interval: Semitones upwards, (B,).
-
-    Returns:
-        (B, n_mels, n_frames), and 1 where a band's origin lies inside the mel range, fading to 0, (B, n_mels, 1).
-    """
-    points = _centres_hz()
-    origin_hz = points[None] * torch.pow(2.0, -interval[:, None] / 12.0)  # (B, n_mels)
-    high = torch.searchsorted(points, origin_hz.contiguous()).clamp(1, N_MELS - 1)
-    low = high - 1
-    fraction = ((origin_hz - points[low]) / (points[high] - points[low])).clamp(0.0, 1.0)[..., None]
-    warped = residual[low] * (1.0 - fraction) + residual[high] * fraction
-    inside = (1.0 - (origin_hz - points[-1]).clamp(min=0.0) / (0.1 * points[-1])).clamp(0.0, 1.0)
-    return warped, inside[..., None]
-
-
-def _carry(residual: Tensor, source: float | None, pitch: Tensor) -> Tensor:
-    """A residual (n_mels, n_frames) as it is at other pitches (B,): (B, n_mels, n_frames).
-
-    Harmonic-locked detail moves with the harmonics; formant-locked detail, without its variation from harmonic to
-    harmonic, stays in place. At the source pitch the residual is left whole; further away a share of each is carried.
-    """
-    if source is None:
-        return residual[None].expand(pitch.shape[0], -1, -1)
-    blur = _blur(float(midi_to_hz(torch.tensor(source))), FORMANT_WIDTH, FORMANT_WIDTH_MELS)
-    formant = (blur / blur.sum(1, keepdim=True)) @ residual
-    interval = pitch.float().cpu() - source
-    warped, inside = _warp(residual, interval)
-    distance = interval.abs()[:, None, None]
-    whole = torch.exp(-distance / WHOLE_REACH)
-    nearness = torch.exp(-distance / FORMANT_REACH)
-    harmonic_share = HARMONIC_SHARE + (1.0 - HARMONIC_SHARE) * whole
-    formant_share = FORMANT_SHARE_FAR + (FORMANT_SHARE_NEAR - FORMANT_SHARE_FAR) * nearness
-    return harmonic_share * inside * warped + (1.0 - whole) * formant_share * formant
-
-
 def transfer_detail(
-    detail: Detail, first: Envelopes, source: float | None, pitch: Tensor, amount: float = 1.0
+    transfer: DetailTransfer,
+    detail: Detail,
+    known: Envelopes,
+    first: Envelopes,
+    source: float | None,
+    pitch: Tensor,
+    amount: float = 1.0,
 ) -> Envelopes:
     """Add an input's detail to the network's envelopes at other pitches.
 
     Args:
+        transfer: Weighs what holds at another pitch.
         detail: Residuals measured at the source pitch.
+        known: The network's envelopes that they were measured against, each (n_mels, n_frames).
         first: The network's envelopes at `pitch`, batch B.
-        source: Pitch of the input; None when it has none.
+        source: Pitch of the input; None when it has none, and all of its detail stays in place.
         pitch: Wanted pitches, (B,).
         amount: 0 nothing … 1 all; at the source pitch all of it restores the input.
     """
     if amount == 0.0:
         return first
     device = first.harmonic.device
-    r_h = _carry(detail.harmonic.float().cpu(), source, pitch).to(device)
-    r_n = _carry(detail.noise_part.float().cpu(), source, pitch).to(device)
+    r_h, r_n = detail.harmonic.float().to(device)[None], detail.noise_part.float().to(device)[None]
+    if source is not None:
+        at_source = Envelopes(*(part.float().to(device).reshape(r_h.shape) for part in vars(known).values()))
+        r_h, r_n = transfer(r_h, r_n, at_source, first, pitch.new_tensor([source]), pitch)
     return Envelopes(first.harmonic + amount * r_h, first.noise_part + amount * r_n)
 
 

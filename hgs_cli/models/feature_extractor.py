@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hgs_cli.models.layers import MelTrunk
+from hgs_cli.models.layers import ConvBlock2d, MelTrunk
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class FeatureExtractorConfig:
         timbre_dim: Width of the compact part of h that conditions G and D.
         n_bands: Frequency bands over which the compact part is pooled.
         segments: Its time segments, as ends in steps of the trunk (32 frames); short first, so that attacks survive.
-        map_grid: Bands and time steps of the detailed part of h, which H alone reads.
+        map_width: Channels of the layer that reads the detailed part of h from the trunk's last step but one.
+        map_grid: Bands and time steps of the detailed part, which H alone reads.
         map_channels: Channels of the detailed part in each of them.
     """
 
@@ -29,8 +30,9 @@ class FeatureExtractorConfig:
     timbre_dim: int = 128
     n_bands: int = 4
     segments: tuple[int, ...] = (1, 2, 3, 5, 8, 11)
-    map_grid: tuple[int, int] = (8, 11)
-    map_channels: int = 16
+    map_width: int = 80
+    map_grid: tuple[int, int] = (8, 22)
+    map_channels: int = 8
 
     @property
     def map_dim(self) -> int:
@@ -47,8 +49,9 @@ class FeatureExtractor(nn.Module):
     """f, trained to tell instruments and not pitch.
 
     h has two parts, each of unit length: `timbre_dim` values that condition G and D, then a coarse map (bands × time)
-    that only H reads. The pitch adversary of training reads both. What G is told stays compact and H has something
-    to add: with one shared vector a hypernetwork changed nothing.
+    that only H reads. What G is told stays compact and H has something to add: with one shared vector a hypernetwork
+    changed nothing. The layers of the map learn together with H: what H has to know is for H to say. They read the
+    trunk where it is still fine in time, and the trunk knows nothing of H.
 
     Source: HyperGANStrument, section on the pitch-invariant feature extractor; the second part is ours.
 
@@ -63,7 +66,10 @@ class FeatureExtractor(nn.Module):
         self.trunk = MelTrunk(config.channels)
         pooled = width * config.n_bands * len(config.segments)
         self.timbre = nn.Linear(pooled, config.timbre_dim)
-        self.map = nn.Conv2d(width, config.map_channels, 1)
+        self.map = nn.Sequential(
+            ConvBlock2d(config.channels[-2], config.map_width, stride=(2, 1)),
+            nn.Conv2d(config.map_width, config.map_channels, 1),
+        )
 
     def _pool(self, y: Tensor) -> Tensor:
         """Average (B, C, F, T) over bands and segments: (B, C, n_bands, n_segments)."""
@@ -76,9 +82,9 @@ class FeatureExtractor(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """h of log-mels x (B, n_mels, n_frames): (B, h_dim), its two parts each of unit length."""
-        y = self.trunk(x)
+        before_last, y = self.trunk.last_two(x)
         timbre = self.timbre(self._pool(y).flatten(1)).float()
-        detail = self.map(F.adaptive_avg_pool2d(y, self.config.map_grid)).flatten(1).float()
+        detail = F.adaptive_avg_pool2d(self.map(before_last), self.config.map_grid).flatten(1).float()
         return torch.cat([F.normalize(timbre, dim=1), F.normalize(detail, dim=1)], dim=1)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hgs_cli.models.detail_transfer import DetailTransfer, DetailTransferConfig
 from hgs_cli.models.feature_extractor import FeatureExtractor, FeatureExtractorConfig
 from hgs_cli.models.generator import Envelopes, Generator, GeneratorConfig
 from hgs_cli.models.hypernetwork import Hypernetwork, HypernetworkConfig, add_offsets
@@ -21,6 +22,7 @@ class ModelConfig:
     feature_extractor: FeatureExtractorConfig = field(default_factory=FeatureExtractorConfig)
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     hypernetwork: HypernetworkConfig = field(default_factory=HypernetworkConfig)
+    detail_transfer: DetailTransferConfig = field(default_factory=DetailTransferConfig)
     mel: MelConfig = field(default_factory=MelConfig)
 
     def to_dict(self) -> dict[str, Any]:
@@ -42,6 +44,7 @@ class ModelConfig:
             feature_extractor=FeatureExtractorConfig(**tuples(values["feature_extractor"])),
             generator=GeneratorConfig(**tuples(values["generator"])),
             hypernetwork=HypernetworkConfig(**tuples(values["hypernetwork"])),
+            detail_transfer=DetailTransferConfig(**tuples(values["detail_transfer"])),
             mel=MelConfig(**tuples(values["mel"])),
         )
 
@@ -63,6 +66,7 @@ class HyperGANStrument(nn.Module):
         self.hypernetwork = Hypernetwork(
             config.hypernetwork, config.feature_extractor.h_dim, self.generator.offset_shapes()
         )
+        self.detail_transfer = DetailTransfer(config.detail_transfer)
 
     def extract(self, x: Tensor) -> Tensor:
         """h = f(x): timbre feature of log-mels x (B, n_mels, n_frames), (B, h_dim)."""
@@ -114,8 +118,9 @@ class HyperGANStrument(nn.Module):
         """
         offsets: dict[str, Tensor] = {}
         for _ in range(self.config.hypernetwork.n_passes if passes is None else passes):
-            with torch.no_grad():  # what H hears of itself is an input; unrolling through f and G costs far more
-                h_k = self.extract(self.compose(self.envelopes(h, p, offsets), p, known))
+            with torch.no_grad():  # what H hears of itself is an input; unrolling through G costs far more
+                x_k = self.compose(self.envelopes(h, p, offsets), p, known)
+            h_k = self.extract(x_k)
             offsets = add_offsets(offsets, self.hypernetwork(h, h_k))
         return offsets
 
@@ -139,7 +144,10 @@ class HyperGANStrument(nn.Module):
 def tiny_config() -> ModelConfig:
     """A model small enough to test with: every part is there, nothing is trained."""
     return ModelConfig(
-        feature_extractor=FeatureExtractorConfig(channels=(4, 4, 8, 8), timbre_dim=8, map_grid=(2, 3), map_channels=2),
+        feature_extractor=FeatureExtractorConfig(
+            channels=(4, 4, 8, 8), timbre_dim=8, map_width=4, map_grid=(2, 3), map_channels=2
+        ),
         generator=GeneratorConfig(timbre_dim=8, z_dim=4, w_dim=8, mapping_dim=8, channels=(8, 8, 8, 8)),
         hypernetwork=HypernetworkConfig(hidden_dim=8, block_dim=4, plain_dim=4, rank=2, head_rank=2, n_passes=1),
+        detail_transfer=DetailTransferConfig(width=4),
     )

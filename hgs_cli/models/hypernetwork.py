@@ -29,7 +29,7 @@ class HypernetworkConfig:
     plain_dim: int = 128
     rank: int = 3
     head_rank: int = 8
-    n_passes: int = 2
+    n_passes: int = 1
 
 
 class RefinementBlock(nn.Module):

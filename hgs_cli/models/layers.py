@@ -163,11 +163,12 @@ class ConvBlock2d(nn.Module):
     Args:
         in_channels: Channels of the input.
         out_channels: Channels of the output.
+        stride: Over frequency and time.
     """
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, stride: tuple[int, int] = (2, 2)) -> None:
         super().__init__()
-        self.down = nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1)
+        self.down = nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1)
         self.conv = nn.Conv2d(out_channels, out_channels, (3, 3), padding=1, groups=out_channels)
         self.mix = nn.Conv2d(out_channels, out_channels, 1)
         for layer in (self.down, self.conv, self.mix):
@@ -177,7 +178,7 @@ class ConvBlock2d(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, in_channels, F, T) to (B, out_channels, F / 2, T / 2)."""
+        """Map (B, in_channels, F, T) to (B, out_channels, F / 2, T / 2), or as the strides say."""
         x = activate(self.down(x))
         return (x + activate(self.mix(self.conv(x)))) * math.sqrt(0.5)
 
@@ -199,7 +200,11 @@ class MelTrunk(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map a log-mel x (B, n_mels, n_frames) to (B, channels[-1], n_mels / 2^n, n_frames / 2^(n+1))."""
+        return self.last_two(x)[1]
+
+    def last_two(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What goes into the last block, twice as fine in frequency and time, and what comes out of it."""
         y = activate(self.stem(x[:, None] * 1.5))
-        for block in self.blocks:
+        for block in self.blocks[:-1]:
             y = block(y)
-        return y
+        return y, self.blocks[-1](y)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from hgs_cli.spectrum import (
     N_MELS,
     N_STEPS,
     SAMPLE_RATE,
+    MelConfig,
     power_to_level,
 )
 from hgs_cli.training.bandwidth import FULL_BANDWIDTH_HZ, mask_above
@@ -31,6 +33,9 @@ from hgs_cli.training.data import LOWEST_DB, STEP_DB, Shard, read_index, read_sh
 
 FRAME_S = HOP_LENGTH / SAMPLE_RATE
 FINE_POINTS = 42  # of the fine equaliser: one for three mel bands
+SET_ASIDE = 6  # every so many of the rendered instruments
+SAME_COLOUR = 1.0  # semitones by which an instrument may be moved and is still itself
+TINY = 1e-20  # power: keeps silence finite
 SAME_PITCH = 0.3  # semitones within which two notes may be mixed
 UNPITCHED_RANGE = (36.0, 84.0)  # pitches at which unpitched examples are asked for
 
@@ -45,6 +50,8 @@ class Batch:
         y: Log-mel of the target, (B, n_mels, n_frames), at the gain of x.
         q: Its pitch, (B,).
         periodicity: Of the target, (B, N_BANDS, N_STEPS).
+        input_periodicity: Of the input, (N, N_BANDS, N_STEPS).
+        note: Index of the input in the table, (N,).
         label: Index of the input's instrument, (N,); -1 for mixtures and unpitched sounds.
         pitched: Whether the input's pitch means anything, (N,).
         bandwidth_hz: Up to where input and target are known, (B,): the smallest of an input, its targets and what is
@@ -56,6 +63,8 @@ class Batch:
     y: Tensor
     q: Tensor
     periodicity: Tensor
+    input_periodicity: Tensor
+    note: Tensor
     label: Tensor
     pitched: Tensor
     bandwidth_hz: Tensor
@@ -80,17 +89,20 @@ class NoteTable:
 
     Args:
         folder: A data set.
-        validation: Which side.
+        validation: Validation instruments, or those to train on.
+        fold, set_aside: Which of the latter, as `DataConfig` has it.
 
     Raises:
         TrainingError: When the data set is missing or that side of it is empty.
     """
 
-    def __init__(self, folder: Path, *, validation: bool) -> None:
+    def __init__(self, folder: Path, *, validation: bool, fold: int = 0, set_aside: bool = False) -> None:
         shards = [shard for shard in read_index(folder) if shard.validation == validation]
+        if fold:
+            shards = [shard for shard in shards if _is_set_aside(shard, fold) == set_aside]
         if not shards:
-            side = "validation" if validation else "training"
-            raise TrainingError(f"{folder} has no {side} instruments", "build the data with --real or --nsynth")
+            kind = "validation" if validation else "training"
+            raise TrainingError(f"{folder} has no {kind} instruments", "build the data with --real or --nsynth")
         self.shards: Sequence[Shard] = shards
         parts = [read_shard(folder, shard) for shard in shards]
         for part in parts:
@@ -100,12 +112,33 @@ class NoteTable:
         self.periodicity = torch.cat([part["periodicity"] for part in parts])
         self.pitch: NDArray[np.float32] = torch.cat([part["pitch"] for part in parts]).numpy()
         self.velocity: NDArray[np.int16] = torch.cat([part["velocity"] for part in parts]).numpy()
+        self.sample: NDArray[np.int64] = torch.cat([part["sample"] for part in parts]).numpy()
         self.bandwidth_hz: NDArray[np.float32] = torch.cat([part["bandwidth_hz"] for part in parts]).numpy()
         self.shard_of = np.repeat(np.arange(len(shards)), [part["pitch"].shape[0] for part in parts])
         names = sorted({shard.instrument for shard in shards})
         self.n_instruments = len(names)
         self.label_of_shard = np.array([names.index(shard.instrument) for shard in shards])
         self.notes_of_shard = [np.flatnonzero(self.shard_of == index) for index in range(len(shards))]
+
+    def pairs(self, first: int, seconds: list[int]) -> Batch:
+        """One note as the input and others as its targets, as they were recorded."""
+        notes = [first, *seconds]
+        decibels = self.mel[notes].float() * STEP_DB + LOWEST_DB
+        level = power_to_level(torch.pow(10.0, (decibels - decibels[0].max()) / 10.0))
+        pitch, periodicity = torch.from_numpy(self.pitch[notes]), self.periodicity[notes].float() / 255.0
+        bandwidth_hz = torch.full((len(seconds),), float(self.bandwidth_hz[notes].min()))
+        return Batch(
+            x=mask_above(level[:1], bandwidth_hz[:1]),
+            p=pitch[:1],
+            y=mask_above(level[1:], bandwidth_hz),
+            q=pitch[1:],
+            periodicity=periodicity[1:],
+            input_periodicity=periodicity[:1],
+            note=torch.tensor([first]),
+            label=torch.tensor([self.label_of_shard[self.shard_of[first]]]),
+            pitched=~torch.isnan(pitch[:1]),
+            bandwidth_hz=bandwidth_hz,
+        )
 
     def groups(self) -> tuple[list[int], list[int], list[int]]:
         """Indices of the shards that are recorded, rendered (NSynth is, from sample libraries), and unpitched."""
@@ -118,6 +151,12 @@ class NoteTable:
             else:
                 rendered.append(index)
         return recorded, rendered, unpitched
+
+
+def _is_set_aside(shard: Shard, fold: int) -> bool:
+    """Whether a training instrument is set aside: by its name, every other recorded and every so many rendered ones."""
+    number = hashlib.sha256(shard.instrument.encode()).digest()[0]
+    return number % 2 == fold % 2 if shard.name.startswith("real-") else number % SET_ASIDE == 0
 
 
 class SpeckleBank:
@@ -194,6 +233,9 @@ class PairSampler:
             return first, [first] * self.config.targets
         near = np.abs(table.pitch[notes] - table.pitch[first]) <= self.config.reach
         others = notes[near & (table.velocity[notes] == table.velocity[first])]
+        if self.config.new_sample:
+            fresh = others[table.sample[others] != table.sample[first]]
+            others = fresh if fresh.size else others
         itself = self.rng.random(self.config.targets) < self.config.self_share
         return first, [first if same else int(self.rng.choice(others)) for same in itself]
 
@@ -228,6 +270,7 @@ class PairSampler:
         gain = -x.amax((1, 2), keepdim=True)
         x, y = x + gain, y + gain.repeat_interleave(targets, 0)
         periodicity = table.periodicity[second].float() / 255.0
+        periodicity_x = table.periodicity[first].float() / 255.0
         p, q = torch.from_numpy(table.pitch[first]), torch.from_numpy(table.pitch[second])
         pitched = ~torch.isnan(p)
         label = torch.from_numpy(table.label_of_shard[table.shard_of[first]])
@@ -244,16 +287,20 @@ class PairSampler:
                     continue
                 other_x, other_y = self._decibels([partner[0]])[0], self._decibels(partner[1])
                 level = float(rng.uniform(-10.0, 6.0)) - float(other_x.max())
-                other_power = torch.pow(10.0, (other_y + level) / 10.0)
                 rows = slice(index * targets, (index + 1) * targets)
-                power_x[index] += torch.pow(10.0, (other_x + level) / 10.0)
-                power_y[rows] += other_power
-                share = _band_power(other_power) / (_band_power(power_y[rows]) + 1e-12)
-                other_periodicity = table.periodicity[partner[1]].float() / 255.0
-                periodicity[rows] = torch.lerp(periodicity[rows], other_periodicity, share)
+                _mix_in(power_y[rows], periodicity[rows], other_y + level, table.periodicity[partner[1]])
+                inputs = slice(index, index + 1)
+                other = table.periodicity[partner[0]][None]
+                _mix_in(power_x[inputs], periodicity_x[inputs], other_x[None] + level, other)
                 label[index] = -1
                 bandwidth_hz[index] = min(bandwidth_hz[index], *table.bandwidth_hz[[partner[0], *partner[1]]])
-            power_x, power_y, periodicity = self._augmented(power_x, power_y, periodicity)
+            semitones = self._shifts(pitched.numpy(), bandwidth_hz)
+            by = semitones.repeat_interleave(targets)
+            power_x, periodicity_x = _moved(power_x, periodicity_x, semitones)
+            power_y, periodicity = _moved(power_y, periodicity, by)
+            p, q = p + semitones, q + by
+            label = torch.where(semitones.abs() > SAME_COLOUR, -1, label)
+            power_x, power_y = self._augmented(power_x, power_y, periodicity_x, periodicity)
             loudest = power_x.amax((1, 2), keepdim=True)
             power_x, power_y = power_x / loudest, power_y / loudest.repeat_interleave(targets, 0)
         known_hz = torch.from_numpy(bandwidth_hz)
@@ -264,13 +311,23 @@ class PairSampler:
             y=mask_above(power_to_level(power_y), known_of_targets_hz),
             q=q,
             periodicity=periodicity,
+            input_periodicity=periodicity_x,
+            note=torch.tensor(first),
             label=label,
             pitched=pitched,
             bandwidth_hz=known_of_targets_hz,
         )
 
-    def _augmented(self, power_x: Tensor, power_y: Tensor, periodicity: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The same equaliser, envelope and noise floor on an input and all its targets."""
+    def _shifts(self, pitched: NDArray[np.bool_], bandwidth_hz: NDArray[np.float32]) -> Tensor:
+        """By how many semitones each input and its targets are moved, (N,); 0 for most."""
+        config, rng, size = self.config, self.rng, pitched.shape[0]
+        moved = (rng.random(size) < config.shift_probability) & pitched & (bandwidth_hz >= FULL_BANDWIDTH_HZ)
+        return torch.from_numpy(rng.uniform(-config.shift, config.shift, size) * moved).float()
+
+    def _augmented(
+        self, power_x: Tensor, power_y: Tensor, periodicity_x: Tensor, periodicity: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The same equaliser, envelope and noise floor on an input and all its targets; periodicities in place."""
         config, rng = self.config, self.rng
         size, targets = power_x.shape[0], power_y.shape[0] // power_x.shape[0]
 
@@ -301,11 +358,12 @@ class PairSampler:
             tilt_db = torch.from_numpy(rng.uniform(-20.0, 5.0, count)).float()
             floor_db = level_db[:, None] + tilt_db[:, None] * torch.linspace(0.0, 1.0, N_MELS)
             floor = torch.pow(10.0, floor_db / 10.0)[:, :, None]
-            clean = _band_power(power_y[rows])
+            clean, clean_x = _band_power(power_y[rows]), _band_power(power_x[noisy])
             power_x[noisy] += floor * self._speckle.draw(count, rng)
             power_y[rows] += floor.repeat_interleave(targets, 0) * self._speckle.draw(count * targets, rng)
-            periodicity[rows] *= clean / (_band_power(power_y[rows]) + 1e-20)
-        return power_x, power_y, periodicity
+            periodicity[rows] *= clean / (_band_power(power_y[rows]) + TINY)
+            periodicity_x[noisy] *= clean_x / (_band_power(power_x[noisy]) + TINY)
+        return power_x, power_y
 
     def notes(self, indices: list[int]) -> tuple[Tensor, Tensor]:
         """Log-mels (B, n_mels, n_frames), each at its own gain, and pitches (B,) of notes of the table."""
@@ -327,6 +385,62 @@ def _band_power(power: Tensor) -> Tensor:
     """Sum mel power (…, n_mels, n_frames) over bands and steps: (…, N_BANDS, N_STEPS)."""
     shape = (*power.shape[:-2], N_BANDS, N_MELS // N_BANDS, N_STEPS, N_FRAMES // N_STEPS)
     return power.reshape(shape).sum((-3, -1))
+
+
+def _mix_in(power: Tensor, periodicity: Tensor, other_db: Tensor, other_periodicity: Tensor) -> None:
+    """Add notes (N, n_mels, n_frames) in dB to mel power, and to the periodicities what share they have; in place."""
+    other = torch.pow(10.0, other_db / 10.0)
+    power += other
+    share = _band_power(other) / (_band_power(power) + 1e-12)
+    periodicity.lerp_(other_periodicity.float() / 255.0, share)
+
+
+def _moved(power: Tensor, periodicity: Tensor, semitones: Tensor) -> tuple[Tensor, Tensor]:
+    """Mel power (N, n_mels, n_frames) and periodicity with every frequency raised by `semitones` (N,)."""
+    rows = semitones.nonzero()[:, 0]
+    if not rows.numel():
+        return power, periodicity
+    power[rows] = torch.pow(10.0, transpose_level(torch.log10(power[rows] + TINY), semitones[rows]))
+    share = transpose_level(periodicity[rows].repeat_interleave(N_MELS // N_BANDS, 1), semitones[rows])
+    periodicity[rows] = share.reshape(-1, N_BANDS, N_MELS // N_BANDS, N_STEPS).mean(2).clamp(0.0, 1.0)
+    return power, periodicity
+
+
+def transpose_level(x: Tensor, semitones: Tensor) -> Tensor:
+    """Log-mels (B, n_mels, n_frames) with every frequency raised by `semitones` (B,), colour and all; for a few only.
+
+    As faster playback would, with the window's lobes widened too: 6 % a semitone, which the filters hide.
+
+    Source: Slaney's mel scale (Auditory Toolbox), linear to 1 kHz and logarithmic above.
+    """
+    config = MelConfig()
+    bounds = [3.0 * hz / 200.0 if hz < 1000.0 else _log_mel(hz) for hz in (config.f_min_hz, config.f_max_hz)]
+    step = (bounds[1] - bounds[0]) / (config.n_mels + 1)
+    mel = bounds[0] + step * torch.arange(1, config.n_mels + 1, dtype=torch.float64)
+    centre_hz = torch.where(mel < 15.0, mel * 200.0 / 3.0, 1000.0 * torch.exp((mel - 15.0) * np.log(6.4) / 27.0))
+    source_hz = centre_hz * torch.pow(2.0, -semitones.double().cpu()[:, None] / 12.0)  # (B, n_mels)
+    source_mel = torch.where(
+        source_hz < 1000.0, source_hz * 3.0 / 200.0, 15.0 + 27.0 * torch.log(source_hz / 1000.0) / np.log(6.4)
+    )
+    position = (source_mel - mel[0]) / step
+    left = position.floor()
+    t = (position - left).float()
+    # Catmull-Rom: lines would blur what stands between two bands, and the blur would tell the moved from the unmoved.
+    taps = (
+        -0.5 * t + t**2 - 0.5 * t**3,
+        1.0 - 2.5 * t**2 + 1.5 * t**3,
+        0.5 * t + 2.0 * t**2 - 1.5 * t**3,
+        -0.5 * t**2 + 0.5 * t**3,
+    )
+    matrix = torch.zeros(x.shape[0], config.n_mels, config.n_mels)
+    for offset, tap in zip((-1, 0, 1, 2), taps, strict=True):
+        index = (left + offset).long().clamp(0, config.n_mels - 1)
+        matrix.scatter_add_(2, index[:, :, None], tap[:, :, None])
+    return torch.bmm(matrix.to(x), x)
+
+
+def _log_mel(hz: float) -> float:
+    return float(15.0 + 27.0 * np.log(hz / 1000.0) / np.log(6.4))
 
 
 def nearest_neighbours(features: Tensor, count: int) -> Tensor:

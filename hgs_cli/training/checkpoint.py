@@ -83,9 +83,18 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def model_from_checkpoint(checkpoint: Checkpoint, *, averaged: bool = True) -> HyperGANStrument:
-    """The networks of a checkpoint, their running average by default."""
-    model = build_model(ModelConfig.from_dict(checkpoint.config))
-    model.load_state_dict(checkpoint.averaged if averaged else checkpoint.model, strict=True)
+    """The networks of a checkpoint, their running average by default.
+
+    Raises:
+        TrainingError: Its networks have other parts than those of this version.
+    """
+    try:
+        model = build_model(ModelConfig.from_dict(checkpoint.config))
+        model.load_state_dict(checkpoint.averaged if averaged else checkpoint.model, strict=True)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise TrainingError(
+            f"the run of stage {checkpoint.stage} is of another version of the networks", "train it again"
+        ) from error
     return model
 
 
@@ -114,7 +123,7 @@ def initial_model(init: Path | None, seed: int) -> tuple[HyperGANStrument, dict[
     return model, {"discriminator": {name: value.float() for name, value in load_file(discriminator).items()}}
 
 
-def export_bundle(run: Path, bundle: Path, version: str, passes: int | None = None) -> None:
+def export_bundle(run: Path, bundle: Path, version: str, passes: int | None = None, detail: Path | None = None) -> None:
     """Export the averaged networks of a run to a weights bundle, and D in half precision to `train/` beside it.
 
     Args:
@@ -122,6 +131,7 @@ def export_bundle(run: Path, bundle: Path, version: str, passes: int | None = No
         bundle: The bundle to write.
         version: Of the weights.
         passes: Passes of H that inference makes with this bundle; as the run was configured when None.
+        detail: A run of stage `detail`, whose f and G are others: its detail transfer takes the place of the run's own.
 
     Raises:
         TrainingError: When the run cannot be read.
@@ -130,6 +140,13 @@ def export_bundle(run: Path, bundle: Path, version: str, passes: int | None = No
     network = model_from_checkpoint(checkpoint)
     if passes is not None:
         network.config = replace(network.config, hypernetwork=replace(network.config.hypernetwork, n_passes=passes))
+    if detail is not None:
+        carrier = model_from_checkpoint(load_checkpoint(detail)).detail_transfer
+        if carrier.config != network.detail_transfer.config:
+            raise TrainingError(
+                f"the detail transfer of {detail} has another size", "train it with this version of hgs"
+            )
+        network.detail_transfer.load_state_dict(carrier.state_dict())
     facts = {"stage": checkpoint.stage, "step": checkpoint.step, "figures": checkpoint.figures}
     bundle.parent.mkdir(parents=True, exist_ok=True)
     save_bundle(bundle, network, version, {"training": facts})

@@ -50,6 +50,13 @@ class DataConfig:
         self_share: Part whose target is the input itself, at the same pitch.
         targets: Notes that one input has to explain; a multiple makes H cheaper, whose offsets then serve several.
         reach: Largest interval between input and target in semitones.
+        fold: 1 or 2: half of the recorded training instruments, and some of the rendered ones, are set aside; 0: none.
+        set_aside: 1: draw from those, else from the others. An f and a G that learnt from the others do not know them.
+        new_sample: 1: a rendered target plays another sample of its SoundFont than the input, if there is one. A sample
+            at two pitches is resampled, which no instrument does.
+        shift_probability: Of moving input and targets along frequency together, colour and pitch and all: another
+            instrument, as if recorded at another speed.
+        shift: Largest such move in semitones.
         mixture_probability: Of a power-domain mixture with a second instrument at the same two pitches.
         equaliser_probability, equaliser_db: Of a random smooth equaliser, and its standard deviation.
         fine_probability, fine_db: Of an equaliser with detail down to three mel bands, and its standard deviation.
@@ -57,11 +64,16 @@ class DataConfig:
         noise_probability: Of a random noise floor.
     """
 
-    recorded_share: float = 0.35
+    recorded_share: float = 0.4
     unpitched_share: float = 0.12
     self_share: float = 0.2
     targets: int = 1
     reach: float = 24.0
+    fold: int = 0
+    set_aside: int = 0
+    new_sample: int = 0
+    shift_probability: float = 0.4
+    shift: float = 3.0
     mixture_probability: float = 0.25
     equaliser_probability: float = 0.8
     equaliser_db: float = 6.0
@@ -83,8 +95,9 @@ class WarmupConfig:
 
     Attributes:
         reconstruction, periodicity, classification, adversary, smoothness: Weights of the loss terms.
-        envelope: Weight of the coarse levels that the detailed part of h has to tell.
-        adversary_ramp: Part of the budget over which the pitch adversary's gradient is turned up.
+        adversary_strength: Factor of the pitch adversary's gradient where it reaches f.
+        adversary_ramp: Part of the budget over which it is turned up.
+        feature_noise: Length of the noise that is added to the timbre part of h, whose length is 1.
     """
 
     loop: LoopConfig = LoopConfig()
@@ -94,8 +107,9 @@ class WarmupConfig:
     classification: float = 0.1
     adversary: float = 0.1
     smoothness: float = 0.05
-    envelope: float = 3.0
+    adversary_strength: float = 2.0
     adversary_ramp: float = 0.2
+    feature_noise: float = 0.15
 
 
 @dataclass(frozen=True)
@@ -142,7 +156,7 @@ class HyperConfig:
     timbre: float = 20.0
     reconstruction: float = 200.0
     periodicity: float = 4.0
-    max_passes: int = 2
+    max_passes: int = 1
 
 
 @dataclass(frozen=True)
@@ -170,7 +184,7 @@ class HyperGanConfig:
     penalty_every: int = 8
     discriminator_share: float = 0.1
     discriminator_rate: float = 2e-4
-    max_passes: int = 2
+    max_passes: int = 1
     projection: int = 1
 
 
@@ -227,7 +241,12 @@ class JudgeConfig:
 
     loop: LoopConfig = LoopConfig(batch_size=64, learning_rate=2e-3, warmup_steps=100, tick_s=60.0)
     data: DataConfig = DataConfig(
-        recorded_share=0.45, unpitched_share=0.0, self_share=1.0, mixture_probability=0.0, fine_probability=0.0
+        recorded_share=0.45,
+        unpitched_share=0.0,
+        self_share=1.0,
+        shift_probability=0.0,
+        mixture_probability=0.0,
+        fine_probability=0.0,
     )
     instrument: float = 0.5
     pitch_smoothing: float = 0.05
@@ -235,6 +254,40 @@ class JudgeConfig:
     reach: float = 2.0
     unmoved_share: float = 0.3
     gain_db: float = 20.0
+
+
+@dataclass(frozen=True)
+class DetailConfig:
+    """Stage `detail`: the detail transfer, f, G and H frozen.
+
+    Attributes:
+        distance: Weight of the distance after the best common gain.
+        periodicity: Weight of the periodicity loss.
+        movement: Weight of how lively bands are.
+        level: Weight of the loudness.
+    """
+
+    loop: LoopConfig = LoopConfig(
+        batch_size=32, learning_rate=6e-4, warmup_steps=30, ema_decay=0.98, tick_s=60.0, gradient_clip=0.2
+    )
+    data: DataConfig = DataConfig(
+        fold=1,
+        set_aside=1,
+        recorded_share=0.6,
+        unpitched_share=0.0,
+        self_share=0.0,
+        targets=4,
+        new_sample=1,
+        mixture_probability=0.1,
+        equaliser_probability=0.3,
+        fine_probability=0.0,
+        envelope_probability=0.1,
+        noise_probability=0.1,
+    )
+    distance: float = 1.0
+    periodicity: float = 0.01
+    movement: float = 0.3
+    level: float = 0.02
 
 
 StageConfig = (
@@ -246,6 +299,7 @@ StageConfig = (
     | EncoderConfig
     | MelHyperConfig
     | JudgeConfig
+    | DetailConfig
 )
 STAGE_CONFIGS: dict[str, type[StageConfig]] = {
     "warmup": WarmupConfig,
@@ -256,6 +310,7 @@ STAGE_CONFIGS: dict[str, type[StageConfig]] = {
     "encoder": EncoderConfig,
     "mel-hyper": MelHyperConfig,
     "judge": JudgeConfig,
+    "detail": DetailConfig,
 }
 
 

@@ -157,6 +157,7 @@ class _Analyser:
         self._pitch: list[float] = []
         self._velocity: list[int] = []
         self._bandwidth_hz: list[float] = []
+        self._sample: list[int] = []
 
     def add(
         self,
@@ -164,8 +165,9 @@ class _Analyser:
         pitch: float | None,
         velocity: int,
         bandwidth_hz: float = FULL_BANDWIDTH_HZ,
+        sample: int | None = None,
     ) -> None:
-        """Analyse a note, mono at 44.1 kHz, (T,), known up to `bandwidth_hz`."""
+        """Analyse a note, mono at 44.1 kHz, (T,), known up to `bandwidth_hz`; without a `sample` it is its own."""
         samples = torch.from_numpy(audio)
         power = torch.matmul(self._log_mel.filters.T, self._log_mel.power_spectrum(samples[None]))[0]
         self._decibels.append(10.0 * torch.log10(power + 1e-20))
@@ -177,6 +179,7 @@ class _Analyser:
         self._pitch.append(math.nan if pitch is None else pitch)
         self._velocity.append(velocity)
         self._bandwidth_hz.append(bandwidth_hz)
+        self._sample.append(len(self._sample) if sample is None else sample)
 
     def save(self, path: Path, facts: dict[str, Any]) -> None:
         """Write the shard aside and rename it."""
@@ -188,6 +191,7 @@ class _Analyser:
             "pitch": torch.tensor(self._pitch),
             "velocity": torch.tensor(self._velocity, dtype=torch.int16),
             "bandwidth_hz": torch.tensor(self._bandwidth_hz, dtype=torch.float32),
+            "sample": torch.tensor(self._sample),
         }
         facts = {**facts, "n_notes": len(self._pitch)}
         aside = path.with_suffix(".part")
@@ -248,7 +252,7 @@ def _render_preset(path: Path, preset: Preset, out: Path, facts: dict[str, Any])
                 if preset.pitched and pitch is None:
                     n_dropped += 1
                     continue
-                analyser.add(audio, pitch, velocity)
+                analyser.add(audio, pitch, velocity, sample=preset.sample_of(key, velocity))
     finally:
         renderer.close()
     _save_or_say_empty(analyser, out, {**facts, "n_dropped": n_dropped})
@@ -476,7 +480,12 @@ def read_index(out: Path) -> list[Shard]:
 def read_shard(out: Path, shard: Shard) -> dict[str, Tensor]:
     """Tensors of a shard: 8-bit mel (N, n_mels, n_frames) and periodicity (N, N_BANDS, N_STEPS), and facts of N notes.
 
-    Those are pitch, velocity and bandwidth_hz; shards that were built before bandwidths were stored are full-band.
+    Those are pitch, velocity, bandwidth_hz and sample, the same number for notes that play the same samples of a
+    SoundFont. Shards that were built before these were stored are full-band, and no two notes of them share a sample.
     """
     tensors = load_file(out / f"{shard.name}.safetensors")
-    return {"bandwidth_hz": torch.full_like(tensors["pitch"], FULL_BANDWIDTH_HZ)} | tensors
+    plain = {
+        "bandwidth_hz": torch.full_like(tensors["pitch"], FULL_BANDWIDTH_HZ),
+        "sample": torch.arange(tensors["pitch"].shape[0]),
+    }
+    return plain | tensors

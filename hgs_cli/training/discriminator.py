@@ -1,4 +1,4 @@
-"""D, the projection discriminator on pitch and timbre, and what the warm-up hangs on h: classifiers and a decoder."""
+"""D, the projection discriminator on pitch and timbre, and the classifiers that the warm-up hangs on h."""
 
 from __future__ import annotations
 
@@ -61,67 +61,33 @@ class Discriminator(nn.Module):
 
 
 class Classifiers(nn.Module):
-    """Instrument from h, which f shall allow, and pitch from h, which f shall not.
-
-    Both parts of h must name the instrument by themselves. The pitch adversary reads the whole of h through a
-    reversed gradient.
+    """Instrument from the timbre part of h, which f shall allow, and pitch from it, which f shall not.
 
     Args:
         timbre_dim: Width of the timbre part of h.
-        h_dim: Width of h.
         n_instruments: Classes.
     """
 
     SCALE = 16.0
 
-    def __init__(self, timbre_dim: int, h_dim: int, n_instruments: int) -> None:
+    def __init__(self, timbre_dim: int, n_instruments: int) -> None:
         super().__init__()
         self.timbre_dim = timbre_dim
-        self.timbre = nn.Linear(timbre_dim, n_instruments)
-        self.map = nn.Linear(h_dim - timbre_dim, n_instruments)
+        self.instrument = nn.Linear(timbre_dim, n_instruments)
         self.pitch = nn.Sequential(
-            nn.Linear(h_dim, 256), nn.LeakyReLU(0.2), nn.Linear(256, 256), nn.LeakyReLU(0.2), nn.Linear(256, N_PITCHES)
+            nn.Linear(timbre_dim, 256),
+            nn.LeakyReLU(0.2),
+            nn.Linear(256, 256),
+            nn.LeakyReLU(0.2),
+            nn.Linear(256, N_PITCHES),
         )
 
-    def instrument_logits(self, h: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (B, n_instruments) from each part of h (B, h_dim)."""
-        return self.timbre(h[:, : self.timbre_dim] * self.SCALE), self.map(h[:, self.timbre_dim :] * self.SCALE)
+    def instrument_logits(self, h: Tensor) -> Tensor:
+        """Logits (B, n_instruments) from features h (B, h_dim)."""
+        logits: Tensor = self.instrument(h[:, : self.timbre_dim] * self.SCALE)
+        return logits
 
     def pitch_logits(self, h: Tensor, strength: float) -> Tensor:
         """Logits (B, N_PITCHES); f feels them reversed and scaled by `strength`."""
-        return self.pitch(reverse_gradient(h, strength) * self.SCALE)
-
-
-class EnvelopeDecoder(nn.Module):
-    """Coarse levels of a note from the detailed part of h and the note's pitch.
-
-    Classification alone would make that part blind to an equaliser or a decay, which are nuisances to it and the very
-    things that H has to put right.
-
-    Args:
-        map_dim: Width of the detailed part of h.
-        hidden_dim: Width of the hidden layer.
-    """
-
-    BANDS, STEPS = 32, 22
-
-    def __init__(self, map_dim: int, hidden_dim: int = 512) -> None:
-        super().__init__()
-        self.map_dim = map_dim
-        self.pitch = PitchEmbedding()
-        self.layers = nn.Sequential(
-            nn.Linear(map_dim + PitchEmbedding.dim(), hidden_dim),
-            nn.LeakyReLU(0.2),
-            nn.Linear(hidden_dim, self.BANDS * self.STEPS),
-        )
-
-    def forward(self, h: Tensor, q: Tensor) -> Tensor:
-        """Levels (B, BANDS, STEPS) of notes at pitch q (B,) of the sounds with features h (B, h_dim)."""
-        read = h[:, -self.map_dim :] * math.sqrt(self.map_dim)
-        levels = self.layers(torch.cat([read, self.pitch(q)], dim=1))
-        return levels.reshape(-1, self.BANDS, self.STEPS)
-
-    @classmethod
-    def coarse(cls, y: Tensor) -> Tensor:
-        """Mean levels of log-mels y (B, n_mels, n_frames) on the decoder's grid: (B, BANDS, STEPS)."""
-        return F.adaptive_avg_pool2d(y, (cls.BANDS, cls.STEPS))
+        logits: Tensor = self.pitch(reverse_gradient(h[:, : self.timbre_dim], strength) * self.SCALE)
+        return logits

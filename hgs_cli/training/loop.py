@@ -22,8 +22,9 @@ from hgs_cli.training.compare import COMPARED_STAGES
 from hgs_cli.training.config import stage_config
 from hgs_cli.training.judge import Judging
 from hgs_cli.training.stages import STAGES, Figures, Optimiser, Stage, describe, mean_figures, rate_at
+from hgs_cli.training.transfer import DETAIL_STAGES
 
-ALL_STAGES: dict[str, type[Stage]] = STAGES | COMPARED_STAGES | {Judging.name: Judging}
+ALL_STAGES: dict[str, type[Stage]] = STAGES | DETAIL_STAGES | COMPARED_STAGES | {Judging.name: Judging}
 LOG_NAME = "log.jsonl"
 SETTINGS_NAME = "settings.json"
 

@@ -24,7 +24,7 @@ HELD_SAMPLES = 3 * SAMPLE_RATE
 DRUM_BANK = 128
 FIRST_EFFECT_PROGRAM = 119  # reverse cymbal, then the sound effects of General MIDI
 # SoundFont 2.04, section 8.1.2: the generators that say what a zone plays, and where.
-GEN_INSTRUMENT, GEN_KEY_RANGE, GEN_SAMPLE, GEN_ROOT_KEY = 41, 43, 53, 58
+GEN_INSTRUMENT, GEN_KEY_RANGE, GEN_VELOCITY_RANGE, GEN_SAMPLE, GEN_ROOT_KEY = 41, 43, 44, 53, 58
 
 
 @dataclass
@@ -35,6 +35,7 @@ class Preset:
         bank, program: Its MIDI address.
         name: As the SoundFont spells it.
         samples: Indices of the samples that it plays.
+        zones: What plays which sample: lowest and highest key, lowest and highest velocity, sample.
         key_low, key_high: Keys that its zones answer to.
         root_low, root_high: Lowest and highest pitch that was recorded for it.
     """
@@ -43,6 +44,7 @@ class Preset:
     program: int
     name: str
     samples: set[int] = field(default_factory=set)
+    zones: list[tuple[int, int, int, int, int]] = field(default_factory=list)
     key_low: int = 127
     key_high: int = 0
     root_low: int = 127
@@ -52,6 +54,11 @@ class Preset:
     def pitched(self) -> bool:
         """Whether it plays notes, by its place in General MIDI: no drum kit and no effect."""
         return self.bank != DRUM_BANK and self.program < FIRST_EFFECT_PROGRAM
+
+    def sample_of(self, key: int, velocity: int) -> int:
+        """The first of the samples that sound for a note: notes that share it are one recording at two speeds."""
+        playing = [zone[4] for zone in self.zones if zone[0] <= key <= zone[1] and zone[2] <= velocity <= zone[3]]
+        return min(playing, default=-1)
 
 
 def _chunks(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
@@ -102,8 +109,12 @@ def read_presets(path: Path) -> list[Preset]:
                     continue
                 sample = zone[GEN_SAMPLE]
                 keys = zone.get(GEN_KEY_RANGE, 127 << 8)
+                spans = [part.get(GEN_VELOCITY_RANGE, 127 << 8) for part in (preset_zone, zone)]
+                softest, loudest = max(span & 255 for span in spans), min(span >> 8 for span in spans)
                 root = zone.get(GEN_ROOT_KEY, roots[sample])
                 preset.samples.add(sample)
+                zone_keys = max(low, keys & 255), min(high, keys >> 8)
+                preset.zones.append((*zone_keys, softest, loudest, sample))
                 preset.key_low = min(preset.key_low, max(low, keys & 255))
                 preset.key_high = max(preset.key_high, min(high, keys >> 8))
                 if root <= 127:

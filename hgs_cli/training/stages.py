@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from hgs_cli.models.hyperganstrument import HyperGANStrument
 from hgs_cli.spectrum import DB_PER_UNIT
-from hgs_cli.training.bandwidth import known_bands, mask_above, mean_below
+from hgs_cli.training.bandwidth import known_bands, mask_above
 from hgs_cli.training.batches import Batch, NoteTable, PairSampler, SpeckleBank, nearest_neighbours
 from hgs_cli.training.config import (
     GanConfig,
@@ -27,7 +27,7 @@ from hgs_cli.training.config import (
     StageConfig,
     WarmupConfig,
 )
-from hgs_cli.training.discriminator import Classifiers, Discriminator, EnvelopeDecoder
+from hgs_cli.training.discriminator import Classifiers, Discriminator
 from hgs_cli.training.losses import (
     audible_powers,
     gradient_penalty,
@@ -53,15 +53,16 @@ class Stage(ABC):
     """
 
     name: str
-    learns: tuple[str, ...]  # parts of the model; the others are frozen
+    learns: tuple[str, ...]  # modules of the model, by name; the others are frozen
 
     def __init__(
         self, model: HyperGANStrument, config: StageConfig, folder: Path, seed: int, device: torch.device
     ) -> None:
         self.model, self.config, self.device = model, config, device
-        for part, module in model.named_children():
-            set_trainable(module, part in self.learns)
-        self.table = NoteTable(folder, validation=False)
+        set_trainable(model, False)
+        for name in self.learns:
+            set_trainable(model.get_submodule(name), True)
+        self.table = NoteTable(folder, validation=False, fold=config.data.fold, set_aside=bool(config.data.set_aside))
         self.sampler = PairSampler(self.table, config.data, seed)
         self.speckle = SpeckleBank(model.generator.filters)
         self.validation_table = NoteTable(folder, validation=True)
@@ -95,7 +96,8 @@ class Stage(ABC):
 
     def draw(self) -> Batch:
         """The next batch on the device."""
-        return self.sampler.draw(self.loop.batch_size).to(self.device)
+        with torch.autocast("cpu", enabled=False):  # levels and powers want single precision, wherever this is called
+            return self.sampler.draw(self.loop.batch_size).to(self.device)
 
     def extract(self, x: Tensor) -> Tensor:
         """h of log-mels x (B, n_mels, n_frames), (B, h_dim)."""
@@ -199,17 +201,17 @@ def _accuracy(logits: Tensor, label: Tensor) -> float:
 class _FandG(nn.Module):
     """What the warm-up trains."""
 
-    def __init__(self, model: HyperGANStrument, classifiers: Classifiers, decoder: EnvelopeDecoder) -> None:
+    def __init__(self, model: HyperGANStrument, classifiers: Classifiers) -> None:
         super().__init__()
         self.feature_extractor, self.generator = model.feature_extractor, model.generator
-        self.classifiers, self.decoder = classifiers, decoder
+        self.classifiers = classifiers
 
 
 class Warmup(Stage):
     """f and G together: cross-pitch reconstruction, classification, pitch adversary."""
 
     name = "warmup"
-    learns = ("feature_extractor", "generator")
+    learns = ("feature_extractor.trunk", "feature_extractor.timbre", "generator")
     config: WarmupConfig
 
     def __init__(
@@ -217,17 +219,26 @@ class Warmup(Stage):
     ) -> None:
         super().__init__(model, config, folder, seed, device)
         sizes = model.config.feature_extractor
-        self.classifiers = Classifiers(sizes.timbre_dim, sizes.h_dim, self.table.n_instruments).to(device)
-        self.decoder = EnvelopeDecoder(sizes.map_dim).to(device)
-        self._all = _FandG(model, self.classifiers, self.decoder)
+        self.classifiers = Classifiers(sizes.timbre_dim, self.table.n_instruments).to(device)
+        self._all = _FandG(model, self.classifiers)
 
     def trained(self) -> dict[str, nn.Module]:
-        """f, G, the classifiers and the decoder."""
+        """f, G and the classifiers."""
         return {"main": self._all}
 
     def extra_networks(self) -> dict[str, nn.Module]:
-        """The classifiers and the decoder."""
-        return {"classifiers": self.classifiers, "decoder": self.decoder}
+        """The classifiers."""
+        return {"classifiers": self.classifiers}
+
+    def _blurred(self, h: Tensor) -> Tensor:
+        """Features (B, h_dim) with a little noise on the timbre part, still of unit length.
+
+        G is to draw about the same note for a region of timbres and not to keep a note for every point that it saw.
+        """
+        width = self.model.config.feature_extractor.timbre_dim
+        noise = torch.from_numpy(self.sampler.rng.standard_normal((h.shape[0], width))).to(h) / math.sqrt(width)
+        timbre = F.normalize(h[:, :width] + self.config.feature_noise * noise, dim=1)
+        return torch.cat([timbre, h[:, width:]], dim=1)
 
     def step(self, optimisers: dict[str, Optimiser]) -> Figures:
         """One batch of pairs."""
@@ -235,40 +246,37 @@ class Warmup(Stage):
         batch = self.draw()
         with self.autocast():
             h = model.extract(batch.x)
-            envelopes = model.envelopes(h.repeat_interleave(batch.targets, 0), batch.q)
+            blurred = self._blurred(h).repeat_interleave(batch.targets, 0)
+            envelopes = model.envelopes(blurred, batch.q)
             powers = audible_powers(model.generator, envelopes, batch.q)
             known = batch.label >= 0
-            by_timbre, by_map = self.classifiers.instrument_logits(h[known])
-            strength = min(1.0, self.progress / config.adversary_ramp)
+            instrument_logits = self.classifiers.instrument_logits(h[known])
+            strength = config.adversary_strength * min(1.0, self.progress / config.adversary_ramp)
             pitch_logits = self.classifiers.pitch_logits(h[batch.pitched], strength)
-            levels = self.decoder(h.repeat_interleave(batch.targets, 0), batch.q)
         key = batch.p[batch.pitched].round().long().clamp(0, 127)
         label = batch.label[known]
-        classification = _cross_entropy(by_timbre, label) + _cross_entropy(by_map, label)
+        classification = _cross_entropy(instrument_logits, label)
         adversary = _cross_entropy(pitch_logits, key)
         reconstruction = reconstruction_loss(*powers, batch.y, batch.bandwidth_hz)
         pitched = batch.pitched.repeat_interleave(batch.targets)
         periodicity = periodicity_loss(*powers, batch.periodicity, pitched, batch.bandwidth_hz)
         smoothness = smoothness_loss(envelopes)
-        envelope = mean_below((levels.float() - EnvelopeDecoder.coarse(batch.y)).abs(), batch.bandwidth_hz)
         loss = (
             config.reconstruction * reconstruction
             + config.periodicity * periodicity
             + config.classification * classification
             + config.adversary * adversary
             + config.smoothness * smoothness
-            + config.envelope * envelope
         )
         norm = optimisers["main"].step(loss)
         return {
             "loss": loss.item(),
             "reconstruction_db": reconstruction.item() * DB_PER_UNIT,
             "periodicity": periodicity.item(),
-            "instrument_accuracy": _accuracy(by_timbre, label),
+            "instrument_accuracy": _accuracy(instrument_logits, label),
             "pitch_accuracy": _accuracy(pitch_logits, key),
             "adversary": adversary.item(),
             "smoothness": smoothness.item(),
-            "envelope_db": envelope.item() * DB_PER_UNIT,
             "gradient": norm,
         }
 
@@ -447,16 +455,20 @@ class _HyperTrial:
     x_hat: Tensor
 
 
+def _with_map(model: HyperGANStrument) -> nn.Module:
+    """H and the part of f that it alone reads."""
+    return nn.ModuleList([model.hypernetwork, model.feature_extractor.map])
+
+
 def _try_hypernetwork(stage: Stage, config: HyperConfig | HyperGanConfig) -> _HyperTrial:
     """Draw a batch and let H refine G for its inputs, in one to several passes."""
     model = stage.model.train()
     batch = stage.draw()
     n_passes = int(stage.sampler.rng.integers(1, config.max_passes + 1))
     with stage.autocast():
-        with torch.no_grad():
-            h = stage.extract(batch.x)
+        h = stage.extract(batch.x)  # its map learns with H
         offsets = stage.refine(batch, h, n_passes)
-        h = h.repeat_interleave(batch.targets, 0)
+        h = h.detach().repeat_interleave(batch.targets, 0)
         envelopes = model.envelopes(h, batch.q, offsets)
     powers = audible_powers(model.generator, envelopes, batch.q)
     reconstruction = reconstruction_loss(*powers, batch.y, batch.bandwidth_hz)
@@ -467,7 +479,10 @@ def _try_hypernetwork(stage: Stage, config: HyperConfig | HyperGanConfig) -> _Hy
         x_hat = model.generator.compose(envelopes, batch.q, stage.draw_speckle(batch.q.shape[0]))
         x_hat = mask_above(x_hat, batch.bandwidth_hz)
     with stage.autocast():
-        timbre = timbre_loss(h, stage.extract(x_hat))
+        width = (
+            model.config.feature_extractor.timbre_dim
+        )  # the map learns too: it could please this term by saying nothing
+        timbre = timbre_loss(h[:, :width], stage.extract(x_hat)[:, :width])
     loss = config.timbre * timbre + config.reconstruction * reconstruction + config.periodicity * periodicity
     figures = {
         "reconstruction_db": reconstruction.item() * DB_PER_UNIT,
@@ -480,15 +495,15 @@ def _try_hypernetwork(stage: Stage, config: HyperConfig | HyperGanConfig) -> _Hy
 
 
 class Hyper(Stage):
-    """H by timbre and reconstruction; f and G frozen."""
+    """H and the map that it reads, by timbre and reconstruction; what conditions G, and G, are frozen."""
 
     name = "hyper"
-    learns: tuple[str, ...] = ("hypernetwork",)
+    learns: tuple[str, ...] = ("hypernetwork", "feature_extractor.map")
     config: HyperConfig
 
     def trained(self) -> dict[str, nn.Module]:
-        """H."""
-        return {"hypernetwork": self.model.hypernetwork}
+        """H and its map."""
+        return {"hypernetwork": _with_map(self.model)}
 
     def step(self, optimisers: dict[str, Optimiser]) -> Figures:
         """One batch of pairs, one to several passes."""
@@ -498,10 +513,10 @@ class Hyper(Stage):
 
 
 class HyperGan(Adversarial):
-    """H and D against each other; f and G frozen."""
+    """H, with its map, and D against each other; what conditions G, and G, are frozen."""
 
     name = "hyper-gan"
-    learns = ("hypernetwork",)
+    learns = ("hypernetwork", "feature_extractor.map")
     config: HyperGanConfig
 
     def build_discriminator(self) -> Discriminator:
@@ -510,8 +525,8 @@ class HyperGan(Adversarial):
         return Discriminator(sizes.timbre_dim, sizes.channels, projection=bool(self.config.projection))
 
     def trained(self) -> dict[str, nn.Module]:
-        """H and D."""
-        return {"hypernetwork": self.model.hypernetwork, "discriminator": self.discriminator}
+        """H with its map, and D."""
+        return {"hypernetwork": _with_map(self.model), "discriminator": self.discriminator}
 
     def step(self, optimisers: dict[str, Optimiser]) -> Figures:
         """H on pairs, its results judged by D, then D on the same batch."""

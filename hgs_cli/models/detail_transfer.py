@@ -1,0 +1,217 @@
+"""How an input's detail travels to another pitch: two ways to carry it, and a small network that weighs them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hgs_cli.models.generator import Envelopes
+from hgs_cli.models.layers import activate
+from hgs_cli.models.vocoder import mel_points_hz
+from hgs_cli.spectrum import N_FRAMES, N_MELS, MelConfig, midi_to_hz
+
+WHOLE_REACH = 0.5  # semitones within which the whole residual fades to what the network grants
+FORMANT_WIDTH = 0.4  # of a harmonic spacing: the Gaussian that turns harmonic detail into formants
+FORMANT_WIDTH_MELS = 6.0  # at least: what is finer belongs to the one note that was recorded
+SLOW_FRAMES = 17  # 0.2 s: what lasts longer is colour, what is shorter is movement
+POOL = (2, 4)  # mel bands and frames that share a weight
+MOST_CORRECTION = 0.12  # level units: 6 dB; with 20 dB it knew its training instruments better and others worse
+LARGEST = 1.2  # level units: residuals of silence over silence are cut there before the network reads them
+HARMONIC_SHARE = 0.3  # what an untrained network grants of the harmonic-locked detail
+FORMANT_SHARE = 0.5  # and of the formant-locked one
+N_WEIGHTS = 10  # of both parts: two ways, slow and quick, and a correction
+
+
+@dataclass(frozen=True)
+class DetailTransferConfig:
+    """Sizes of the network.
+
+    Attributes:
+        width: Channels at the fine grid, twice as many at the coarse one.
+    """
+
+    width: int = 24
+
+
+@lru_cache(maxsize=1)
+def _centres_hz() -> Tensor:
+    return mel_points_hz(MelConfig())[1:-1].float()
+
+
+def mel_blur(f0_hz: Tensor, width: float, least_mels: float) -> Tensor:
+    """Weights of a Gaussian across mel bands, (B, n_mels, n_mels).
+
+    Args:
+        f0_hz: Spacing of the harmonics, (B,).
+        width: Sigma, in spacings.
+        least_mels: Sigma at least, in mel bands.
+    """
+    centres = _centres_hz().to(f0_hz.device)
+    spacing_hz = torch.gradient(centres)[0]
+    sigma = (width * f0_hz[:, None] / spacing_hz).clamp(least_mels, N_MELS / 4)
+    band = torch.arange(N_MELS, dtype=torch.float32, device=f0_hz.device)
+    return torch.exp(-0.5 * ((band[None] - band[:, None]) / sigma[:, :, None]) ** 2)
+
+
+def mel_warp(interval: Tensor) -> Tensor:
+    """Weights that move mel bands along frequency with their harmonics; beyond the mel range they fade to 0.
+
+    Args:
+        interval: Semitones upwards, (B,).
+
+    Returns:
+        (B, n_mels, n_mels): target bands by source bands.
+    """
+    points = _centres_hz().to(interval.device)
+    origin_hz = points[None] * torch.pow(2.0, -interval[:, None] / 12.0)  # (B, n_mels)
+    high = torch.searchsorted(points, origin_hz.contiguous()).clamp(1, N_MELS - 1)
+    fraction = ((origin_hz - points[high - 1]) / (points[high] - points[high - 1])).clamp(0.0, 1.0)
+    inside = (1.0 - (origin_hz - points[-1]).clamp(min=0.0) / (0.1 * points[-1])).clamp(0.0, 1.0)
+    weights = torch.zeros(*origin_hz.shape, N_MELS, device=interval.device)
+    weights.scatter_(2, (high - 1)[..., None], ((1.0 - fraction) * inside)[..., None])
+    return weights.scatter_(2, high[..., None], (fraction * inside)[..., None])
+
+
+def _slowly(residual: Tensor) -> Tensor:
+    """Mean over SLOW_FRAMES of residuals (B, n_mels, n_frames)."""
+    return F.avg_pool1d(residual, SLOW_FRAMES, 1, SLOW_FRAMES // 2, count_include_pad=False)
+
+
+class DetailTransfer(nn.Module):
+    """What of an input's detail holds at another pitch, by band, time and part.
+
+    A residual can move with its harmonics (harmonic-locked) or stay where it is, smoothed over a harmonic spacing
+    (formant-locked). From both, from what G draws at the wanted pitch and from the interval a small convolutional
+    network reads how much of each to grant, slow colour and quick movement apart, and what to correct. Trained on pairs
+    of real notes whose timbre G does not know.
+
+    Source: ours; see detail transfer in the README.
+
+    Args:
+        config: Sizes.
+    """
+
+    N_FEATURES = 18
+
+    def __init__(self, config: DetailTransferConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.width
+        self.stem = nn.Conv2d(self.N_FEATURES, width, 3, padding=1)
+        self.down = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)
+        self.near = nn.Conv2d(2 * width, 2 * width, 3, padding=1)
+        self.far = nn.Conv2d(2 * width, 2 * width, 3, padding=3, dilation=3)
+        self.context = nn.Conv1d(2 * width, 2 * width, 3, padding=1)  # of every band, over the whole note
+        self.join = nn.Conv2d(3 * width, width, 1)
+        self.weights = nn.Conv2d(width, N_WEIGHTS, 1)
+        for layer in (self.stem, self.down, self.near, self.far, self.context, self.join):
+            assert isinstance(layer, nn.Conv1d | nn.Conv2d)
+            assert layer.bias is not None
+            nn.init.normal_(layer.weight, std=1.0 / math.sqrt(layer.weight[0].numel()))
+            nn.init.zeros_(layer.bias)
+        nn.init.zeros_(self.weights.weight)
+        shares = torch.tensor([HARMONIC_SHARE, FORMANT_SHARE] * 4)
+        with torch.no_grad():
+            assert self.weights.bias is not None
+            self.weights.bias.copy_(torch.cat([torch.logit(shares), torch.zeros(2)]))
+
+    def forward(
+        self, r_h: Tensor, r_n: Tensor, source: Envelopes, first: Envelopes, p: Tensor, q: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Carry residuals to other pitches.
+
+        Args:
+            r_h: Harmonic residual of every input, (N, n_mels, n_frames); N divides B, and each input has B / N notes
+                in a row.
+            r_n: Noise residual, likewise.
+            source: G's envelopes of the inputs at their own pitches, batch N.
+            first: G's envelopes at the wanted pitches, batch B.
+            p: Pitches of the inputs, (N,).
+            q: Wanted pitches, (B,).
+
+        Returns:
+            What is to be added to E_h and to E_n, each (B, n_mels, n_frames).
+        """
+        notes = q.shape[0] // p.shape[0]
+        interval = q.float() - p.float().repeat_interleave(notes)
+        blur = mel_blur(midi_to_hz(p.float()), FORMANT_WIDTH, FORMANT_WIDTH_MELS)
+        blur = blur / blur.sum(2, keepdim=True)
+        warp = mel_warp(interval)
+
+        def of_notes(value: Tensor) -> Tensor:
+            return value.repeat_interleave(notes, 0)
+
+        # (2 or 4, …): slow and quick residual of both parts; every way to carry them is a matrix over mel bands.
+        slow_h, slow_n = _slowly(r_h), _slowly(r_n)
+        residuals = torch.cat([slow_h, r_h - slow_h, slow_n, r_n - slow_n], dim=2)
+        warped = torch.bmm(warp, of_notes(residuals)).chunk(4, dim=2)
+        formant = of_notes(torch.bmm(blur, residuals)).chunk(4, dim=2)
+        weights = self._weigh(r_h, r_n, source, first, blur, warp, interval, p, q)
+        weights = F.interpolate(weights, size=(N_MELS, N_FRAMES), mode="bilinear", align_corners=False)
+        grants, corrections = torch.sigmoid(weights[:, :8]), MOST_CORRECTION * torch.tanh(weights[:, 8:])
+        whole = torch.exp(-interval.abs() / WHOLE_REACH)[:, None, None]
+
+        def carried(part: int) -> Tensor:
+            slow, quick = 2 * part, 2 * part + 1
+            granted = corrections[:, part]
+            for way, kind in enumerate((slow, quick)):
+                granted = granted + grants[:, 4 * part + 2 * way] * warped[kind]
+                granted = granted + grants[:, 4 * part + 2 * way + 1] * formant[kind]
+            return torch.lerp(granted, warped[slow] + warped[quick], whole)
+
+        return carried(0), carried(1)
+
+    def _weigh(
+        self,
+        r_h: Tensor,
+        r_n: Tensor,
+        source: Envelopes,
+        first: Envelopes,
+        blur: Tensor,
+        warp: Tensor,
+        interval: Tensor,
+        p: Tensor,
+        q: Tensor,
+    ) -> Tensor:
+        """Weights before their squashing, (B, N_WEIGHTS, n_mels / 2, n_frames / 4)."""
+        notes = q.shape[0] // p.shape[0]
+
+        def coarse(value: Tensor) -> Tensor:
+            """Mean over the frames that share a weight."""
+            return F.avg_pool1d(value, POOL[1])
+
+        parts = [coarse(part.clamp(-LARGEST, LARGEST)) for part in (r_h, r_n)]
+        levels = [coarse((part + r).clamp(-1.5, 1.2)) for part, r in ((source.harmonic, r_h), (source.noise_part, r_n))]
+        n_steps = parts[0].shape[2]
+        stacked = torch.cat([*(2.0 * part for part in parts), *levels], dim=2)  # (N, n_mels, 4 n_steps)
+        features = [
+            *torch.bmm(warp, stacked.repeat_interleave(notes, 0)).chunk(4, dim=2),
+            *torch.bmm(blur, stacked).repeat_interleave(notes, 0).chunk(4, dim=2),
+            levels[1].repeat_interleave(notes, 0),
+            coarse(first.harmonic.clamp(-1.5, 1.2)),
+            coarse(first.noise_part.clamp(-1.5, 1.2)),
+        ]
+        x = F.avg_pool1d(torch.stack(features, 1).transpose(2, 3).flatten(0, 2), POOL[0])
+        x = x.reshape(q.shape[0], len(features), n_steps, -1).transpose(2, 3)  # (B, C, n_mels / 2, n_steps)
+        bands_hz = _centres_hz().to(q.device).reshape(-1, POOL[0]).mean(1)
+        place = torch.log2(bands_hz[None] / midi_to_hz(q.float())[:, None]).clamp(-3.0, 6.0) / 3.0
+        mel = torch.linspace(-1.0, 1.0, bands_hz.shape[0], device=q.device).expand(q.shape[0], -1)
+        time = torch.linspace(-1.0, 1.0, n_steps, device=q.device)
+        constants = [(interval / 12.0)[:, None].expand_as(mel), (interval.abs() / 12.0)[:, None].expand_as(mel)]
+        constants += [((q.float() - 60.0) / 24.0)[:, None].expand_as(mel), mel, place, place.clamp(max=0.0)]
+        flat = torch.stack(constants, 1)[..., None].expand(-1, -1, -1, n_steps)
+        x = torch.cat([x, flat, time.expand(x.shape[0], 1, x.shape[2], -1)], dim=1)
+
+        fine = activate(self.stem(x))
+        y = activate(self.down(fine))
+        y = (y + activate(self.near(y))) * math.sqrt(0.5)
+        y = (y + activate(self.far(y))) * math.sqrt(0.5)
+        y = y + activate(self.context(y.mean(3)))[..., None]
+        y = F.interpolate(y, size=fine.shape[2:], mode="nearest")
+        weights: Tensor = self.weights(activate(self.join(torch.cat([fine, y], dim=1))))
+        return weights.float()
