@@ -13,6 +13,7 @@ from hgs_cli.errors import UsageError
 from hgs_cli.inversion import Inversion
 from hgs_cli.models.detail import Detail, apply_tonal, transfer_detail
 from hgs_cli.models.generator import MAX_LEVEL, Envelopes
+from hgs_cli.models.motion import Motion, carried_motion, measure_motion, movement
 from hgs_cli.pitch import MAX_PITCH, MIN_PITCH
 from hgs_cli.spectrum import DB_PER_UNIT, MODEL_SAMPLES, N_FRAMES, SAMPLE_RATE, level_to_power
 from hgs_cli.weights import Model
@@ -58,19 +59,26 @@ class Part:
         detail: Of the sound.
         source_pitch: MIDI note of the sound, None for an unpitched one.
         loudness_db: Power of the sound in every frame, the loudest within NEARBY_FRAMES, (N_FRAMES,).
+        motion: How its harmonics move, None for an unpitched one.
     """
 
     share: float
     detail: Detail
     source_pitch: float | None
     loudness_db: Tensor
+    motion: Motion | None
 
     @classmethod
     def of(cls, share: float, inversion: Inversion) -> Part:
         """The share that an inversion has."""
         power = level_to_power(inversion.mel).sum(0)
         nearby = torch.nn.functional.max_pool1d(power[None, None], 2 * NEARBY_FRAMES + 1, 1, NEARBY_FRAMES)[0, 0]
-        return cls(share, inversion.detail, inversion.source_pitch, 10.0 * torch.log10(nearby))
+        motion = None
+        if inversion.source_pitch is not None:
+            first, detail = inversion.first, inversion.detail
+            whole = Envelopes(first.harmonic + detail.harmonic, first.noise_part + detail.noise_part)
+            motion = measure_motion(inversion.mel, whole, inversion.source_pitch)
+        return cls(share, inversion.detail, inversion.source_pitch, 10.0 * torch.log10(nearby), motion)
 
 
 @dataclass(frozen=True)
@@ -193,15 +201,27 @@ def note_envelopes(model: Model, instrument: Instrument, q: Tensor, settings: Se
         else:
             harmonic = harmonic + part.share * (carried.harmonic - first.harmonic)
             noise_part = noise_part + part.share * (carried.noise_part - first.noise_part)
-    envelopes = Envelopes(harmonic, noise_part)
+    envelopes = Envelopes(_move(instrument, harmonic, q, settings), noise_part)
     # A tone is asked for outright, or it is what the unpitched share of the sound lacks.
     share = 1.0 if settings.tonal is not None else sum(p.share for p in instrument.parts if p.source_pitch is None)
     if share > 0.0:
         tonal = apply_tonal(envelopes, q, settings.tonal)
         envelopes = Envelopes(
-            torch.lerp(harmonic, tonal.harmonic, share), torch.lerp(noise_part, tonal.noise_part, share)
+            torch.lerp(envelopes.harmonic, tonal.harmonic, share), torch.lerp(noise_part, tonal.noise_part, share)
         )
     return _restrain(model, instrument, envelopes, q)
+
+
+def _move(instrument: Instrument, harmonic: Tensor, q: Tensor, settings: Settings) -> Tensor:
+    """E_h of notes (B, n_mels, n_frames) that moves as the sounds' own harmonics do, by share and by `detail`."""
+    moving = [(settings.detail * part.share, part.motion) for part in instrument.parts if part.motion is not None]
+    if not moving or settings.detail == 0.0:
+        return harmonic
+    own, added = movement(harmonic), torch.zeros_like(harmonic)
+    for share, motion in moving:
+        level, weight = (value.to(q.device) for value in carried_motion(motion, q))
+        added = added + share * weight * (level - own)
+    return harmonic + added
 
 
 def _restrain(model: Model, instrument: Instrument, envelopes: Envelopes, q: Tensor) -> Envelopes:
