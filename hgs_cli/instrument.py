@@ -14,11 +14,13 @@ from hgs_cli.inversion import Inversion
 from hgs_cli.models.detail import Detail, apply_tonal, transfer_detail
 from hgs_cli.models.generator import MAX_LEVEL, Envelopes
 from hgs_cli.models.motion import Motion, carried_motion, measure_motion, movement
+from hgs_cli.models.stretch import Stretch
 from hgs_cli.pitch import MAX_PITCH, MIN_PITCH
 from hgs_cli.spectrum import DB_PER_UNIT, MODEL_SAMPLES, N_FRAMES, SAMPLE_RATE, level_to_power
 from hgs_cli.weights import Model
 
 UNPITCHED_REFERENCE = 60.0  # the pitch at which an unpitched sound is reconstructed
+BEGIN_S = 0.002  # at its beginning: what a window hears of an onset before it would start with a step
 FADE_S = 0.005  # at a note's end, so that a sound cut in its decay does not click
 CROPPED_FADE_S = 0.25  # where the model's length ends before the sound does
 LOUDER_DB = 4.0  # how much louder than its source a moment of a note may be
@@ -77,7 +79,8 @@ class Part:
         if inversion.source_pitch is not None:
             first, detail = inversion.first, inversion.detail
             whole = Envelopes(first.harmonic + detail.harmonic, first.noise_part + detail.noise_part)
-            motion = measure_motion(inversion.mel, whole, inversion.source_pitch)
+            p = inversion.source_pitch
+            motion = measure_motion(inversion.mel, whole, p, detail.stretch_at(p, p))
         return cls(share, inversion.detail, inversion.source_pitch, 10.0 * torch.log10(nearby), motion)
 
 
@@ -184,8 +187,9 @@ def synthesize(model: Model, instrument: Instrument, pitches: Sequence[float], s
         seed=settings.seed,
         time_gain=_time_gain(instrument, settings),
         phases=_phases(instrument, settings),
+        stretches=_stretches(instrument, pitches, settings),
     )
-    return _end_softly(audio[:, : instrument.length_samples])
+    return _soft_ends(audio[:, : instrument.length_samples])
 
 
 def note_envelopes(model: Model, instrument: Instrument, q: Tensor, settings: Settings) -> Envelopes:
@@ -273,8 +277,28 @@ def _phases(instrument: Instrument, settings: Settings) -> Tensor | None:
     return torch.atan2(imaginary, real)
 
 
-def _end_softly(audio: Tensor) -> Tensor:
-    """Fade the end of notes (B, T) out; longer where the model's length cut the sound."""
+def _stretches(instrument: Instrument, pitches: Sequence[float], settings: Settings) -> list[Stretch | None] | None:
+    """How partials stand in each note, the sounds' stretches averaged by share; None where no sound is stretched."""
+    parts = [part for part in instrument.parts if part.detail.stretch is not None and part.source_pitch is not None]
+    if not parts or settings.detail == 0.0:
+        return None
+    stretches: list[Stretch | None] = []
+    for pitch in pitches:
+        coefficient = cents = 0.0
+        for part in parts:
+            each = part.detail.stretch_at(part.source_pitch or 0.0, pitch)
+            if each is not None:
+                coefficient += settings.detail * part.share * each.coefficient
+                cents += settings.detail * part.share * each.cents
+        stretches.append(Stretch(coefficient, cents))
+    return stretches
+
+
+def _soft_ends(audio: Tensor) -> Tensor:
+    """Fade notes (B, T) in and out; out for longer where the model's length cut the sound."""
+    n_begin = min(round(BEGIN_S * SAMPLE_RATE), audio.shape[-1] // 4)
+    begin = torch.sin(torch.linspace(0.0, torch.pi / 2, n_begin, device=audio.device)).square()
+    audio = torch.cat([audio[:, :n_begin] * begin, audio[:, n_begin:]], dim=1)
     seconds = CROPPED_FADE_S if audio.shape[-1] == MODEL_SAMPLES else FADE_S
     n_fade = min(round(seconds * SAMPLE_RATE), audio.shape[-1] // 4)
     ramp = torch.cos(torch.linspace(0.0, torch.pi / 2, n_fade, device=audio.device)).square()

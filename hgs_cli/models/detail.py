@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hgs_cli.models.generator import Envelopes, noise_log_bias
+from hgs_cli.models.stretch import Stretch, measure_stretch
 from hgs_cli.models.vocoder import GAIN_STEP_SAMPLES, mel_points_hz, mel_triangles
 from hgs_cli.spectrum import (
     DB_PER_UNIT,
@@ -23,6 +24,7 @@ from hgs_cli.spectrum import (
     comb_power,
     level_to_power,
     midi_to_hz,
+    partial_ratio,
 )
 
 # How much of a residual is carried over an interval. All of it would be too much: a part of every residual is that one
@@ -66,12 +68,21 @@ class Detail:
             GAIN_STEP_SAMPLES samples, (n_gains,); None when the onset is slow.
         phases: Phases of the harmonics at the loudest moment, in radians, (N_PHASES,): whether a note is a train of
             pulses or a smooth wave. None without a pitch.
+        stretch: B and cents of its `Stretch`, (2,), None where partials are not evidently stretched.
     """
 
     harmonic: Tensor
     noise_part: Tensor
     attack: Tensor | None
     phases: Tensor | None = None
+    stretch: Tensor | None = None
+
+    def stretch_at(self, source: float, pitch: float) -> Stretch | None:
+        """How partials stand in a note of this sound, if they are stretched."""
+        if self.stretch is None:
+            return None
+        coefficient, cents = self.stretch.tolist()
+        return Stretch(max(coefficient, 0.0), min(max(cents, -100.0), 0.0)).at(source, pitch)
 
 
 @lru_cache(maxsize=1)
@@ -90,8 +101,11 @@ def _noise_template() -> Tensor:
     return _filters().sum(0) * noise_log_bias(_filters())
 
 
-def _comb_template(pitch: Tensor) -> Tensor:
-    """Mel power of unit harmonics at MIDI pitches (B,): (B, n_mels)."""
+def _comb_template(pitch: Tensor, stretch: Stretch | None = None) -> Tensor:
+    """Mel power of unit harmonics, or stretched partials, at MIDI pitches (B,): (B, n_mels)."""
+    if stretch is not None:
+        fundamental_hz = midi_to_hz(pitch.float() + stretch.cents / 100.0)
+        return torch.matmul(comb_power(fundamental_hz, stretch=stretch.coefficient), _filters())
     return torch.matmul(comb_power(midi_to_hz(pitch.float())), _filters())
 
 
@@ -119,13 +133,16 @@ def _level(power: Tensor) -> Tensor:
     return torch.log10(power.clamp(min=LEAST_POWER)) * (10.0 / DB_PER_UNIT) + 1.0
 
 
-def split(x: Tensor, periodicity: Tensor, p: float | None) -> tuple[Tensor, Tensor, Tensor]:
+def split(
+    x: Tensor, periodicity: Tensor, p: float | None, stretch: Stretch | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Split a log-mel into the levels of its harmonic and its noise part.
 
     Args:
         x: Log-mel, (n_mels, n_frames).
         periodicity: Share of each band that is tone, (N_BANDS, N_STEPS).
         p: Pitch; None: all is noise.
+        stretch: Of its partials.
 
     Returns:
         E_h and E_n, which give x again on their templates exactly, and the harmonic share of every band's power, each
@@ -138,7 +155,7 @@ def split(x: Tensor, periodicity: Tensor, p: float | None) -> tuple[Tensor, Tens
     tonal = torch.nn.functional.interpolate(
         periodicity[None, None].float(), size=tuple(x.shape), mode="bilinear", align_corners=False
     )[0, 0].clamp(1e-3, 1.0 - 1e-3)
-    comb = _comb_template(torch.tensor([p]))[0][:, None].clamp(min=1e-9)
+    comb = _comb_template(torch.tensor([p]), stretch)[0][:, None].clamp(min=1e-9)
     blur = _blur(float(midi_to_hz(torch.tensor(p))), SPLIT_WIDTH, SPLIT_WIDTH_MELS)
     smooth_h = (blur @ (tonal * power)) / (blur @ comb)
     smooth_n = (blur @ ((1.0 - tonal) * power)) / (blur @ noise)
@@ -167,21 +184,23 @@ def measure_detail(x: Tensor, audio: Tensor, periodicity: Tensor, p: float | Non
     Returns:
         Residuals that restore x at p, and the attack.
     """
-    e_h, e_n, share = split(x, periodicity, p)
+    stretch = None if p is None else measure_stretch(audio, p)
+    e_h, e_n, share = split(x, periodicity, p, stretch)
     first_h, first_n = (part.float().reshape(x.shape) for part in (first.harmonic, first.noise_part))
     r_h, r_n = e_h - first_h, e_n - first_n
     phases = None
     if p is not None:
-        phases = harmonic_phases(audio, p)
+        phases = harmonic_phases(audio, p, stretch)
         power = _above_floor(x)
-        comb = _comb_template(torch.tensor([p]))[0][:, None].clamp(min=1e-9)
+        comb = _comb_template(torch.tensor([p]), stretch)[0][:, None].clamp(min=1e-9)
         blur = _blur(float(midi_to_hz(torch.tensor(p))), SPLIT_WIDTH, SPLIT_WIDTH_MELS)
         r_h = _heard(r_h, share, _level(power / comb) - first_h, blur)
         r_n = _heard(r_n, 1.0 - share, _level(power / _noise_template()[:, None]) - first_n, blur)
-    return Detail(r_h, r_n, attack_gain(audio, p), phases)
+    kept = None if stretch is None else torch.tensor([stretch.coefficient, stretch.cents])
+    return Detail(r_h, r_n, attack_gain(audio, p), phases, kept)
 
 
-def harmonic_phases(audio: Tensor, p: float) -> Tensor:
+def harmonic_phases(audio: Tensor, p: float, stretch: Stretch | None = None) -> Tensor:
     """Phases of the harmonics of a note at its loudest moment, in radians.
 
     Pulses of a reed or a bass string are harmonics in step; taken at one instant, the phases keep the shape of the wave
@@ -190,6 +209,7 @@ def harmonic_phases(audio: Tensor, p: float) -> Tensor:
     Args:
         audio: The note, (T,).
         p: Its pitch; the frequency at that moment is looked for within a semitone of it.
+        stretch: Of its partials.
 
     Returns:
         (N_PHASES,); 0 above half the sample rate.
@@ -203,7 +223,8 @@ def harmonic_phases(audio: Tensor, p: float) -> Tensor:
 
     def harmonics(f0: Tensor, n_harmonics: int) -> Tensor:
         """Complex amplitudes of the first harmonics of f0 (n,): (n, n_harmonics)."""
-        angle = math.tau * f0[:, None, None] * torch.arange(1, n_harmonics + 1)[:, None] * time_s
+        ratio = partial_ratio(torch.arange(1.0, n_harmonics + 1.0), 0.0 if stretch is None else stretch.coefficient)
+        angle = math.tau * f0[:, None, None] * ratio[:, None] * time_s
         return torch.complex(torch.cos(angle) @ part, -torch.sin(angle) @ part)
 
     candidates = f0_hz * torch.pow(2.0, torch.linspace(-1.0, 1.0, 41) / 12.0)

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from hgs_cli.models.generator import Envelopes
+from hgs_cli.models.stretch import Stretch
 from hgs_cli.models.vocoder import mel_points_hz, mel_triangles, noise_template
-from hgs_cli.spectrum import MelConfig, comb_power, level_to_power, midi_to_hz
+from hgs_cli.spectrum import MelConfig, comb_power, level_to_power, midi_to_hz, partial_number, partial_ratio
 
 SLOW_FRAMES = 12.0  # 0.14 s, the Gaussian below which a level moves: beating and vibrato of more than about 2 Hz
 MOST = 0.12  # 6 dB: an onset, an end or a hole is no movement
@@ -34,12 +35,14 @@ class Motion:
         share: How much of a band's power was harmonic, and so how far `level` can be believed, (n_mels, n_frames).
         steady: 1 where the sound is steady, 0 at its edges, (n_frames,).
         source_pitch: Of the sound, a MIDI note number.
+        stretch: Of the sound's partials.
     """
 
     level: Tensor
     share: Tensor
     steady: Tensor
     source_pitch: float
+    stretch: Stretch | None = None
 
 
 @lru_cache(maxsize=2)
@@ -60,15 +63,17 @@ def movement(level: Tensor) -> Tensor:
     return (level - level @ _slow(level.shape[-1]).to(level.device)).clamp(-MOST, MOST)
 
 
-def measure_motion(x: Tensor, envelopes: Envelopes, p: float) -> Motion:
+def measure_motion(x: Tensor, envelopes: Envelopes, p: float, stretch: Stretch | None = None) -> Motion:
     """Measure the movement of a sound's harmonics.
 
     Args:
         x: Log-mel of the sound, (n_mels, n_frames).
         envelopes: Which give x on their templates, each (n_mels, n_frames).
         p: Pitch of the sound.
+        stretch: Of its partials.
     """
-    comb = comb_power(midi_to_hz(torch.tensor([p]))) @ _filters()
+    comb = comb_power(midi_to_hz(torch.tensor([p])), stretch=0.0 if stretch is None else stretch.coefficient)
+    comb = comb @ _filters()
     harmonic = level_to_power(envelopes.harmonic) * comb[0][:, None]
     noise = level_to_power(envelopes.noise_part) * noise_template(_filters())[:, None]
     loudness_db = 10.0 * torch.log10(level_to_power(x).sum(0))
@@ -78,6 +83,7 @@ def measure_motion(x: Tensor, envelopes: Envelopes, p: float) -> Motion:
         share=harmonic / (harmonic + noise + 1e-20),
         steady=(2.0 - edge / EDGE_DB).clamp(0.0, 1.0),
         source_pitch=p,
+        stretch=stretch,
     )
 
 
@@ -94,8 +100,13 @@ def carried_motion(motion: Motion, pitch: Tensor) -> tuple[Tensor, Tensor]:
     """
     pitch = pitch.float().cpu()
     centres = mel_points_hz(MelConfig())[1:-1].float()
-    harmonic = torch.round(centres / midi_to_hz(pitch)[:, None]).clamp(min=1.0)  # nearest to each band, (B, n_mels)
-    origin_hz = harmonic * midi_to_hz(torch.tensor(motion.source_pitch))
+    ratio = centres / midi_to_hz(pitch)[:, None]  # (B, n_mels)
+    here = 0.0
+    if motion.stretch is not None:
+        here, there = motion.stretch.coefficient, [motion.stretch.at(motion.source_pitch, q) for q in pitch.tolist()]
+        ratio = torch.stack([partial_number(row, each.coefficient) for row, each in zip(ratio, there, strict=True)])
+    nearest = torch.round(ratio).clamp(min=1.0)
+    origin_hz = partial_ratio(nearest, here) * midi_to_hz(torch.tensor(motion.source_pitch))
     high = torch.searchsorted(centres, origin_hz).clamp(1, len(centres) - 1)
     fraction = ((origin_hz - centres[high - 1]) / (centres[high] - centres[high - 1])).clamp(0.0, 1.0)[..., None]
     low_share, high_share = motion.share[high - 1] * (1.0 - fraction), motion.share[high] * fraction

@@ -1,0 +1,66 @@
+"""The partials of strings stand where their stiffness puts them, and those of everything else at the harmonics."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from hgs_cli.models.stretch import MOST_STRETCH, Stretch, measure_stretch
+from hgs_cli.spectrum import SAMPLE_RATE, partial_number, partial_ratio
+
+
+def string(midi: float, stretch: float, seconds: float = 2.0, top_hz: float = 12_000.0) -> Tensor:
+    """A struck string with a little noise, (T,)."""
+    generator = torch.Generator().manual_seed(int(midi))
+    time = torch.arange(int(seconds * SAMPLE_RATE), dtype=torch.float64) / SAMPLE_RATE
+    f1_hz = 440.0 * 2.0 ** ((midi - 69.0) / 12.0)
+    total = torch.zeros_like(time)
+    for k in range(1, 60):
+        hz = float(f1_hz * partial_ratio(torch.tensor(float(k)), stretch))
+        if hz < top_hz:
+            total += torch.exp(-time * (1.0 + 0.1 * k)) / k * torch.cos(math.tau * (hz * time + 0.37 * k * k))
+    noise = 0.001 * torch.randn(len(time), generator=generator, dtype=torch.float64)
+    return (0.3 * (total + noise)).float()
+
+
+@pytest.mark.parametrize("stretch", [1e-5, 3e-4, 5e-3])
+def test_the_number_of_a_partial_is_found_from_its_frequency(stretch: float) -> None:
+    number = torch.arange(1.0, 60.0, dtype=torch.float64)
+    torch.testing.assert_close(partial_number(partial_ratio(number, stretch), stretch), number)
+    assert torch.equal(partial_ratio(number, 0.0), number)
+
+
+@pytest.mark.parametrize(("midi", "stretch"), [(36.0, 1e-4), (48.3, 1.6e-4), (60.0, 4e-4), (70.0, 8e-4)])
+def test_the_stretch_of_a_string_is_found(midi: float, stretch: float) -> None:
+    found = measure_stretch(string(midi, stretch), midi)
+    assert found is not None
+    assert found.coefficient == pytest.approx(stretch, rel=0.15)
+    assert -3.0 <= found.cents <= 0.0
+
+
+@pytest.mark.parametrize("midi", [36.0, 60.0, 81.0])
+def test_a_harmonic_sound_is_not_stretched(midi: float) -> None:
+    assert measure_stretch(string(midi, 0.0), midi) is None
+
+
+def test_noise_vibrato_and_bars_are_not_stretched() -> None:
+    time = torch.arange(2 * SAMPLE_RATE, dtype=torch.float64) / SAMPLE_RATE
+    noise = torch.randn(len(time), generator=torch.Generator().manual_seed(0))
+    assert measure_stretch(noise, 60.0) is None
+    phase = 261.6 * time + 261.6 * 0.012 / (math.tau * 5.5) * torch.sin(math.tau * 5.5 * time)
+    vibrato = sum(torch.cos(math.tau * k * phase + k * k) / k for k in range(1, 30))
+    assert measure_stretch(torch.as_tensor(vibrato).float(), 60.0) is None
+    bar = sum(torch.cos(math.tau * 261.6 * r * time) * torch.exp(-r * time) for r in (1.0, 3.98, 9.2, 16.5, 25.0))
+    assert measure_stretch(torch.as_tensor(bar).float() + 0.001 * noise, 60.0) is None
+
+
+def test_too_short_a_sound_is_not_an_error() -> None:
+    assert measure_stretch(torch.zeros(100), 60.0) is None
+
+
+def test_a_shorter_string_is_stretched_more() -> None:
+    stretch = Stretch(2e-4, -8.0)
+    assert stretch.at(48.0, 60.0) == Stretch(4e-4, -4.0)
+    assert stretch.at(48.0, 36.0) == Stretch(1e-4, -8.0)
+    assert stretch.at(48.0, 127.0).coefficient == MOST_STRETCH
