@@ -6,8 +6,22 @@ import pytest
 import torch
 from torch import Tensor
 
+from hgs_cli.audio.mel import LogMel, mel_filters
+from hgs_cli.audio.periodicity import measure_periodicity
+from hgs_cli.models.detail import measure_detail, transfer_detail
+from hgs_cli.models.generator import Envelopes
 from hgs_cli.models.stretch import MOST_STRETCH, Stretch, measure_stretch
-from hgs_cli.spectrum import SAMPLE_RATE, partial_number, partial_ratio
+from hgs_cli.models.vocoder import Vocoder
+from hgs_cli.spectrum import (
+    MODEL_SAMPLES,
+    N_FRAMES,
+    N_MELS,
+    SAMPLE_RATE,
+    MelConfig,
+    midi_to_hz,
+    partial_number,
+    partial_ratio,
+)
 
 
 def string(midi: float, stretch: float, seconds: float = 2.0, top_hz: float = 12_000.0) -> Tensor:
@@ -64,3 +78,34 @@ def test_a_shorter_string_is_stretched_more() -> None:
     assert stretch.at(48.0, 60.0) == Stretch(4e-4, -4.0)
     assert stretch.at(48.0, 36.0) == Stretch(1e-4, -8.0)
     assert stretch.at(48.0, 127.0).coefficient == MOST_STRETCH
+
+
+def test_the_partials_of_a_recorded_string_stay_tones_at_other_pitches() -> None:
+    """High partials of a piano, a quarter of a spacing and more above the harmonics, stood in noise before."""
+    midi = 48.0
+    audio = torch.nn.functional.pad(string(midi, 4e-4, seconds=4.0), (2000, 0))[:MODEL_SAMPLES]
+    x = LogMel()(audio[None])[0]
+    periodicity = measure_periodicity(audio, midi_to_hz(torch.full((N_FRAMES,), midi)))
+    slope = torch.linspace(0.2, -0.6, N_MELS)[None, :, None].expand(1, -1, N_FRAMES)
+    first = Envelopes(slope, slope - 0.4)
+    detail = measure_detail(x, audio, periodicity, midi, Envelopes(slope[0], slope[0] - 0.4))
+    restored = transfer_detail(detail, first, midi, torch.tensor([midi]))
+    vocoder = Vocoder(mel_filters(MelConfig()))
+    stretch = detail.stretch_at(midi, midi)
+    assert stretch is not None
+
+    def heard_db(stretches: list[Stretch | None]) -> Tensor:
+        """Mean level of the real partials 12-24 above the median around them."""
+        pitch = torch.full((1, N_FRAMES), midi)
+        note = vocoder(restored.harmonic, restored.noise_part, pitch, stretches=stretches)[0][8000:74_000]
+        level = 20.0 * torch.log10(torch.fft.rfft(note * torch.hann_window(len(note)), 2**17).abs() + 1e-9)
+        f1_hz, bin_hz = float(midi_to_hz(torch.tensor(midi))), SAMPLE_RATE / 2**17
+        heights = []
+        for k in range(12, 25):
+            hz = f1_hz * float(partial_ratio(torch.tensor(float(k)), 4e-4))
+            near = level[round((hz - 8.0) / bin_hz) : round((hz + 8.0) / bin_hz)].max()
+            heights.append(near - level[round((hz - 60.0) / bin_hz) : round((hz + 60.0) / bin_hz)].median())
+        return torch.stack(heights)
+
+    assert float(heard_db([stretch]).mean()) > 25.0
+    assert float(heard_db([None]).mean()) < 15.0
