@@ -13,11 +13,14 @@ from hgs_cli.errors import UsageError
 from hgs_cli.inversion import Inversion
 from hgs_cli.models.detail import Detail, apply_tonal, transfer_detail
 from hgs_cli.models.generator import MAX_LEVEL, Envelopes
+from hgs_cli.models.motion import Motion, carried_motion, measure_motion, movement
+from hgs_cli.models.stretch import Stretch
 from hgs_cli.pitch import MAX_PITCH, MIN_PITCH
 from hgs_cli.spectrum import DB_PER_UNIT, MODEL_SAMPLES, N_FRAMES, SAMPLE_RATE, level_to_power
 from hgs_cli.weights import Model
 
 UNPITCHED_REFERENCE = 60.0  # the pitch at which an unpitched sound is reconstructed
+BEGIN_S = 0.002  # at its beginning: what a window hears of an onset before it would start with a step
 FADE_S = 0.005  # at a note's end, so that a sound cut in its decay does not click
 CROPPED_FADE_S = 0.25  # where the model's length ends before the sound does
 LOUDER_DB = 4.0  # how much louder than its source a moment of a note may be
@@ -59,6 +62,7 @@ class Part:
         known: The network's envelopes at the source pitch, which the detail was measured against.
         source_pitch: MIDI note of the sound, None for an unpitched one.
         loudness_db: Power of the sound in every frame, the loudest within NEARBY_FRAMES, (N_FRAMES,).
+        motion: How its harmonics move, None for an unpitched one.
     """
 
     share: float
@@ -66,13 +70,21 @@ class Part:
     known: Envelopes
     source_pitch: float | None
     loudness_db: Tensor
+    motion: Motion | None
 
     @classmethod
     def of(cls, share: float, inversion: Inversion) -> Part:
         """The share that an inversion has."""
         power = level_to_power(inversion.mel).sum(0)
         nearby = torch.nn.functional.max_pool1d(power[None, None], 2 * NEARBY_FRAMES + 1, 1, NEARBY_FRAMES)[0, 0]
-        return cls(share, inversion.detail, inversion.first, inversion.source_pitch, 10.0 * torch.log10(nearby))
+        motion = None
+        if inversion.source_pitch is not None:
+            first, detail = inversion.first, inversion.detail
+            whole = Envelopes(first.harmonic + detail.harmonic, first.noise_part + detail.noise_part)
+            p = inversion.source_pitch
+            motion = measure_motion(inversion.mel, whole, p, detail.stretch_at(p, p))
+        loudness_db = 10.0 * torch.log10(nearby)
+        return cls(share, inversion.detail, inversion.first, inversion.source_pitch, loudness_db, motion)
 
 
 @dataclass(frozen=True)
@@ -178,8 +190,9 @@ def synthesize(model: Model, instrument: Instrument, pitches: Sequence[float], s
         seed=settings.seed,
         time_gain=_time_gain(instrument, settings),
         phases=_phases(instrument, settings),
+        stretches=_stretches(instrument, pitches, settings),
     )
-    return _end_softly(audio[:, : instrument.length_samples])
+    return _soft_ends(audio[:, : instrument.length_samples])
 
 
 def note_envelopes(model: Model, instrument: Instrument, q: Tensor, settings: Settings) -> Envelopes:
@@ -197,15 +210,27 @@ def note_envelopes(model: Model, instrument: Instrument, q: Tensor, settings: Se
         else:
             harmonic = harmonic + part.share * (carried.harmonic - first.harmonic)
             noise_part = noise_part + part.share * (carried.noise_part - first.noise_part)
-    envelopes = Envelopes(harmonic, noise_part)
+    envelopes = Envelopes(_move(instrument, harmonic, q, settings), noise_part)
     # A tone is asked for outright, or it is what the unpitched share of the sound lacks.
     share = 1.0 if settings.tonal is not None else sum(p.share for p in instrument.parts if p.source_pitch is None)
     if share > 0.0:
         tonal = apply_tonal(envelopes, q, settings.tonal)
         envelopes = Envelopes(
-            torch.lerp(harmonic, tonal.harmonic, share), torch.lerp(noise_part, tonal.noise_part, share)
+            torch.lerp(envelopes.harmonic, tonal.harmonic, share), torch.lerp(noise_part, tonal.noise_part, share)
         )
     return _restrain(model, instrument, envelopes, q)
+
+
+def _move(instrument: Instrument, harmonic: Tensor, q: Tensor, settings: Settings) -> Tensor:
+    """E_h of notes (B, n_mels, n_frames) that moves as the sounds' own harmonics do, by share and by `detail`."""
+    moving = [(settings.detail * part.share, part.motion) for part in instrument.parts if part.motion is not None]
+    if not moving or settings.detail == 0.0:
+        return harmonic
+    own, added = movement(harmonic), torch.zeros_like(harmonic)
+    for share, motion in moving:
+        level, weight = (value.to(q.device) for value in carried_motion(motion, q))
+        added = added + share * weight * (level - own)
+    return harmonic + added
 
 
 def _restrain(model: Model, instrument: Instrument, envelopes: Envelopes, q: Tensor) -> Envelopes:
@@ -257,8 +282,28 @@ def _phases(instrument: Instrument, settings: Settings) -> Tensor | None:
     return torch.atan2(imaginary, real)
 
 
-def _end_softly(audio: Tensor) -> Tensor:
-    """Fade the end of notes (B, T) out; longer where the model's length cut the sound."""
+def _stretches(instrument: Instrument, pitches: Sequence[float], settings: Settings) -> list[Stretch | None] | None:
+    """How partials stand in each note, the sounds' stretches averaged by share; None where no sound is stretched."""
+    parts = [part for part in instrument.parts if part.detail.stretch is not None and part.source_pitch is not None]
+    if not parts or settings.detail == 0.0:
+        return None
+    stretches: list[Stretch | None] = []
+    for pitch in pitches:
+        coefficient = cents = 0.0
+        for part in parts:
+            each = part.detail.stretch_at(part.source_pitch or 0.0, pitch)
+            if each is not None:
+                coefficient += settings.detail * part.share * each.coefficient
+                cents += settings.detail * part.share * each.cents
+        stretches.append(Stretch(coefficient, cents))
+    return stretches
+
+
+def _soft_ends(audio: Tensor) -> Tensor:
+    """Fade notes (B, T) in and out; out for longer where the model's length cut the sound."""
+    n_begin = min(round(BEGIN_S * SAMPLE_RATE), audio.shape[-1] // 4)
+    begin = torch.sin(torch.linspace(0.0, torch.pi / 2, n_begin, device=audio.device)).square()
+    audio = torch.cat([audio[:, :n_begin] * begin, audio[:, n_begin:]], dim=1)
     seconds = CROPPED_FADE_S if audio.shape[-1] == MODEL_SAMPLES else FADE_S
     n_fade = min(round(seconds * SAMPLE_RATE), audio.shape[-1] // 4)
     ramp = torch.cos(torch.linspace(0.0, torch.pi / 2, n_fade, device=audio.device)).square()

@@ -24,7 +24,8 @@ from hgs_cli.models.vocoder import GAIN_STEP_SAMPLES
 from hgs_cli.spectrum import MODEL_SAMPLES, N_FRAMES, N_MELS
 
 FORMAT = "hgs-inversion"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READ_VERSIONS = (1, 2)  # 1 knew no stretch
 SUFFIX = ".hgs"
 MAX_BYTES = 64 * 2**20
 MAX_PASSES = 64
@@ -42,8 +43,9 @@ _SHAPES = {
 _OPTIONAL_SHAPES = {
     "detail.attack": (MODEL_SAMPLES // GAIN_STEP_SAMPLES + 1,),
     "detail.phases": (N_PHASES,),
+    "detail.stretch": (2,),
 }
-_FULL_PRECISION = ("feature", "cents")  # small, and the networks or the ear are sensitive to them
+_FULL_PRECISION = ("feature", "cents", "detail.stretch")  # small, and the networks or the ear are sensitive to them
 
 
 @dataclass(frozen=True)
@@ -167,9 +169,9 @@ def _check_header(path: Path, header: dict[str, Any]) -> None:
     """Raise InputError for another format version, ValueError or KeyError for what is not as `_header` says."""
     if header["format"] != FORMAT:
         raise ValueError(header["format"])
-    if header["format_version"] != FORMAT_VERSION:
+    if header["format_version"] not in READ_VERSIONS:
         raise InputError(
-            f"{path} has inversion format {header['format_version']}; this hgs reads {FORMAT_VERSION}", _REMAKE
+            f"{path} has inversion format {header['format_version']}; this hgs reads up to {FORMAT_VERSION}", _REMAKE
         )
     numbers = ("input_gain_db", "reference_lufs", "reference_peak_db")
     pitch = header["source_pitch"]

@@ -100,8 +100,14 @@ def test_a_weights_bundle_is_no_inversion(bundle: Path) -> None:
 
 
 def test_another_format_version_is_named(file: Path) -> None:
-    with pytest.raises(InputError, match="inversion format 2"):
-        Inversion.load(spoilt(file, {"format_version": 2}))
+    with pytest.raises(InputError, match="inversion format 3"):
+        Inversion.load(spoilt(file, {"format_version": 3}))
+
+
+def test_a_file_of_the_first_format_is_read(file: Path) -> None:
+    old, new = Inversion.load(spoilt(file, {"format_version": 1})), Inversion.load(file)
+    assert torch.equal(old.mel, new.mel)
+    assert old.source_pitch == new.source_pitch
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,16 @@ def test_notes_end_in_silence_without_a_click(model: Model) -> None:
     assert float(audio[-20:].abs().max()) < 0.05 * float(audio.abs().max())
 
 
+def test_notes_begin_without_a_click_where_the_sound_begins_at_once(model: Model) -> None:
+    """No step at the beginning, nor one anywhere that is larger than the steps of the note itself."""
+    abrupt = (0.5 * np.cos(np.arange(30_000) * 0.03) * np.exp(-np.arange(30_000) / 8000)).astype(np.float32)
+    for audio in render(model, inverted(model, abrupt), [36, 48, 60]).audio:
+        steps = audio.diff().abs()
+        assert abs(float(audio[0])) < 1e-6
+        assert float(steps[:4].max()) < 0.01 * float(audio.abs().max())
+        assert float(steps[:64].max()) <= 1.2 * float(steps[64:8000].max())
+
+
 def test_one_gain_serves_all_notes_and_keeps_headroom(model: Model, note: Inversion) -> None:
     for normalize in ("lufs", "peak"):
         references = render(model, note, [45.0, 57.0, 69.0], Settings(normalize=normalize))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hgs_cli.models.detail_transfer import DetailTransfer, mel_blur
 from hgs_cli.models.generator import Envelopes, noise_log_bias
+from hgs_cli.models.stretch import Stretch, measure_stretch
 from hgs_cli.models.vocoder import GAIN_STEP_SAMPLES, mel_points_hz, mel_triangles
 from hgs_cli.spectrum import (
     DB_PER_UNIT,
@@ -23,6 +24,7 @@ from hgs_cli.spectrum import (
     comb_power,
     level_to_power,
     midi_to_hz,
+    partial_ratio,
 )
 
 SPLIT_WIDTH = 0.5
@@ -56,12 +58,21 @@ class Detail:
             GAIN_STEP_SAMPLES samples, (n_gains,); None when the onset is slow.
         phases: Phases of the harmonics at the loudest moment, in radians, (N_PHASES,): whether a note is a train of
             pulses or a smooth wave. None without a pitch.
+        stretch: B and cents of its `Stretch`, (2,), None where partials are not evidently stretched.
     """
 
     harmonic: Tensor
     noise_part: Tensor
     attack: Tensor | None
     phases: Tensor | None = None
+    stretch: Tensor | None = None
+
+    def stretch_at(self, source: float, pitch: float) -> Stretch | None:
+        """How partials stand in a note of this sound, if they are stretched."""
+        if self.stretch is None:
+            return None
+        coefficient, cents = self.stretch.tolist()
+        return Stretch(max(coefficient, 0.0), min(max(cents, -100.0), 0.0)).at(source, pitch)
 
 
 @lru_cache(maxsize=1)
@@ -80,9 +91,13 @@ def _noise_template() -> Tensor:
     return _filters().sum(0) * noise_log_bias(_filters())
 
 
-def _comb_template(pitch: Tensor) -> Tensor:
-    """Mel power of unit harmonics at MIDI pitches (B,): (B, n_mels)."""
-    return torch.matmul(comb_power(midi_to_hz(pitch.float())), _filters().to(pitch.device))
+def _comb_template(pitch: Tensor, stretch: Stretch | None = None) -> Tensor:
+    """Mel power of unit harmonics, or stretched partials, at MIDI pitches (B,): (B, n_mels)."""
+    filters = _filters().to(pitch.device)
+    if stretch is not None:
+        fundamental_hz = midi_to_hz(pitch.float() + stretch.cents / 100.0)
+        return torch.matmul(comb_power(fundamental_hz, stretch=stretch.coefficient), filters)
+    return torch.matmul(comb_power(midi_to_hz(pitch.float())), filters)
 
 
 def _weighted_blur(value: Tensor, weight: Tensor, blur: Tensor) -> Tensor:
@@ -100,13 +115,14 @@ def _level(power: Tensor) -> Tensor:
     return torch.log10(power.clamp(min=LEAST_POWER)) * (10.0 / DB_PER_UNIT) + 1.0
 
 
-def split(x: Tensor, periodicity: Tensor, p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def split(x: Tensor, periodicity: Tensor, p: Tensor, stretch: Stretch | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """Split log-mels into the levels of their harmonic and their noise part.
 
     Args:
         x: Log-mels, (B, n_mels, n_frames).
         periodicity: Share of each band that is tone, (B, N_BANDS, N_STEPS).
         p: Pitches, (B,).
+        stretch: Of their partials.
 
     Returns:
         E_h and E_n, which give x again on their templates exactly, and the harmonic share of every band's power, each
@@ -117,7 +133,7 @@ def split(x: Tensor, periodicity: Tensor, p: Tensor) -> tuple[Tensor, Tensor, Te
     tonal = torch.nn.functional.interpolate(
         periodicity[:, None].float(), size=tuple(x.shape[1:]), mode="bilinear", align_corners=False
     )[:, 0].clamp(1e-3, 1.0 - 1e-3)
-    comb = _comb_template(p)[..., None].clamp(min=1e-9)
+    comb = _comb_template(p, stretch)[..., None].clamp(min=1e-9)
     blur = mel_blur(midi_to_hz(p.float()), SPLIT_WIDTH, SPLIT_WIDTH_MELS)
     smooth_h = (blur @ (tonal * power)) / (blur @ comb)
     smooth_n = (blur @ ((1.0 - tonal) * power)) / (blur @ noise)
@@ -133,7 +149,9 @@ def _heard(residual: Tensor, share: Tensor, ceiling: Tensor, blur: Tensor) -> Te
     return torch.minimum(filled, ceiling)
 
 
-def residuals(x: Tensor, periodicity: Tensor, p: Tensor, first: Envelopes) -> tuple[Tensor, Tensor]:
+def residuals(
+    x: Tensor, periodicity: Tensor, p: Tensor, first: Envelopes, stretch: Stretch | None = None
+) -> tuple[Tensor, Tensor]:
     """r_h and r_n of pitched sounds: what their first reconstructions at p lack, each (B, n_mels, n_frames).
 
     Args:
@@ -141,10 +159,11 @@ def residuals(x: Tensor, periodicity: Tensor, p: Tensor, first: Envelopes) -> tu
         periodicity: Share of each band that is tone, (B, N_BANDS, N_STEPS).
         p: Pitches, (B,).
         first: The network's envelopes at p, batch B.
+        stretch: Of their partials.
     """
-    e_h, e_n, share = split(x, periodicity, p)
+    e_h, e_n, share = split(x, periodicity, p, stretch)
     power = _above_floor(x)
-    comb = _comb_template(p)[..., None].clamp(min=1e-9)
+    comb = _comb_template(p, stretch)[..., None].clamp(min=1e-9)
     noise = _noise_template().to(x.device)[:, None]
     blur = mel_blur(midi_to_hz(p.float()), SPLIT_WIDTH, SPLIT_WIDTH_MELS)
     r_h = _heard(e_h - first.harmonic, share, _level(power / comb) - first.harmonic, blur)
@@ -167,17 +186,20 @@ def measure_detail(x: Tensor, audio: Tensor, periodicity: Tensor, p: float | Non
     """
     first_h, first_n = (part.float().reshape(x.shape) for part in (first.harmonic, first.noise_part))
     phases = None
+    stretch = None
     if p is None:  # all is noise
         power = _above_floor(x)
         r_h, r_n = _level(torch.zeros_like(x)) - first_h, _level(power / _noise_template()[:, None]) - first_n
     else:
+        stretch = measure_stretch(audio, p)
         known = Envelopes(first_h[None], first_n[None])
-        (r_h,), (r_n,) = residuals(x[None], periodicity[None], torch.tensor([p]), known)
-        phases = harmonic_phases(audio, p)
-    return Detail(r_h, r_n, attack_gain(audio, p), phases)
+        (r_h,), (r_n,) = residuals(x[None], periodicity[None], torch.tensor([p]), known, stretch)
+        phases = harmonic_phases(audio, p, stretch)
+    kept = None if stretch is None else torch.tensor([stretch.coefficient, stretch.cents])
+    return Detail(r_h, r_n, attack_gain(audio, p), phases, kept)
 
 
-def harmonic_phases(audio: Tensor, p: float) -> Tensor:
+def harmonic_phases(audio: Tensor, p: float, stretch: Stretch | None = None) -> Tensor:
     """Phases of the harmonics of a note at its loudest moment, in radians.
 
     Pulses of a reed or a bass string are harmonics in step; taken at one instant, the phases keep the shape of the wave
@@ -186,6 +208,7 @@ def harmonic_phases(audio: Tensor, p: float) -> Tensor:
     Args:
         audio: The note, (T,).
         p: Its pitch; the frequency at that moment is looked for within a semitone of it.
+        stretch: Of its partials.
 
     Returns:
         (N_PHASES,); 0 above half the sample rate.
@@ -199,7 +222,8 @@ def harmonic_phases(audio: Tensor, p: float) -> Tensor:
 
     def harmonics(f0: Tensor, n_harmonics: int) -> Tensor:
         """Complex amplitudes of the first harmonics of f0 (n,): (n, n_harmonics)."""
-        angle = math.tau * f0[:, None, None] * torch.arange(1, n_harmonics + 1)[:, None] * time_s
+        ratio = partial_ratio(torch.arange(1.0, n_harmonics + 1.0), 0.0 if stretch is None else stretch.coefficient)
+        angle = math.tau * f0[:, None, None] * ratio[:, None] * time_s
         return torch.complex(torch.cos(angle) @ part, -torch.sin(angle) @ part)
 
     candidates = f0_hz * torch.pow(2.0, torch.linspace(-1.0, 1.0, 41) / 12.0)

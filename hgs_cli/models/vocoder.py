@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from hgs_cli.models.stretch import Stretch
 from hgs_cli.spectrum import (
     DB_PER_UNIT,
     FLOOR_DB,
@@ -17,12 +19,17 @@ from hgs_cli.spectrum import (
     MelConfig,
     level_to_power,
     midi_to_hz,
+    partial_number,
+    partial_ratio,
 )
 
 TABLE_SAMPLES = 65_536  # one period; 30 points on the highest harmonic of a 20 Hz note keep images below -60 dB
 TOP_HZ = 20_000.0
 TOP_LEVEL = 1.2  # 10 dB above full scale: a network's slip is not to lower a whole instrument
 MOST_SPECKLE = 0.3  # 15 dB: the rare deep hole in noise is not filled up
+LOBE_BINS = 4  # on either side of a partial: the first lobe left out is 48 dB down, and turns at another speed
+INAUDIBLE = 1.8  # 90 dB
+LEAST_OFFSET = 1e-3  # of a bin: keeps away from the poles of the lobe's formula, and errs by a millionth
 GAIN_STEP_SAMPLES = 64  # the time grid of `time_gain`
 
 
@@ -70,7 +77,8 @@ class Vocoder(nn.Module):
 
     The source is a wave table of unit harmonics, read with the integral of the pitch contour: every harmonic stands
     exactly at its frequency and bends with the contour inside a frame too. The phases of the harmonics are fixed: those
-    of the sound itself where they are known, else random, since aligned ones buzz.
+    of the sound itself where they are known, else random, since aligned ones buzz. The partials of a stiff string
+    repeat in no table: they are written into the spectrum, one lobe a frame.
 
     Args:
         filters: Mel filters of the front end, (n_freqs, n_mels). Neighbouring triangles sum to 1: as weights they draw
@@ -92,6 +100,7 @@ class Vocoder(nn.Module):
         weights[: int(touched[0])] = weights[touched[0]]
         weights[int(touched[-1]) + 1 :] = weights[touched[-1]]
         self.register_buffer("interpolation", (weights / weights.sum(1, keepdim=True)).T.contiguous(), persistent=False)
+        self.edges_hz = mel_points_hz(MelConfig())
         self.register_buffer("window", torch.hann_window(N_FFT), persistent=False)
 
     def forward(
@@ -103,6 +112,7 @@ class Vocoder(nn.Module):
         seed: int = 0,
         time_gain: Tensor | None = None,
         phases: Tensor | None = None,
+        stretches: Sequence[Stretch | None] | None = None,
     ) -> Tensor:
         """Make notes audible.
 
@@ -114,37 +124,58 @@ class Vocoder(nn.Module):
                 sounds the same whoever else is in the batch.
             time_gain: Gain on the waveform, every GAIN_STEP_SAMPLES samples, (B or 1, n_gains): sharpens attacks.
             phases: Phases of the first harmonics of every note, (n_phases,); random ones without it, and above it.
+            stretches: Of the partials of every note, None for harmonics.
 
         Returns:
             Audio on the scale of the input of the front end, (B, MODEL_SAMPLES).
         """
         assert e_h.shape == e_n.shape
         assert pitch.shape == (e_h.shape[0], e_h.shape[2])
-        notes = [self._note(*parts, seed, phases) for parts in zip(e_h, e_n, pitch, strict=True)]
+        stretches = stretches or [None] * len(pitch)
+        notes = [
+            self._note(harmonic, noise_part, contour, seed, phases, stretch)
+            for harmonic, noise_part, contour, stretch in zip(e_h, e_n, pitch, stretches, strict=True)
+        ]
         audio = torch.stack(notes)
         if time_gain is not None:
             gain = nn.functional.interpolate(time_gain[:, None], scale_factor=GAIN_STEP_SAMPLES, mode="linear")
             audio = audio * gain[:, 0, :MODEL_SAMPLES]
         return audio
 
-    def _note(self, e_h: Tensor, e_n: Tensor, pitch: Tensor, seed: int, phases: Tensor | None) -> Tensor:
+    def _note(
+        self, e_h: Tensor, e_n: Tensor, pitch: Tensor, seed: int, phases: Tensor | None, stretch: Stretch | None
+    ) -> Tensor:
         """One note: envelopes (n_mels, n_frames) and contour (n_frames,) to audio (MODEL_SAMPLES,)."""
-        source = periodic_source(midi_to_hz(pitch.double()), seed, phases).to(e_h.device)
         note_seed = (seed * 1_000_003 + round(100.0 * float(pitch.median()))) % 2**63
         generator = torch.Generator().manual_seed(note_seed)
         noise = torch.randn(MODEL_SAMPLES + N_FFT, generator=generator).to(e_h.device)
+        noise = noise * float(self.window.square().sum()) ** -0.5 * float(self.window.sum()) / 2
+        if stretch is None:
+            source = periodic_source(midi_to_hz(pitch.double()), seed, phases).to(e_h.device)
+            spectra = self._spectra(torch.stack([source, noise]))
+        else:
+            f0_hz = midi_to_hz(pitch.double() + stretch.cents / 100.0)
+            loudest = int(level_to_power(e_h).sum(0).argmax())
+            partials = partials_spectrum(f0_hz, stretch.coefficient, seed, phases, loudest, self._highest_hz(e_h))
+            spectra = torch.cat([partials.to(e_h.device)[None], self._spectra(noise[None])])
         # (2, n_freqs, n_frames): unit power at the peak of a harmonic, unit expected power in a bin of noise
-        spectra = torch.stft(
-            torch.stack([source, noise * float(self.window.square().sum()) ** -0.5 * float(self.window.sum()) / 2]),
-            N_FFT, HOP_LENGTH, window=self.window, center=False, return_complex=True,
-        )  # fmt: skip
-        at_harmonics = self._at_harmonics(float(midi_to_hz(pitch.median())))
+        at_harmonics = self._at_harmonics(float(midi_to_hz(pitch.median())), stretch)
         even = torch.where(e_n > -1.0, e_n - self._speckle(spectra[1]), e_n)  # the floor stays silence
         parts = torch.view_as_real(spectra)  # real factors on real and imaginary parts: half the work of complex ones
         parts[0].mul_(bin_gain(at_harmonics, e_h)[..., None])
         parts[0].addcmul_(parts[1], bin_gain(self.interpolation.T, even)[..., None])
         spectrum = spectra[0]
         return torch.istft(spectrum, N_FFT, HOP_LENGTH, window=self.window, center=True, length=MODEL_SAMPLES)
+
+    def _highest_hz(self, e_h: Tensor) -> float:
+        """Frequency above which E_h (n_mels, n_frames) is never within INAUDIBLE of its highest level."""
+        loudest = e_h.amax(1)
+        last = int((loudest > loudest.max() - INAUDIBLE).nonzero()[-1])
+        return min(TOP_HZ, float(self.edges_hz[last + 2]))
+
+    def _spectra(self, audio: Tensor) -> Tensor:
+        """Spectra of audio (n, MODEL_SAMPLES + N_FFT), (n, n_freqs, n_frames)."""
+        return torch.stft(audio, N_FFT, HOP_LENGTH, window=self.window, center=False, return_complex=True)
 
     def _speckle(self, spectrum: Tensor) -> Tensor:
         """By how much a spectrum of unit noise (n_freqs, n_frames) is above its level, in every mel band and frame.
@@ -157,7 +188,7 @@ class Vocoder(nn.Module):
         level = torch.log10(power / self.template[:, None] + 1e-12) * (10.0 / DB_PER_UNIT)
         return level.clamp(-MOST_SPECKLE, MOST_SPECKLE)
 
-    def _at_harmonics(self, f0_hz: float) -> Tensor:
+    def _at_harmonics(self, f0_hz: float, stretch: Stretch | None) -> Tensor:
         """Weights that read an envelope at the harmonics of f0 and draw straight lines between, (n_freqs, n_mels).
 
         Bands between the harmonics of a high note, and those below its fundamental, say nothing that was ever heard;
@@ -165,15 +196,17 @@ class Vocoder(nn.Module):
         """
         bin_hz = SAMPLE_RATE / N_FFT
         n_freqs = self.interpolation.shape[1]
-        place = torch.arange(n_freqs, device=self.interpolation.device) * (bin_hz / f0_hz)  # in harmonics
-        last = max(1, int(TOP_HZ / f0_hz))
+        coefficient = 0.0 if stretch is None else stretch.coefficient
+        ratio = torch.arange(n_freqs, device=self.interpolation.device) * (bin_hz / f0_hz)
+        place = partial_number(ratio, coefficient)  # in harmonics
+        last = max(1, int(partial_number(torch.tensor(TOP_HZ / f0_hz), coefficient)))
         low = torch.floor(place).clamp(1, max(1, last - 1))
         fraction = (place - low).clamp(0.0, 1.0)[:, None]
         high = (low + 1).clamp(max=last)
 
         def read(harmonic: Tensor) -> Tensor:
             """Mel weights at harmonics (n_freqs,): (n_freqs, n_mels)."""
-            position = (harmonic * (f0_hz / bin_hz)).clamp(max=n_freqs - 1)
+            position = (partial_ratio(harmonic, coefficient) * (f0_hz / bin_hz)).clamp(max=n_freqs - 1)
             below = position.long().clamp(max=n_freqs - 2)
             return torch.lerp(self.interpolation.T[below], self.interpolation.T[below + 1], (position - below)[:, None])
 
@@ -194,6 +227,69 @@ def bin_gain(weights: Tensor, level: Tensor) -> Tensor:
     return (power - 10.0 ** (FLOOR_DB / 10.0)).clamp(min=0.0).sqrt()
 
 
+def fixed_angles(seed: int, phases: Tensor | None) -> Tensor:
+    """Phases of harmonics in radians, (TABLE_SAMPLES // 16,): those that are given, random ones above them."""
+    angles = 2.0 * math.pi * torch.rand(TABLE_SAMPLES // 16, generator=torch.Generator().manual_seed(seed))
+    if phases is not None:
+        angles[: phases.shape[-1]] = phases.float().cpu()
+    return angles
+
+
+def partials_spectrum(
+    f0_hz: Tensor,
+    coefficient: float,
+    seed: int,
+    phases: Tensor | None = None,
+    moment: int = 0,
+    highest_hz: float = TOP_HZ,
+) -> Tensor:
+    """Spectrum of the unit-amplitude partials of a stiff string, as if its frames had been cut out of audio.
+
+    Every partial is one lobe of the Hann window a frame, in closed form, its phase the integral of its frequency. How
+    the frequency moves within a frame is left out: the frames still join, and strings bend slowly.
+
+    Args:
+        f0_hz: Fundamental at every frame, float64, (n_frames,).
+        coefficient: B of `partial_ratio`.
+        seed: Chooses the phases.
+        phases: Of the first partials at `moment`, in radians, (n_phases,), in place of random ones.
+        moment: The frame at which the phases were measured; before and after, the partials drift apart.
+        highest_hz: Where partials end.
+
+    Returns:
+        (n_freqs, n_frames), complex.
+    """
+    f0_hz = f0_hz.cpu()
+    n_frames, n_freqs = len(f0_hz), N_FFT // 2 + 1
+    most = max(1, int(partial_number(torch.tensor(highest_hz / float(f0_hz.max())), coefficient)))
+    angles = fixed_angles(seed, phases)
+    number = torch.arange(1.0, min(most, len(angles)) + 1.0, dtype=torch.float64)
+    ratio = partial_ratio(number, coefficient)[:, None]
+    cycles = torch.cumsum(torch.cat([f0_hz[:1] * 0.0, 0.5 * (f0_hz[1:] + f0_hz[:-1])]) * (HOP_LENGTH / SAMPLE_RATE), 0)
+    turns = number[:, None] * cycles[moment] + ratio * (cycles - cycles[moment])  # (n_partials, n_frames)
+    phase = (math.tau * (turns - torch.floor(turns))).float() + angles[: len(number), None]
+    place = (ratio * f0_hz * (N_FFT / SAMPLE_RATE)).float()  # in bins
+    middle = torch.round(place)
+    offset = torch.where((middle - place).abs() < LEAST_OFFSET, LEAST_OFFSET, middle - place)
+    # Hann's lobe is sin(πx) / πx / (1 - x²), and the sine is the same in every bin but for a sign. So is the sign that
+    # comes of frames being cut half a window before their middle: of both, that of the middle bin is left.
+    height = torch.sin(math.pi * offset) * (N_FFT / 4.0 / math.pi) * (1.0 - 2.0 * torch.remainder(middle, 2.0))
+    lobe = torch.view_as_real(torch.polar(torch.ones_like(phase), phase) * height)
+    frame = torch.arange(n_frames)
+    spectrum = torch.zeros(n_freqs * n_frames, 2)
+    middle = middle.long()
+    for step in range(-LOBE_BINS, LOBE_BINS + 1):
+        x = offset + step
+        value = lobe / (x * (1.0 - x * x))[..., None]
+        bins = middle + step
+        if int(bins.min()) <= 0:  # lobes that reach below 0 Hz come back as their mirror images
+            value = torch.where((bins < 0)[..., None], value * torch.tensor([1.0, -1.0]), value)
+            value = torch.where((bins == 0)[..., None], value * torch.tensor([2.0, 0.0]), value)
+            bins = bins.abs()
+        spectrum.index_add_(0, (bins * n_frames + frame).flatten(), value.flatten(0, 1))
+    return torch.view_as_complex(spectrum).reshape(n_freqs, n_frames)
+
+
 def periodic_source(f0_hz: Tensor, seed: int, phases: Tensor | None = None) -> Tensor:
     """Unit-amplitude harmonics of a moving fundamental, phases fixed.
 
@@ -207,11 +303,7 @@ def periodic_source(f0_hz: Tensor, seed: int, phases: Tensor | None = None) -> T
     """
     f0_hz = f0_hz.cpu()
     n_harmonics = min(TABLE_SAMPLES // 2 - 1, int(TOP_HZ / float(f0_hz.max())))
-    generator = torch.Generator().manual_seed(seed)
-    angles = 2.0 * math.pi * torch.rand(TABLE_SAMPLES // 16, generator=generator)
-    if phases is not None:
-        angles[: phases.shape[-1]] = phases.float().cpu()
-    angles = angles[:n_harmonics]
+    angles = fixed_angles(seed, phases)[:n_harmonics]
     spectrum = torch.zeros(TABLE_SAMPLES // 2 + 1, dtype=torch.complex64)
     spectrum[1 : n_harmonics + 1] = torch.polar(torch.full_like(angles, TABLE_SAMPLES / 2.0), angles)
     table = torch.fft.irfft(spectrum, TABLE_SAMPLES)
