@@ -25,7 +25,7 @@ from hgs_cli.spectrum import MODEL_SAMPLES, N_FRAMES, N_MELS
 
 FORMAT = "hgs-inversion"
 FORMAT_VERSION = 2
-READ_VERSIONS = (1, 2)  # 1 knew no stretch
+READ_VERSIONS = (1, 2)  # 1 knew neither stretch nor remainder
 SUFFIX = ".hgs"
 MAX_BYTES = 64 * 2**20
 MAX_PASSES = 64
@@ -44,6 +44,7 @@ _OPTIONAL_SHAPES = {
     "detail.attack": (MODEL_SAMPLES // GAIN_STEP_SAMPLES + 1,),
     "detail.phases": (N_PHASES,),
     "detail.stretch": (2,),
+    "detail.remainder": _GRID,
 }
 _FULL_PRECISION = ("feature", "cents", "detail.stretch")  # small, and the networks or the ear are sensitive to them
 

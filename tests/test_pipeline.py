@@ -47,6 +47,22 @@ def test_the_source_pitch_is_found_given_or_denied(model: Model, note: Inversion
     assert inverted(model, noise(), pitch=50.0).source_pitch == pytest.approx(50.0, abs=1.0)
 
 
+def test_a_sound_is_restored_as_it_is_heard(model: Model, note: Inversion) -> None:
+    """What the vocoder loses at the sound's own pitch is measured and put back there, and nowhere else."""
+    assert note.source_pitch is not None
+    bare = replace(note, detail=replace(note.detail, remainder=None))
+    x = note.mel[:, :20]
+
+    def lost_db(inversion: Inversion) -> float:
+        heard = synthesize(model, single(model, inversion), [note.source_pitch], Settings())  # type: ignore[list-item]
+        return float((model.log_mel(heard)[0][:, :20] - x).abs()[x > -0.2].mean()) * 50.0
+
+    assert lost_db(note) < 0.9 * lost_db(bare)
+    far = [note.source_pitch + 7.0]
+    with_it, without = (synthesize(model, single(model, one), far, Settings()) for one in (note, bare))
+    torch.testing.assert_close(with_it, without, atol=1e-4, rtol=1e-4)
+
+
 def test_the_repositorys_snare_has_no_pitch() -> None:
     assert detect_pitch(read_audio(SNARE).audio).midi is None
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from hgs_cli.models.detail_transfer import DetailTransfer, mel_blur
+from hgs_cli.models.detail_transfer import DetailTransfer, mel_blur, wholeness
 from hgs_cli.models.generator import Envelopes, noise_log_bias
 from hgs_cli.models.stretch import Stretch, measure_stretch
 from hgs_cli.models.vocoder import GAIN_STEP_SAMPLES, mel_points_hz, mel_triangles
@@ -59,6 +59,7 @@ class Detail:
         phases: Phases of the harmonics at the loudest moment, in radians, (N_PHASES,): whether a note is a train of
             pulses or a smooth wave. None without a pitch.
         stretch: B and cents of its `Stretch`, (2,), None where partials are not evidently stretched.
+        remainder: What the vocoder loses at the source pitch, to be added to both envelopes there, (n_mels, n_frames).
     """
 
     harmonic: Tensor
@@ -66,6 +67,7 @@ class Detail:
     attack: Tensor | None
     phases: Tensor | None = None
     stretch: Tensor | None = None
+    remainder: Tensor | None = None
 
     def stretch_at(self, source: float, pitch: float) -> Stretch | None:
         """How partials stand in a note of this sound, if they are stretched."""
@@ -312,6 +314,9 @@ def transfer_detail(
     if source is not None:
         at_source = Envelopes(*(part.float().to(device).reshape(r_h.shape) for part in vars(known).values()))
         r_h, r_n = transfer(r_h, r_n, at_source, first, pitch.new_tensor([source]), pitch)
+        if detail.remainder is not None:
+            remainder = wholeness(pitch - source)[:, None, None] * detail.remainder.float().to(device)
+            r_h, r_n = r_h + remainder, r_n + remainder
     return Envelopes(first.harmonic + amount * r_h, first.noise_part + amount * r_n)
 
 

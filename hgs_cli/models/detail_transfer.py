@@ -77,6 +77,11 @@ def mel_warp(interval: Tensor) -> Tensor:
     return weights.scatter_(2, high[..., None], (fraction * inside)[..., None])
 
 
+def wholeness(interval: Tensor) -> Tensor:
+    """How much of the plain residual is kept at intervals in semitones (B,), whatever the network grants: 1 at none."""
+    return torch.exp(-interval.float().abs() / WHOLE_REACH)
+
+
 def _slowly(residual: Tensor) -> Tensor:
     """Mean over SLOW_FRAMES of residuals (B, n_mels, n_frames)."""
     return F.avg_pool1d(residual, SLOW_FRAMES, 1, SLOW_FRAMES // 2, count_include_pad=False)
@@ -154,7 +159,7 @@ class DetailTransfer(nn.Module):
         weights = self._weigh(r_h, r_n, source, first, blur, warp, interval, p, q)
         weights = F.interpolate(weights, size=(N_MELS, N_FRAMES), mode="bilinear", align_corners=False)
         grants, corrections = torch.sigmoid(weights[:, :8]), MOST_CORRECTION * torch.tanh(weights[:, 8:])
-        whole = torch.exp(-interval.abs() / WHOLE_REACH)[:, None, None]
+        whole = wholeness(interval)[:, None, None]
 
         def carried(part: int) -> Tensor:
             slow, quick = 2 * part, 2 * part + 1
