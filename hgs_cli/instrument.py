@@ -11,7 +11,7 @@ from torch import Tensor
 from hgs_cli.audio.loudness import reference_levels
 from hgs_cli.errors import UsageError
 from hgs_cli.inversion import Inversion
-from hgs_cli.models.detail import Detail, apply_tonal, transfer_detail
+from hgs_cli.models.detail import Detail, apply_tonal, keep_ringing, transfer_detail
 from hgs_cli.models.generator import MAX_LEVEL, Envelopes
 from hgs_cli.pitch import MAX_PITCH, MIN_PITCH
 from hgs_cli.spectrum import DB_PER_UNIT, MODEL_SAMPLES, N_FRAMES, SAMPLE_RATE, level_to_power
@@ -23,6 +23,7 @@ CROPPED_FADE_S = 0.25  # where the model's length ends before the sound does
 LOUDER_DB = 4.0  # how much louder than its source a moment of a note may be
 LOUDER_DB_PER_SEMITONE = 0.2
 SLOWEST_DECAY = 0.5  # of the source's, in dB a second: a lower note may ring longer
+FAR_FROM, FAR_TO = 24.0, 30.0  # semitones from a sound's own note, between which a clear tone begins to be made sure of
 NEARBY_FRAMES = 9  # 0.1 s: a note may rise a little before its source does
 
 
@@ -74,6 +75,23 @@ class Part:
 
 
 @dataclass(frozen=True)
+class End:
+    """The level of one of the sounds of a mix, when it is played alone.
+
+    Attributes:
+        share: Of the mix.
+        lufs: Median loudness of the mix's reference notes played by it, before any gain.
+        reference_lufs, reference_peak_db, input_gain_db: Of its own instrument.
+    """
+
+    share: float
+    lufs: float
+    reference_lufs: float
+    reference_peak_db: float
+    input_gain_db: float
+
+
+@dataclass(frozen=True)
 class Instrument:
     """What notes are made of: one inversion, or several mixed.
 
@@ -86,6 +104,7 @@ class Instrument:
         input_gain_db: What the sound was raised by before it was analysed.
         reference_lufs: Median loudness of the reference notes, before any gain.
         reference_peak_db: Their peak, in dB, before any gain.
+        ends: Of a mix, the sounds between whose levels its own lies.
     """
 
     feature: Tensor
@@ -96,6 +115,12 @@ class Instrument:
     input_gain_db: float
     reference_lufs: float = 0.0
     reference_peak_db: float = 0.0
+    ends: tuple[End, ...] = ()
+
+    @property
+    def unpitched(self) -> float:
+        """The share of it that has no pitch, 0 … 1."""
+        return sum(part.share for part in self.parts if part.source_pitch is None)
 
 
 def single(model: Model, inversion: Inversion) -> Instrument:
@@ -147,7 +172,11 @@ def blend(model: Model, inversions: Sequence[Inversion], shares: Sequence[float]
         input_gain_db=sum(share * one.input_gain_db for share, one in mixed),
     )
     lufs, peak = measure_references(model, instrument, p_ref)
-    return replace(instrument, reference_lufs=lufs, reference_peak_db=peak)
+    ends = []
+    for share, one in mixed:
+        alone = measure_references(model, single(model, one), p_ref)[0]
+        ends.append(End(share, alone, one.reference_lufs, one.reference_peak_db, one.input_gain_db))
+    return replace(instrument, reference_lufs=lufs, reference_peak_db=peak, ends=tuple(ends))
 
 
 def measure_references(model: Model, instrument: Instrument, source_pitch: float | None) -> tuple[float, float]:
@@ -195,13 +224,28 @@ def note_envelopes(model: Model, instrument: Instrument, q: Tensor, settings: Se
             noise_part = noise_part + part.share * (carried.noise_part - first.noise_part)
     envelopes = Envelopes(harmonic, noise_part)
     # A tone is asked for outright, or it is what the unpitched share of the sound lacks.
-    share = 1.0 if settings.tonal is not None else sum(p.share for p in instrument.parts if p.source_pitch is None)
-    if share > 0.0:
+    share = _tonal_share(instrument, q) if settings.tonal is None else torch.ones_like(q)
+    if bool(share.any()):
         tonal = apply_tonal(envelopes, q, settings.tonal)
+        weight = share[:, None, None]
         envelopes = Envelopes(
-            torch.lerp(harmonic, tonal.harmonic, share), torch.lerp(noise_part, tonal.noise_part, share)
+            torch.lerp(harmonic, tonal.harmonic, weight), torch.lerp(noise_part, tonal.noise_part, weight)
         )
     return _restrain(model, instrument, envelopes, q)
+
+
+def _tonal_share(instrument: Instrument, q: Tensor) -> Tensor:
+    """Share of the instrument that gets a tone made at pitches q, (B,): what has no pitch, and what is far from its own.
+
+    Beyond two octaves the harmonics of a sound say little of the note, and noise that stayed in place outweighs them.
+    """
+    share = torch.zeros_like(q)
+    for part in instrument.parts:
+        if part.source_pitch is None:
+            share = share + part.share
+        else:
+            share = share + part.share * (((q - part.source_pitch).abs() - FAR_FROM) / (FAR_TO - FAR_FROM)).clamp(0.0, 1.0)
+    return share
 
 
 def _restrain(model: Model, instrument: Instrument, envelopes: Envelopes, q: Tensor) -> Envelopes:
@@ -240,7 +284,9 @@ def _time_gain(instrument: Instrument, settings: Settings) -> Tensor | None:
     if not attacks or settings.detail == 0.0:
         return None
     exponent = sum((share * attack.clamp(min=1e-4).log() for share, attack in attacks), torch.zeros(()))
-    return (settings.detail * exponent).exp()[None].to(instrument.feature.device)
+    gain = (settings.detail * exponent).exp()
+    made_tone = instrument.unpitched if settings.tonal is None else settings.tonal
+    return torch.lerp(gain, keep_ringing(gain), made_tone)[None].to(instrument.feature.device)
 
 
 def _phases(instrument: Instrument, settings: Settings) -> Tensor | None:
