@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from hgs_cli.audio.loudness import reference_levels
+from hgs_cli.audio.loudness import measure_lufs, reference_levels
 from hgs_cli.errors import UsageError
 from hgs_cli.inversion import Inversion
 from hgs_cli.models.detail import Detail, apply_tonal, keep_ringing, transfer_detail
@@ -80,7 +81,7 @@ class End:
 
     Attributes:
         share: Of the mix.
-        lufs: Median loudness of the mix's reference notes played by it, before any gain.
+        lufs: Loudness of the mix's reference notes when it plays them, before any gain, on the scale of the mix's own.
         reference_lufs, reference_peak_db, input_gain_db: Of its own instrument.
     """
 
@@ -172,18 +173,30 @@ def blend(model: Model, inversions: Sequence[Inversion], shares: Sequence[float]
         input_gain_db=sum(share * one.input_gain_db for share, one in mixed),
     )
     lufs, peak = measure_references(model, instrument, p_ref)
+    heard = _reference_lufs(model, instrument, p_ref)
     ends = []
-    for share, one in mixed:
-        alone = measure_references(model, single(model, one), p_ref)[0]
-        ends.append(End(share, alone, one.reference_lufs, one.reference_peak_db, one.input_gain_db))
+    for share, one in mixed:  # note by note: which of them is the median differs from sound to sound
+        alone = _reference_lufs(model, single(model, one), p_ref)
+        louder = [b - a for a, b in zip(heard, alone, strict=True) if math.isfinite(a) and math.isfinite(b)]
+        louder_db = sum(louder) / len(louder) if louder else 0.0
+        ends.append(End(share, lufs + louder_db, one.reference_lufs, one.reference_peak_db, one.input_gain_db))
     return replace(instrument, reference_lufs=lufs, reference_peak_db=peak, ends=tuple(ends))
 
 
 def measure_references(model: Model, instrument: Instrument, source_pitch: float | None) -> tuple[float, float]:
     """Loudness and peak of the source pitch and the notes an octave below and above it."""
+    return reference_levels(_reference_notes(model, instrument, source_pitch))
+
+
+def _reference_lufs(model: Model, instrument: Instrument, source_pitch: float) -> list[float]:
+    """Loudness of each reference note."""
+    return [measure_lufs(note) for note in _reference_notes(model, instrument, source_pitch)]
+
+
+def _reference_notes(model: Model, instrument: Instrument, source_pitch: float | None) -> list[Tensor]:
     middle = UNPITCHED_REFERENCE if source_pitch is None else source_pitch
     pitches = [min(max(middle + interval, MIN_PITCH), MAX_PITCH) for interval in (-12.0, 0.0, 12.0)]
-    return reference_levels(list(synthesize(model, instrument, pitches, Settings()).cpu()))
+    return list(synthesize(model, instrument, pitches, Settings()).cpu())
 
 
 @torch.inference_mode()

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from hgs_cli.audio.io import Recording, from_array, read_audio, write_audio
-from hgs_cli.audio.loudness import CEILING_DB, HEADROOM_DB, instrument_gain_db, peak_db
+from hgs_cli.audio.loudness import CEILING_DB, instrument_gain_db, peak_db
 from hgs_cli.audio.periodicity import measure_periodicity
 from hgs_cli.audio.source_pitch import SourcePitch, detect_pitch
 from hgs_cli.errors import InputError
@@ -420,7 +420,7 @@ def _gain_db(instrument: Instrument, settings: Settings) -> float:
     between_db = wanted_lufs - instrument.reference_lufs
     if settings.normalize == "none":
         return between_db
-    return min(between_db, -HEADROOM_DB - instrument.reference_peak_db)
+    return min(between_db, CEILING_DB - instrument.reference_peak_db)  # level goes before headroom
 
 
 def _lowering_db(loudest_db: float) -> float:

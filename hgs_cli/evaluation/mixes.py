@@ -181,9 +181,10 @@ def middle_notes(real_dir: Path, instruments: Sequence[str]) -> list[NamedSound]
 
 
 def pair_up(sounds: Sequence[NamedSound]) -> list[tuple[NamedSound, NamedSound]]:
-    """Each sound with the one half-way round the list, so that neighbours of one family do not meet."""
-    half = len(sounds) // 2
-    return [(sounds[index], sounds[(index + half) % len(sounds)]) for index in range(len(sounds) if half else 0)]
+    """Each sound with one almost half-way round the list: no two meet twice."""
+    n = len(sounds)
+    reach = max(1, (n - 1) // 2)
+    return [(sounds[index], sounds[(index + reach) % n]) for index in range(n if n > 2 else n - 1)]
 
 
 @torch.inference_mode()
