@@ -15,7 +15,7 @@ from hgs_cli.inversion import Inversion
 from hgs_cli.models.detail import Detail, apply_tonal, keep_ringing, transfer_detail
 from hgs_cli.models.generator import MAX_LEVEL, Envelopes
 from hgs_cli.pitch import MAX_PITCH, MIN_PITCH
-from hgs_cli.spectrum import DB_PER_UNIT, MODEL_SAMPLES, N_FRAMES, SAMPLE_RATE, level_to_power
+from hgs_cli.spectrum import DB_PER_UNIT, HOP_LENGTH, MODEL_SAMPLES, N_FRAMES, N_MELS, SAMPLE_RATE, level_to_power
 from hgs_cli.weights import Model
 
 UNPITCHED_REFERENCE = 60.0  # the pitch at which an unpitched sound is reconstructed
@@ -25,6 +25,8 @@ LOUDER_DB = 4.0  # how much louder than its source a moment of a note may be
 LOUDER_DB_PER_SEMITONE = 0.2
 SLOWEST_DECAY = 0.5  # of the source's, in dB a second: a lower note may ring longer
 FAR_FROM, FAR_TO = 24.0, 30.0  # semitones from a sound's own note, between which a clear tone begins to be made sure of
+COLOUR_KNOTS = (7, 4)  # over frequency and over a sound's length, on which variation is drawn
+COLOUR_DB, NOISE_DB = 8.0, 6.0  # spread at them: sustained notes move about as far as soft lies from loud, 3.4 dB
 NEARBY_FRAMES = 9  # 0.1 s: a note may rise a little before its source does
 
 
@@ -35,7 +37,7 @@ class Settings:
     Attributes:
         detail: How much of the sound's own detail is carried over, 0 … 1.
         tonal: How much of an unpitched sound's noise becomes tone, 0 … 1; None for as much as a clear pitch takes.
-        variation: How far the generator may wander from the sound, 0 … 1.
+        variation: How far notes wander from the sound, as another take of it, by the seed, 0 … 1.
         keep_vibrato: Whether notes move in pitch as the sound does; otherwise they stand still.
         normalize: `lufs`, `peak` or `none`.
         lufs: Loudness aimed at, in LUFS.
@@ -244,11 +246,37 @@ def note_envelopes(model: Model, instrument: Instrument, q: Tensor, settings: Se
         envelopes = Envelopes(
             torch.lerp(harmonic, tonal.harmonic, weight), torch.lerp(noise_part, tonal.noise_part, weight)
         )
+    if settings.variation > 0.0:
+        envelopes = _vary(model, instrument, envelopes, q, settings)
     return _restrain(model, instrument, envelopes, q)
 
 
+def _vary(model: Model, instrument: Instrument, envelopes: Envelopes, q: Tensor, settings: Settings) -> Envelopes:
+    """Another take: colour wanders smoothly over frequency and time, that of the noise a little more; loudness stays.
+
+    z alone moves a note by 0.2 dB, which nobody hears; a player's next stroke moves it by 3. The offsets stay in place
+    over all notes, as those of another microphone or stroke would.
+    """
+    generator = torch.Generator().manual_seed(settings.seed)
+    n_frames = min(N_FRAMES, instrument.length_samples // HOP_LENGTH + 1)
+
+    def wander(knots: tuple[int, int], spread_db: float) -> Tensor:
+        drawn = torch.randn(1, 1, *knots, generator=generator)
+        field = torch.nn.functional.interpolate(drawn, (N_MELS, n_frames), mode="bicubic", align_corners=True)[0, 0]
+        field = torch.cat([field, field[:, -1:].expand(-1, N_FRAMES - n_frames)], 1)
+        return (settings.variation * spread_db / DB_PER_UNIT * field).to(q.device)
+
+    colour = wander(COLOUR_KNOTS, COLOUR_DB)
+    varied = Envelopes(envelopes.harmonic + colour, envelopes.noise_part + colour + wander(COLOUR_KNOTS, NOISE_DB))
+    before, after = (
+        torch.stack(model.network.generator.part_powers(each, q)).sum((0, 2, 3)) for each in (envelopes, varied)
+    )
+    louder = (10.0 / DB_PER_UNIT * torch.log10((after + 1e-20) / (before + 1e-20)))[:, None, None]
+    return Envelopes(varied.harmonic - louder, varied.noise_part - louder)
+
+
 def _tonal_share(instrument: Instrument, q: Tensor) -> Tensor:
-    """Share of the instrument that gets a tone made at pitches q, (B,): what has no pitch, and what is far from its own.
+    """Share of the instrument that gets a tone made at pitches q, (B,): without a pitch, or far from its own.
 
     Beyond two octaves the harmonics of a sound say little of the note, and noise that stayed in place outweighs them.
     """
@@ -257,7 +285,9 @@ def _tonal_share(instrument: Instrument, q: Tensor) -> Tensor:
         if part.source_pitch is None:
             share = share + part.share
         else:
-            share = share + part.share * (((q - part.source_pitch).abs() - FAR_FROM) / (FAR_TO - FAR_FROM)).clamp(0.0, 1.0)
+            share = share + part.share * (((q - part.source_pitch).abs() - FAR_FROM) / (FAR_TO - FAR_FROM)).clamp(
+                0.0, 1.0
+            )
     return share
 
 

@@ -38,7 +38,8 @@ def _noise(time_s: Tensor, seed: int, slope_db: float = 0.0, low_hz: float = 30.
     octaves = torch.log2(hz.clamp(min=1.0) / 1000.0)
     gain = torch.pow(10.0, slope_db * octaves / 20.0) * ((hz >= low_hz) & (hz <= high_hz))
     coloured = torch.fft.irfft(torch.fft.rfft(white) * gain, len(time_s))
-    return coloured / coloured.std()
+    noise: Tensor = coloured / coloured.std()
+    return noise
 
 
 def _decay(time_s: Tensor, seconds: float) -> Tensor:

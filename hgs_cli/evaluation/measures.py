@@ -178,8 +178,8 @@ def track_pitch(audio: Tensor) -> float | None:
     Returns:
         None where nothing periodic is heard.
 
-    Source: de Cheveigné & Kawahara, YIN (JASA 2002), equations 6 and 8, over the loudest second, at YIN_FINER points per
-    lag; the period found is sharpened by the peaks of the first harmonics in a long spectrum.
+    Source: de Cheveigné & Kawahara, YIN (JASA 2002), equations 6 and 8, over the loudest second, at YIN_FINER points
+    per lag; the period found is sharpened by the peaks of the first harmonics in a long spectrum.
     """
     slow = resample(audio[None], SAMPLE_RATE, YIN_RATE)[0]
     n_lags, window = YIN_RATE // 20, 2048

@@ -106,8 +106,8 @@ class MixesResult:
         if not math.isnan(self.judge_accuracy):
             notes_below.append(f"Of real notes the judge names {100 * self.judge_accuracy:.1f} % rightly.")
         header = (
-            "sounds", "notes", f"in tune, %: {percent}", f"judge, %: {percent}", "timbre moves on", "uneven, dB: median",
-            "worst", "ends are the plain notes",
+            "sounds", "notes", f"in tune, %: {percent}", f"judge, %: {percent}", "timbre moves on",
+            "uneven, dB: median", "worst", "ends are the plain notes",
         )  # fmt: skip
         rows = [_row(name, notes, figures[name]) for name, notes in groups]
         failures = [
@@ -127,11 +127,17 @@ class MixesResult:
         ]
         details = [
             {
-                "pair": note.pair, "pitch": note.pitch, "cents": [finite(c) for c in note.cents], "keys": list(note.keys),
-                "progress": list(note.progress), "nearing": note.nearing, "lufs": list(note.lufs), "ends": note.ends,
+                "pair": note.pair,
+                "pitch": note.pitch,
+                "cents": [finite(cents) for cents in note.cents],
+                "keys": list(note.keys),
+                "progress": list(note.progress),
+                "nearing": note.nearing,
+                "lufs": list(note.lufs),
+                "ends": note.ends,
             }
             for note in self.notes
-        ]  # fmt: skip
+        ]
         judge = {"judge_accuracy": finite(self.judge_accuracy)}
         return Section("mixes", tables, {"groups": figures, **judge, "notes": details})
 

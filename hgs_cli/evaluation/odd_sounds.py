@@ -106,9 +106,10 @@ class OddSoundsResult:
             ("sounds", "notes", "in tune", "cents, median", "clear", "HNR, dB, median", "itself", "all three"),
             [_row(name, notes) for name, notes in groups if notes],
             (
-                f"In tune: an independent tracker hears the note within {RIGHT_CENTS:.0f} cents. Clear: harmonic-to-noise"
-                f" ratio of {PROMISED_HNR_DB:.0f} dB or more between 0.1 and 5 kHz. Itself: h of the note is nearer to h"
-                f" of its own sound than to h of {100 * PROMISED_SHARE:.0f} % of the {self.n_sounds - 1} others.",
+                f"In tune: an independent tracker hears the note within {RIGHT_CENTS:.0f} cents. Clear: a harmonic-to-"
+                f"noise ratio of {PROMISED_HNR_DB:.0f} dB or more between 0.1 and 5 kHz. Itself: h of the note is"
+                f" nearer to h of its own sound than to h of {100 * PROMISED_SHARE:.0f} % of the {self.n_sounds - 1}"
+                " others.",
             ),
         )
         failures = [

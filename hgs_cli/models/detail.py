@@ -156,7 +156,7 @@ def split(x: Tensor, periodicity: Tensor, p: float | None) -> tuple[Tensor, Tens
 
 
 def own_hnr_db(x: Tensor, periodicity: Tensor, p: float) -> float:
-    """Power of a sound's harmonic part over that of its noise between 0.1 and 5 kHz, in dB; arguments as for `split`."""
+    """Power of a sound's harmonics over that of its noise between 0.1 and 5 kHz, in dB; arguments as for `split`."""
     power, share = _above_floor(x), split(x, periodicity, p)[2]
     tone, noise = (float((power * part)[_promised_bands()].sum()) for part in (share, 1.0 - share))
     return 10.0 * math.log10((tone + TINY) / (noise + TINY))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from hgs_cli.evaluation.mixes import NamedSound
 from hgs_cli.evaluation.odd_sounds import OddSound
 from hgs_cli.evaluation.source_pitch import Sound
 from hgs_cli.training.data import verify_pitch
@@ -23,7 +24,10 @@ GM_FAMILIES = (
 UNPITCHED_KEYS = (36, 37, 38, 39, 40, 42, 44, 46, 49, 51, 52, 54, 55, 57, 58, 59)
 """Keys of General MIDI's drum map: kicks, snares, hats, cymbals, claps, tambourine. Toms and bells have a pitch."""
 DRUM_KEYS = range(35, 82)  # General MIDI's drum map
-EFFECT_KEYS = (60,)
+EFFECT_KEYS = range(60, 61)
+NOTE_PROGRAMS = (4, 11, 24, 48, 61, 73, 81)
+"""Electric piano, vibraphone, nylon guitar, strings, brass, flute and a saw wave."""
+NOTE_KEY = 60
 
 
 def rendered_sounds(soundfonts: Sequence[Path] = ()) -> Iterator[Sound]:
@@ -89,3 +93,26 @@ def rendered_odd_sounds(soundfonts: Sequence[Path] = ()) -> Iterator[OddSound]:
                         yield OddSound(f"{preset.name} {key}", kind, audio)
         finally:
             renderer.close()
+
+
+def rendered_notes(soundfonts: Sequence[Path] = ()) -> list[NamedSound]:
+    """One note of some presets of the first SoundFont, as far apart as their families are.
+
+    Args:
+        soundfonts: Files; those of Debian's packages that are there if empty.
+
+    Raises:
+        TrainingError: A file is no SoundFont, or FluidSynth is missing.
+    """
+    sounds = []
+    for path in (soundfonts or [path for path, _ in DEBIAN_SOUNDFONTS if path.is_file()])[:1]:
+        renderer = Renderer(path)
+        try:
+            for preset in read_presets(path):
+                if preset.bank == 0 and preset.program in NOTE_PROGRAMS:
+                    renderer.select(preset)
+                    audio = torch.from_numpy(renderer.render(NOTE_KEY, VELOCITY))
+                    sounds.append(NamedSound(preset.name, "rendered notes", float(NOTE_KEY), audio))
+        finally:
+            renderer.close()
+    return sounds
