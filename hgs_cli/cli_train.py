@@ -232,6 +232,9 @@ def evaluate(
     detectors: Annotated[
         bool, typer.Option("--detectors", help="Other pitch trackers beside ours, and rendered notes.")
     ] = False,
+    sounds: Annotated[
+        bool, typer.Option("--sounds", help="Odd sounds as notes, mixes, variation; with --real recordings too.")
+    ] = False,
     force: Force = False,
     detail: Detail = 1.0,
     hyper: Annotated[bool, typer.Option("--hyper/--no-hyper", help="Use the hypernetwork.")] = True,
@@ -249,8 +252,8 @@ def evaluate(
     """
     from hgs_cli.outputs import OutputSet, check_targets
 
-    if real is None and data is None and held_out is None:
-        raise UsageError("there is nothing to measure with", "give --real, --data or --held-out")
+    if real is None and data is None and held_out is None and not sounds:
+        raise UsageError("there is nothing to measure with", "give --real, --data, --held-out or --sounds")
     for option, given, needed in (("--plots", plots, real), ("--detectors", detectors or None, real)):
         if given is not None and needed is None:
             raise UsageError(f"{option} is about recordings", "give --real too")
@@ -273,7 +276,7 @@ def evaluate(
 
     model = load_model(weights, device)
     options = CrossPitchOptions(quick=quick, detail=detail, hyper=hyper, seed=seed)
-    report, cross_pitch = measure(model, Sources(real, data, held_out, runs, detectors), options, workers, tell)
+    report, cross_pitch = measure(model, Sources(real, data, held_out, runs, detectors, sounds), options, workers, tell)
     pictures = [] if plots is None or cross_pitch is None else choose_pictures(cross_pitch, plots)
     with OutputSet([*files, *(picture.path for picture in pictures)], force) as outputs:
         for path, text in ((to_json, report.to_json), (to_markdown, report.to_markdown)):

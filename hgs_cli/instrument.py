@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from hgs_cli.audio.loudness import reference_levels
+from hgs_cli.audio.loudness import measure_lufs, reference_levels
 from hgs_cli.errors import UsageError
 from hgs_cli.inversion import Inversion
-from hgs_cli.models.detail import Detail, apply_tonal, transfer_detail
+from hgs_cli.models.detail import Detail, apply_tonal, keep_ringing, transfer_detail
 from hgs_cli.models.generator import MAX_LEVEL, Envelopes
 from hgs_cli.models.motion import Motion, carried_motion, measure_motion, movement
 from hgs_cli.models.stretch import Stretch
 from hgs_cli.pitch import MAX_PITCH, MIN_PITCH
-from hgs_cli.spectrum import DB_PER_UNIT, MODEL_SAMPLES, N_FRAMES, SAMPLE_RATE, level_to_power
+from hgs_cli.spectrum import DB_PER_UNIT, HOP_LENGTH, MODEL_SAMPLES, N_FRAMES, N_MELS, SAMPLE_RATE, level_to_power
 from hgs_cli.weights import Model
 
 UNPITCHED_REFERENCE = 60.0  # the pitch at which an unpitched sound is reconstructed
@@ -26,6 +27,9 @@ CROPPED_FADE_S = 0.25  # where the model's length ends before the sound does
 LOUDER_DB = 4.0  # how much louder than its source a moment of a note may be
 LOUDER_DB_PER_SEMITONE = 0.2
 SLOWEST_DECAY = 0.5  # of the source's, in dB a second: a lower note may ring longer
+FAR_FROM, FAR_TO = 24.0, 30.0  # semitones from a sound's own note, between which a clear tone begins to be made sure of
+COLOUR_KNOTS = (7, 4)  # over frequency and over a sound's length, on which variation is drawn
+COLOUR_DB, NOISE_DB = 8.0, 6.0  # spread at them: sustained notes move about as far as soft lies from loud, 3.4 dB
 NEARBY_FRAMES = 9  # 0.1 s: a note may rise a little before its source does
 
 
@@ -36,7 +40,7 @@ class Settings:
     Attributes:
         detail: How much of the sound's own detail is carried over, 0 … 1.
         tonal: How much of an unpitched sound's noise becomes tone, 0 … 1; None for as much as a clear pitch takes.
-        variation: How far the generator may wander from the sound, 0 … 1.
+        variation: How far notes wander from the sound, as another take of it, by the seed, 0 … 1.
         keep_vibrato: Whether notes move in pitch as the sound does; otherwise they stand still.
         normalize: `lufs`, `peak` or `none`.
         lufs: Loudness aimed at, in LUFS.
@@ -88,6 +92,23 @@ class Part:
 
 
 @dataclass(frozen=True)
+class End:
+    """The level of one of the sounds of a mix, when it is played alone.
+
+    Attributes:
+        share: Of the mix.
+        lufs: Loudness of the mix's reference notes when it plays them, before any gain, on the scale of the mix's own.
+        reference_lufs, reference_peak_db, input_gain_db: Of its own instrument.
+    """
+
+    share: float
+    lufs: float
+    reference_lufs: float
+    reference_peak_db: float
+    input_gain_db: float
+
+
+@dataclass(frozen=True)
 class Instrument:
     """What notes are made of: one inversion, or several mixed.
 
@@ -100,6 +121,7 @@ class Instrument:
         input_gain_db: What the sound was raised by before it was analysed.
         reference_lufs: Median loudness of the reference notes, before any gain.
         reference_peak_db: Their peak, in dB, before any gain.
+        ends: Of a mix, the sounds between whose levels its own lies.
     """
 
     feature: Tensor
@@ -110,6 +132,12 @@ class Instrument:
     input_gain_db: float
     reference_lufs: float = 0.0
     reference_peak_db: float = 0.0
+    ends: tuple[End, ...] = ()
+
+    @property
+    def unpitched(self) -> float:
+        """The share of it that has no pitch, 0 … 1."""
+        return sum(part.share for part in self.parts if part.source_pitch is None)
 
 
 def single(model: Model, inversion: Inversion) -> Instrument:
@@ -161,14 +189,30 @@ def blend(model: Model, inversions: Sequence[Inversion], shares: Sequence[float]
         input_gain_db=sum(share * one.input_gain_db for share, one in mixed),
     )
     lufs, peak = measure_references(model, instrument, p_ref)
-    return replace(instrument, reference_lufs=lufs, reference_peak_db=peak)
+    heard = _reference_lufs(model, instrument, p_ref)
+    ends = []
+    for share, one in mixed:  # note by note: which of them is the median differs from sound to sound
+        alone = _reference_lufs(model, single(model, one), p_ref)
+        louder = [b - a for a, b in zip(heard, alone, strict=True) if math.isfinite(a) and math.isfinite(b)]
+        louder_db = sum(louder) / len(louder) if louder else 0.0
+        ends.append(End(share, lufs + louder_db, one.reference_lufs, one.reference_peak_db, one.input_gain_db))
+    return replace(instrument, reference_lufs=lufs, reference_peak_db=peak, ends=tuple(ends))
 
 
 def measure_references(model: Model, instrument: Instrument, source_pitch: float | None) -> tuple[float, float]:
     """Loudness and peak of the source pitch and the notes an octave below and above it."""
+    return reference_levels(_reference_notes(model, instrument, source_pitch))
+
+
+def _reference_lufs(model: Model, instrument: Instrument, source_pitch: float) -> list[float]:
+    """Loudness of each reference note."""
+    return [measure_lufs(note) for note in _reference_notes(model, instrument, source_pitch)]
+
+
+def _reference_notes(model: Model, instrument: Instrument, source_pitch: float | None) -> list[Tensor]:
     middle = UNPITCHED_REFERENCE if source_pitch is None else source_pitch
     pitches = [min(max(middle + interval, MIN_PITCH), MAX_PITCH) for interval in (-12.0, 0.0, 12.0)]
-    return reference_levels(list(synthesize(model, instrument, pitches, Settings()).cpu()))
+    return list(synthesize(model, instrument, pitches, Settings()).cpu())
 
 
 @torch.inference_mode()
@@ -212,12 +256,15 @@ def note_envelopes(model: Model, instrument: Instrument, q: Tensor, settings: Se
             noise_part = noise_part + part.share * (carried.noise_part - first.noise_part)
     envelopes = Envelopes(_move(instrument, harmonic, q, settings), noise_part)
     # A tone is asked for outright, or it is what the unpitched share of the sound lacks.
-    share = 1.0 if settings.tonal is not None else sum(p.share for p in instrument.parts if p.source_pitch is None)
-    if share > 0.0:
+    share = _tonal_share(instrument, q) if settings.tonal is None else torch.ones_like(q)
+    if bool(share.any()):
         tonal = apply_tonal(envelopes, q, settings.tonal)
+        weight = share[:, None, None]
         envelopes = Envelopes(
-            torch.lerp(envelopes.harmonic, tonal.harmonic, share), torch.lerp(noise_part, tonal.noise_part, share)
+            torch.lerp(envelopes.harmonic, tonal.harmonic, weight), torch.lerp(noise_part, tonal.noise_part, weight)
         )
+    if settings.variation > 0.0:
+        envelopes = _vary(model, instrument, envelopes, q, settings)
     return _restrain(model, instrument, envelopes, q)
 
 
@@ -231,6 +278,46 @@ def _move(instrument: Instrument, harmonic: Tensor, q: Tensor, settings: Setting
         level, weight = (value.to(q.device) for value in carried_motion(motion, q))
         added = added + share * weight * (level - own)
     return harmonic + added
+
+
+def _vary(model: Model, instrument: Instrument, envelopes: Envelopes, q: Tensor, settings: Settings) -> Envelopes:
+    """Another take: colour wanders smoothly over frequency and time, that of the noise a little more; loudness stays.
+
+    z alone moves a note by 0.2 dB, which nobody hears; a player's next stroke moves it by 3. The offsets stay in place
+    over all notes, as those of another microphone or stroke would.
+    """
+    generator = torch.Generator().manual_seed(settings.seed)
+    n_frames = min(N_FRAMES, instrument.length_samples // HOP_LENGTH + 1)
+
+    def wander(knots: tuple[int, int], spread_db: float) -> Tensor:
+        drawn = torch.randn(1, 1, *knots, generator=generator)
+        field = torch.nn.functional.interpolate(drawn, (N_MELS, n_frames), mode="bicubic", align_corners=True)[0, 0]
+        field = torch.cat([field, field[:, -1:].expand(-1, N_FRAMES - n_frames)], 1)
+        return (settings.variation * spread_db / DB_PER_UNIT * field).to(q.device)
+
+    colour = wander(COLOUR_KNOTS, COLOUR_DB)
+    varied = Envelopes(envelopes.harmonic + colour, envelopes.noise_part + colour + wander(COLOUR_KNOTS, NOISE_DB))
+    before, after = (
+        torch.stack(model.network.generator.part_powers(each, q)).sum((0, 2, 3)) for each in (envelopes, varied)
+    )
+    louder = (10.0 / DB_PER_UNIT * torch.log10((after + 1e-20) / (before + 1e-20)))[:, None, None]
+    return Envelopes(varied.harmonic - louder, varied.noise_part - louder)
+
+
+def _tonal_share(instrument: Instrument, q: Tensor) -> Tensor:
+    """Share of the instrument that gets a tone made at pitches q, (B,): without a pitch, or far from its own.
+
+    Beyond two octaves the harmonics of a sound say little of the note, and noise that stayed in place outweighs them.
+    """
+    share = torch.zeros_like(q)
+    for part in instrument.parts:
+        if part.source_pitch is None:
+            share = share + part.share
+        else:
+            share = share + part.share * (((q - part.source_pitch).abs() - FAR_FROM) / (FAR_TO - FAR_FROM)).clamp(
+                0.0, 1.0
+            )
+    return share
 
 
 def _restrain(model: Model, instrument: Instrument, envelopes: Envelopes, q: Tensor) -> Envelopes:
@@ -269,7 +356,9 @@ def _time_gain(instrument: Instrument, settings: Settings) -> Tensor | None:
     if not attacks or settings.detail == 0.0:
         return None
     exponent = sum((share * attack.clamp(min=1e-4).log() for share, attack in attacks), torch.zeros(()))
-    return (settings.detail * exponent).exp()[None].to(instrument.feature.device)
+    gain = (settings.detail * exponent).exp()
+    made_tone = instrument.unpitched if settings.tonal is None else settings.tonal
+    return torch.lerp(gain, keep_ringing(gain), made_tone)[None].to(instrument.feature.device)
 
 
 def _phases(instrument: Instrument, settings: Settings) -> Tensor | None:

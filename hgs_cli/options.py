@@ -61,8 +61,11 @@ Tonal = Annotated[
 ]  # fmt: skip
 Variation = Annotated[
     float,
-    typer.Option(min=0.0, max=1.0, help="How far to wander from the sound, by the seed.", rich_help_panel=SOUND_PANEL),
-]
+    typer.Option(
+        min=0.0, max=1.0, rich_help_panel=SOUND_PANEL,
+        help="Another take for every seed: colour, noise and decay wander, the pitch stays; 1 is as soft from loud.",
+    ),
+]  # fmt: skip
 Vibrato = Annotated[
     Literal["keep", "flat"], typer.Option(help="Keep the sound's pitch movement or not.", rich_help_panel=SOUND_PANEL)
 ]

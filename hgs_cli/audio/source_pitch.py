@@ -22,6 +22,7 @@ HIGHEST_HZ = 4400.0
 MAX_CANDIDATES = 12
 PEAK_FRACTION = 0.75  # a lower peak, beside the tallest, is no candidate
 PITCHED_HEIGHT = 0.6  # of the mean autocorrelation: drums stay below, notes with a noisy attack above
+PITCHED_CONTRAST = 0.22  # a lone sine shows 0.27; a period of which the spectrum shows less is chance
 CONTRAST_WEIGHT = 0.5  # of the spectrum's word against the autocorrelation's
 NEAR_HEIGHT = 0.3  # enough where the note is known beforehand
 NEAR_RATIO = 2.0 ** (1.0 / 12.0)
@@ -39,11 +40,13 @@ class SourcePitch:
         midi: MIDI note number, cents included; None for an unpitched sound.
         cents: Deviation from `midi` over time, (N_FRAMES,); 0 where nothing periodic sounds.
         confidence: 0 … 1, how periodic the sound is at that pitch.
+        contrast: How far its harmonics stand out of the spectrum, at most 1; 0.27 for a lone sine.
     """
 
     midi: float | None
     cents: Tensor
     confidence: float
+    contrast: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -257,9 +260,10 @@ def detect_pitch(audio: Tensor, near: float | None = None) -> SourcePitch:
     flat = torch.zeros(N_FRAMES)
     if best is None:
         return SourcePitch(near, flat, 0.0)
-    if best.height < (PITCHED_HEIGHT if near is None else NEAR_HEIGHT):
+    doubtful = best.height < PITCHED_HEIGHT or best.contrast < PITCHED_CONTRAST
+    if doubtful if near is None else best.height < NEAR_HEIGHT:
         return SourcePitch(near, flat, max(0.0, best.height))
     mean_cents, cents = _contour(audio, best.f0_hz)
     if abs(mean_cents) > 50.0:  # the harmonics disagree with the period: the period is what one hears
         mean_cents = 0.0
-    return SourcePitch(best.midi + mean_cents / 100.0, cents, min(1.0, best.height))
+    return SourcePitch(best.midi + mean_cents / 100.0, cents, min(1.0, best.height), best.contrast)

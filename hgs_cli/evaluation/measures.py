@@ -21,6 +21,7 @@ ALIGNED_DB = 50.0  # bins within this of the loudest decide by how much the outp
 HNR_RANGE_HZ = (100.0, 5000.0)
 YIN_THRESHOLD = 0.15
 YIN_RATE = 22_050
+YIN_FINER = 4  # points per lag: between whole lags bright sounds repeat too, and are else heard an octave low
 N_BOOTSTRAP = 2000
 
 
@@ -177,8 +178,8 @@ def track_pitch(audio: Tensor) -> float | None:
     Returns:
         None where nothing periodic is heard.
 
-    Source: de Cheveigné & Kawahara, YIN (JASA 2002), equations 6 and 8, over the loudest second; the period found is
-    sharpened by the peaks of the first harmonics in a long spectrum.
+    Source: de Cheveigné & Kawahara, YIN (JASA 2002), equations 6 and 8, over the loudest second, at YIN_FINER points
+    per lag; the period found is sharpened by the peaks of the first harmonics in a long spectrum.
     """
     slow = resample(audio[None], SAMPLE_RATE, YIN_RATE)[0]
     n_lags, window = YIN_RATE // 20, 2048
@@ -191,20 +192,23 @@ def track_pitch(audio: Tensor) -> float | None:
     n_fft = 4096
     head = torch.fft.rfft(frames[:, :window], n_fft)
     whole = torch.fft.rfft(frames, n_fft)
-    correlation = torch.fft.irfft(head.conj() * whole, n_fft)[:, : n_lags + 1]
+    finer = YIN_FINER * n_fft
+    correlation = YIN_FINER * torch.fft.irfft(head.conj() * whole, finer)[:, : YIN_FINER * n_lags + 1]
     cumulative = torch.nn.functional.pad(frames.square().cumsum(1), (1, 0))
     late = cumulative[:, window : window + n_lags + 1] - cumulative[:, : n_lags + 1]
+    late = torch.nn.functional.interpolate(late[:, None], correlation.shape[1], mode="linear", align_corners=True)[:, 0]
     difference = (late[:, :1] + late - 2.0 * correlation).clamp(min=0.0)
-    lags = torch.arange(1, n_lags + 1)
-    normed = difference[:, 1:] * lags / (difference[:, 1:].cumsum(1) + 1e-12)  # (n, n_lags), lag 1 first
+    lags = torch.arange(1, correlation.shape[1])
+    normed = difference[:, 1:] * lags / (difference[:, 1:].cumsum(1) + 1e-12)  # (n, lags), the first lag above 0 first
     estimates = []
+    first = 3 * YIN_FINER - 1
     for curve in normed:
-        below = (curve[2:] < YIN_THRESHOLD).nonzero()
+        below = (curve[first:] < YIN_THRESHOLD).nonzero()
         if len(below):
-            lag = int(below[0]) + 2
-            while lag + 1 < n_lags and curve[lag + 1] < curve[lag]:
+            lag = int(below[0]) + first
+            while lag + 1 < len(curve) and curve[lag + 1] < curve[lag]:
                 lag += 1
-            estimates.append(YIN_RATE / (lag + 1))
+            estimates.append(YIN_FINER * YIN_RATE / (lag + 1))
     if len(estimates) < max(1, len(normed) // 4):
         return None
     f0_hz = median(estimates)

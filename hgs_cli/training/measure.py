@@ -6,17 +6,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor
+
 from hgs_cli.errors import WeightsError
 from hgs_cli.evaluation import CrossPitchOptions, CrossPitchResult, Report, Section, measure_cross_pitch
+from hgs_cli.evaluation.mixes import measure_mixes, middle_notes
+from hgs_cli.evaluation.odd_sounds import measure_odd_sounds
 from hgs_cli.evaluation.pitch_trackers import TRACKERS
 from hgs_cli.evaluation.source_pitch import measure_source_pitch
+from hgs_cli.evaluation.variations import measure_variations
 from hgs_cli.training.checkpoint import initial_model, load_checkpoint, model_from_checkpoint
 from hgs_cli.training.data import validation_instruments
 from hgs_cli.training.judge import JUDGE_NAME, Judge, load_judge
 from hgs_cli.training.leakage import probe_leakage
 from hgs_cli.training.overlap import overlap_section
 from hgs_cli.training.paper import paper_table
-from hgs_cli.training.rendered import rendered_sounds
+from hgs_cli.training.rendered import rendered_notes, rendered_odd_sounds, rendered_sounds
 from hgs_cli.weights import Model
 
 Tell = Callable[[str, int, int], None]  # what was just done, how much is done, how much there is (0: not known)
@@ -35,6 +40,7 @@ class Sources:
         held_out: A data set that was not: the paper's table.
         runs: Folder of runs to compare with.
         detectors: Whether source pitch is measured of other libraries too, and on rendered notes.
+        sounds: Whether odd sounds, mixes and variations are measured: on rendered sounds, and on `real` where given.
     """
 
     real: Path | None = None
@@ -42,6 +48,7 @@ class Sources:
     held_out: Path | None = None
     runs: Path | None = None
     detectors: bool = False
+    sounds: bool = False
 
 
 def find_judge(model: Model) -> Judge:
@@ -76,7 +83,7 @@ def measure(
     sections: list[Section] = []
     cross_pitch = None
     # What may fail for want of a file comes first: nobody waits minutes to hear that.
-    judge = None if sources.held_out is None else find_judge(model)
+    judge = None if sources.held_out is None and not sources.sounds else find_judge(model)
     networks = {"released f": initial_model(model.path, 0)[0]} if sources.data is not None else {}
     for row, folder in LEAKAGE_RUNS.items() if networks else ():
         if sources.runs is not None and (sources.runs / folder).exists():
@@ -102,13 +109,16 @@ def measure(
                 rendered=rendered_sounds() if sources.detectors else (),
             ).section()
         )
+    if sources.sounds:
+        assert judge is not None
+        sections += sound_sections(model, sources.real, judge, options, tell)
     if sources.data is not None:
         leakage = probe_leakage(
             networks, sources.data, options.quick, lambda done, total: tell("probes of h", done, total)
         )
         sections.append(leakage.section())
-    if judge is not None:
-        assert sources.held_out is not None
+    if sources.held_out is not None:
+        assert judge is not None
         if sources.data is not None:
             tell("held-out notes beside training notes", 0, 0)
             sections.append(overlap_section(sources.held_out, sources.data))
@@ -125,3 +135,45 @@ def measure(
         sections.append(paper.section())
     settings = {"quick": options.quick, "detail": options.detail, "hyper": options.hyper, "seed": options.seed}
     return Report({"version": model.version, "sha256": model.sha256}, settings, sections), cross_pitch
+
+
+def sound_sections(
+    model: Model, real_dir: Path | None, judge: Judge, options: CrossPitchOptions, tell: Tell
+) -> list[Section]:
+    """Odd sounds as notes, mixes and variations.
+
+    Args:
+        model: From `load_model`.
+        real_dir: Recordings with a manifest: one-shots, and the validation instruments' middle notes.
+        judge: Hears the keys of mixes.
+        options: How much is measured, and the seed.
+        tell: Told how far everything is.
+
+    Raises:
+        InputError: A recording cannot be used.
+    """
+
+    def advance(what: str) -> Callable[[int, int], None]:
+        return lambda done, total: tell(what, done, total)
+
+    def hear_keys(x: Tensor) -> Tensor:
+        return judge.pitch_logits(judge.features(x.cpu())).argmax(1)
+
+    odd = measure_odd_sounds(
+        model, real_dir, rendered_odd_sounds(), quick=options.quick, seed=options.seed, advance=advance("odd sounds")
+    )
+    notes = [] if real_dir is None else middle_notes(real_dir, sorted(validation_instruments()))
+    notes += rendered_notes()
+    if len(notes) < 2:  # neither recordings nor SoundFonts
+        return [odd.section()]
+    mixes = measure_mixes(
+        model,
+        notes,
+        hear_keys,
+        judge.accuracy["validation"],
+        quick=options.quick,
+        seed=options.seed,
+        advance=advance("mixes"),
+    )
+    variations = measure_variations(model, notes, quick=options.quick, advance=advance("variations"))
+    return [odd.section(), mixes.section(), variations.section()]

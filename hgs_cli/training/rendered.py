@@ -1,4 +1,4 @@
-"""Notes of SoundFonts with a known pitch: the source-pitch detector was not set with them."""
+"""Notes of SoundFonts with a known pitch, which the source-pitch detector was not set with, and their odd sounds."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from pathlib import Path
 
 import torch
 
+from hgs_cli.evaluation.mixes import NamedSound
+from hgs_cli.evaluation.odd_sounds import OddSound
 from hgs_cli.evaluation.source_pitch import Sound
 from hgs_cli.training.data import verify_pitch
-from hgs_cli.training.soundfont import DEBIAN_SOUNDFONTS, DRUM_BANK, Renderer, read_presets
+from hgs_cli.training.soundfont import DEBIAN_SOUNDFONTS, DRUM_BANK, FIRST_EFFECT_PROGRAM, Renderer, read_presets
 
 VELOCITY = 100
 KEY_SHARES = (1 / 6, 1 / 2, 5 / 6)  # of a preset's range: low, middle, high
@@ -21,6 +23,11 @@ GM_FAMILIES = (
 )  # fmt: skip
 UNPITCHED_KEYS = (36, 37, 38, 39, 40, 42, 44, 46, 49, 51, 52, 54, 55, 57, 58, 59)
 """Keys of General MIDI's drum map: kicks, snares, hats, cymbals, claps, tambourine. Toms and bells have a pitch."""
+DRUM_KEYS = range(35, 82)  # General MIDI's drum map
+EFFECT_KEYS = range(60, 61)
+NOTE_PROGRAMS = (4, 11, 24, 48, 61, 73, 81)
+"""Electric piano, vibraphone, nylon guitar, strings, brass, flute and a saw wave."""
+NOTE_KEY = 60
 
 
 def rendered_sounds(soundfonts: Sequence[Path] = ()) -> Iterator[Sound]:
@@ -56,3 +63,56 @@ def rendered_sounds(soundfonts: Sequence[Path] = ()) -> Iterator[Sound]:
                             yield Sound(f"{name} {key}", name, "drums", None, audio)
         finally:
             renderer.close()
+
+
+def rendered_odd_sounds(soundfonts: Sequence[Path] = ()) -> Iterator[OddSound]:
+    """The standard drum kit, every key, and the effects of General MIDI, of the first SoundFont.
+
+    One font: the two of Debian share most of these samples, and a sound's double is no other sound.
+
+    Args:
+        soundfonts: Files; those of Debian's packages that are there if empty.
+
+    Raises:
+        TrainingError: A file is no SoundFont, or FluidSynth is missing.
+    """
+    for path in (soundfonts or [path for path, _ in DEBIAN_SOUNDFONTS if path.is_file()])[:1]:
+        renderer = Renderer(path)
+        try:
+            for preset in read_presets(path):
+                if (preset.bank, preset.program) == (DRUM_BANK, 0):
+                    kind, keys = "rendered drums", DRUM_KEYS
+                elif preset.bank == 0 and preset.program >= FIRST_EFFECT_PROGRAM:
+                    kind, keys = "rendered effects", EFFECT_KEYS
+                else:
+                    continue
+                renderer.select(preset)
+                for key in keys:
+                    audio = torch.from_numpy(renderer.render(key, VELOCITY))
+                    if float(audio.abs().max()) > 0.0:
+                        yield OddSound(f"{preset.name} {key}", kind, audio)
+        finally:
+            renderer.close()
+
+
+def rendered_notes(soundfonts: Sequence[Path] = ()) -> list[NamedSound]:
+    """One note of some presets of the first SoundFont, as far apart as their families are.
+
+    Args:
+        soundfonts: Files; those of Debian's packages that are there if empty.
+
+    Raises:
+        TrainingError: A file is no SoundFont, or FluidSynth is missing.
+    """
+    sounds = []
+    for path in (soundfonts or [path for path, _ in DEBIAN_SOUNDFONTS if path.is_file()])[:1]:
+        renderer = Renderer(path)
+        try:
+            for preset in read_presets(path):
+                if preset.bank == 0 and preset.program in NOTE_PROGRAMS:
+                    renderer.select(preset)
+                    audio = torch.from_numpy(renderer.render(NOTE_KEY, VELOCITY))
+                    sounds.append(NamedSound(preset.name, "rendered notes", float(NOTE_KEY), audio))
+        finally:
+            renderer.close()
+    return sounds
