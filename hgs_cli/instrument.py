@@ -264,8 +264,8 @@ def note_envelopes(model: Model, instrument: Instrument, q: Tensor, settings: Se
 def _vary(model: Model, instrument: Instrument, envelopes: Envelopes, q: Tensor, settings: Settings) -> Envelopes:
     """Another take: colour wanders smoothly over frequency and time, that of the noise a little more; loudness stays.
 
-    z alone moves a note by 0.2 dB, which nobody hears; a player's next stroke moves it by 3 dB. The offsets stay in place
-    over all notes, as those of another microphone or stroke would.
+    z alone moves a note by 0.2 dB, which nobody hears; the next stroke of a player by 3 dB. The offsets are those of
+    all notes, as another microphone's or stroke's would be.
     """
     generator = torch.Generator().manual_seed(settings.seed)
     n_frames = min(N_FRAMES, instrument.length_samples // HOP_LENGTH + 1)
