@@ -16,8 +16,18 @@ from hgs_cli.models.detail import Detail, apply_tonal, keep_ringing, transfer_de
 from hgs_cli.models.generator import MAX_LEVEL, Envelopes
 from hgs_cli.models.motion import Motion, carried_motion, measure_motion, movement
 from hgs_cli.models.stretch import Stretch
+from hgs_cli.models.vocoder import mel_points_hz
 from hgs_cli.pitch import MAX_PITCH, MIN_PITCH
-from hgs_cli.spectrum import DB_PER_UNIT, HOP_LENGTH, MODEL_SAMPLES, N_FRAMES, N_MELS, SAMPLE_RATE, level_to_power
+from hgs_cli.spectrum import (
+    DB_PER_UNIT,
+    HOP_LENGTH,
+    MODEL_SAMPLES,
+    N_FRAMES,
+    N_MELS,
+    SAMPLE_RATE,
+    MelConfig,
+    level_to_power,
+)
 from hgs_cli.weights import Model
 
 UNPITCHED_REFERENCE = 60.0  # the pitch at which an unpitched sound is reconstructed
@@ -29,7 +39,7 @@ LOUDER_DB_PER_SEMITONE = 0.2
 SLOWEST_DECAY = 0.5  # of the source's, in dB a second: a lower note may ring longer
 FAR_FROM, FAR_TO = 24.0, 30.0  # semitones from a sound's own note, between which a clear tone begins to be made sure of
 COLOUR_KNOTS = (7, 4)  # over frequency and over a sound's length, on which variation is drawn
-COLOUR_DB, NOISE_DB = 8.0, 6.0  # spread at them: sustained notes move about as far as soft lies from loud, 3.4 dB
+COLOUR_DB, NOISE_DB = 6.0, 4.0  # spread at them: sustained notes move by 2 to 3 dB; soft lies 3.4 dB from loud
 NEARBY_FRAMES = 9  # 0.1 s: a note may rise a little before its source does
 
 
@@ -283,8 +293,8 @@ def _move(instrument: Instrument, harmonic: Tensor, q: Tensor, settings: Setting
 def _vary(model: Model, instrument: Instrument, envelopes: Envelopes, q: Tensor, settings: Settings) -> Envelopes:
     """Another take: colour wanders smoothly over frequency and time, that of the noise a little more; loudness stays.
 
-    z alone moves a note by 0.2 dB, which nobody hears; a player's next stroke moves it by 3. The offsets stay in place
-    over all notes, as those of another microphone or stroke would.
+    z alone moves a note by 0.2 dB, which nobody hears; the next stroke of a player by 3 dB. The offsets are those of
+    all notes, as another microphone's or stroke's would be.
     """
     generator = torch.Generator().manual_seed(settings.seed)
     n_frames = min(N_FRAMES, instrument.length_samples // HOP_LENGTH + 1)
@@ -297,11 +307,19 @@ def _vary(model: Model, instrument: Instrument, envelopes: Envelopes, q: Tensor,
 
     colour = wander(COLOUR_KNOTS, COLOUR_DB)
     varied = Envelopes(envelopes.harmonic + colour, envelopes.noise_part + colour + wander(COLOUR_KNOTS, NOISE_DB))
+    weight = _heard_weight().to(q.device)
     before, after = (
-        torch.stack(model.network.generator.part_powers(each, q)).sum((0, 2, 3)) for each in (envelopes, varied)
+        (torch.stack(model.network.generator.part_powers(each, q)) * weight).sum((0, 2, 3))
+        for each in (envelopes, varied)
     )
     louder = (10.0 / DB_PER_UNIT * torch.log10((after + 1e-20) / (before + 1e-20)))[:, None, None]
     return Envelopes(varied.harmonic - louder, varied.noise_part - louder)
+
+
+def _heard_weight() -> Tensor:
+    """How much a band's power counts for loudness, (n_mels, 1): about BS.1770's shelf of 4 dB above 1.5 kHz."""
+    octaves = torch.log2(mel_points_hz(MelConfig())[1:-1].float() / 1500.0)
+    return torch.pow(10.0, 0.4 * torch.sigmoid(3.0 * octaves))[:, None]
 
 
 def _tonal_share(instrument: Instrument, q: Tensor) -> Tensor:
