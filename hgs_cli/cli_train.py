@@ -162,8 +162,8 @@ def export(
         typer.Option(min=0, max=8, help="Passes of the hypernetwork by default.", show_default="as configured"),
     ] = None,
     detail: Annotated[
-        Path | None,
-        typer.Option(metavar="RUN", help="Take the detail transfer from this run of stage detail.", show_default=False),
+        list[Path] | None,
+        typer.Option(metavar="RUN", help="Take the detail transfer from this run, or the mean of several."),
     ] = None,
     judge_data: Annotated[
         Path | None,
@@ -193,7 +193,7 @@ def export(
         from hgs_cli.training.checkpoint import export_bundle
 
         assert version is not None
-        export_bundle(run, bundle, version, passes, detail)
+        export_bundle(run, bundle, version, passes, detail or ())
     else:
         from hgs_cli.training.judge import export_judge
 

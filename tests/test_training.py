@@ -262,7 +262,7 @@ def test_stages_follow_each_other_into_a_bundle(dataset: Path, quick: Path, tmp_
         assert ("discriminator" in load_checkpoint(init).networks) == (name != "warmup")  # D waits while H learns alone
     loop.run_stage("detail", options(dataset, tmp_path / "detail", 2, quick, init=tmp_path / "warmup"))
     bundle = tmp_path / "weights" / "hgs.safetensors"
-    export_bundle(tmp_path / "hyper-gan", bundle, "0.0.1", passes=3, detail=tmp_path / "detail")
+    export_bundle(tmp_path / "hyper-gan", bundle, "0.0.1", passes=3, detail=[tmp_path / "detail"])
     released = load_model(tmp_path / "weights" / "hgs.safetensors", "cpu").network
     trained = load_checkpoint(tmp_path / "hyper-gan").averaged
     carrier = load_checkpoint(tmp_path / "detail").averaged

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -123,7 +124,9 @@ def initial_model(init: Path | None, seed: int) -> tuple[HyperGANStrument, dict[
     return model, {"discriminator": {name: value.float() for name, value in load_file(discriminator).items()}}
 
 
-def export_bundle(run: Path, bundle: Path, version: str, passes: int | None = None, detail: Path | None = None) -> None:
+def export_bundle(
+    run: Path, bundle: Path, version: str, passes: int | None = None, detail: Sequence[Path] = ()
+) -> None:
     """Export the averaged networks of a run to a weights bundle, and D in half precision to `train/` beside it.
 
     Args:
@@ -131,7 +134,8 @@ def export_bundle(run: Path, bundle: Path, version: str, passes: int | None = No
         bundle: The bundle to write.
         version: Of the weights.
         passes: Passes of H that inference makes with this bundle; as the run was configured when None.
-        detail: A run of stage `detail`, whose f and G are others: its detail transfer takes the place of the run's own.
+        detail: Runs of stage `detail`, whose fs and Gs are others: the mean of their detail transfers takes the place
+            of the run's own. Each started from the one before, so that a mean of their weights is a network as good.
 
     Raises:
         TrainingError: When the run cannot be read.
@@ -140,13 +144,13 @@ def export_bundle(run: Path, bundle: Path, version: str, passes: int | None = No
     network = model_from_checkpoint(checkpoint)
     if passes is not None:
         network.config = replace(network.config, hypernetwork=replace(network.config.hypernetwork, n_passes=passes))
-    if detail is not None:
-        carrier = model_from_checkpoint(load_checkpoint(detail)).detail_transfer
-        if carrier.config != network.detail_transfer.config:
-            raise TrainingError(
-                f"the detail transfer of {detail} has another size", "train it with this version of hgs"
-            )
-        network.detail_transfer.load_state_dict(carrier.state_dict())
+    carriers = [model_from_checkpoint(load_checkpoint(path)).detail_transfer for path in detail]
+    if any(carrier.config != network.detail_transfer.config for carrier in carriers):
+        raise TrainingError("a detail transfer has another size", "train it with this version of hgs")
+    if carriers:
+        states = [carrier.state_dict() for carrier in carriers]
+        mean = {name: torch.stack([state[name] for state in states]).mean(0) for name in states[0]}
+        network.detail_transfer.load_state_dict(mean)
     facts = {"stage": checkpoint.stage, "step": checkpoint.step, "figures": checkpoint.figures}
     bundle.parent.mkdir(parents=True, exist_ok=True)
     save_bundle(bundle, network, version, {"training": facts})
