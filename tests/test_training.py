@@ -270,6 +270,12 @@ def test_stages_follow_each_other_into_a_bundle(dataset: Path, quick: Path, tmp_
         origin = carrier if key.startswith("detail_transfer.") else trained
         assert torch.allclose(value.float(), origin[key], atol=2e-3, rtol=2e-3), key
     assert not torch.equal(carrier["detail_transfer.stem.weight"], trained["detail_transfer.stem.weight"])
+    two = [tmp_path / "detail", tmp_path / "hyper-gan"]
+    export_bundle(tmp_path / "hyper-gan", tmp_path / "mean.safetensors", "0.0.1", detail=two)
+    mean = load_model(tmp_path / "mean.safetensors", "cpu").network.detail_transfer.state_dict()
+    for key, value in mean.items():
+        both = 0.5 * (carrier[f"detail_transfer.{key}"] + trained[f"detail_transfer.{key}"])
+        assert torch.allclose(value.float(), both, atol=2e-3, rtol=2e-3), key
     again, networks = checkpoints.initial_model(tmp_path / "weights" / "hgs.safetensors", 0)
     assert "discriminator" in networks
     assert again.config == released.config
