@@ -37,6 +37,8 @@ def awake(model: HyperGANStrument) -> HyperGANStrument:
     for name, parameter in copy.hypernetwork.named_parameters():
         if name.endswith("outputs.weight"):
             parameter.data = 0.2 * torch.randn(parameter.shape, generator=generator)
+    weights = copy.detail_transfer.weights.weight  # as zero as H's last layers are
+    weights.data = 0.2 * torch.randn(weights.shape, generator=generator)
     return copy
 
 
