@@ -33,6 +33,7 @@ from hgs_cli.weights import Model
 UNPITCHED_REFERENCE = 60.0  # the pitch at which an unpitched sound is reconstructed
 BEGIN_S = 0.002  # at its beginning: what a window hears of an onset before it would start with a step
 FADE_S = 0.005  # at a note's end, so that a sound cut in its decay does not click
+MOST_LEVELLED_DB = 12.0  # by which a note of a mix is brought to the level between its sounds
 CROPPED_FADE_S = 0.25  # where the model's length ends before the sound does
 LOUDER_DB = 4.0  # how much louder than its source a moment of a note may be
 LOUDER_DB_PER_SEMITONE = 0.2
@@ -132,6 +133,7 @@ class Instrument:
         reference_lufs: Median loudness of the reference notes, before any gain.
         reference_peak_db: Their peak, in dB, before any gain.
         ends: Of a mix, the sounds between whose levels its own lies.
+        sources: Of a mix, its sounds as instruments of their own, in the order of `parts`.
     """
 
     feature: Tensor
@@ -143,6 +145,7 @@ class Instrument:
     reference_lufs: float = 0.0
     reference_peak_db: float = 0.0
     ends: tuple[End, ...] = ()
+    sources: tuple[Instrument, ...] = ()
 
     @property
     def unpitched(self) -> float:
@@ -197,6 +200,7 @@ def blend(model: Model, inversions: Sequence[Inversion], shares: Sequence[float]
         cents=sum((share * one.cents for share, one in mixed), torch.zeros(())).to(model.device),
         length_samples=round(sum(share * one.length_samples for share, one in mixed)),
         input_gain_db=sum(share * one.input_gain_db for share, one in mixed),
+        sources=tuple(single(model, one) for _, one in mixed),
     )
     lufs, peak = measure_references(model, instrument, p_ref)
     heard = _reference_lufs(model, instrument, p_ref)
@@ -275,7 +279,36 @@ def note_envelopes(model: Model, instrument: Instrument, q: Tensor, settings: Se
         )
     if settings.variation > 0.0:
         envelopes = _vary(model, instrument, envelopes, q, settings)
-    return _restrain(model, instrument, envelopes, q)
+    envelopes = _restrain(model, instrument, envelopes, q)
+    return _level(model, instrument, envelopes, q, settings) if instrument.sources else envelopes
+
+
+def _level(model: Model, instrument: Instrument, envelopes: Envelopes, q: Tensor, settings: Settings) -> Envelopes:
+    """Every note of a mix as loud as what lies between its sounds at that pitch.
+
+    The mean of two levels in dB is quieter than the mean of two sounds wherever only one of them sounds: attacks that
+    do not coincide, and bands in which one is silent, would make the middle of a mix a hole.
+    """
+    wanted_db = torch.zeros_like(q)
+    for part, source in zip(instrument.parts, instrument.sources, strict=True):
+        alone = note_envelopes(model, source, q, settings)
+        wanted_db = wanted_db + part.share * _loudness_db(model, alone, q, source.length_samples)
+    lacking_db = wanted_db - _loudness_db(model, envelopes, q, instrument.length_samples)
+    louder = (lacking_db.clamp(-MOST_LEVELLED_DB, MOST_LEVELLED_DB) / DB_PER_UNIT)[:, None, None]
+    return Envelopes(envelopes.harmonic + louder, envelopes.noise_part + louder)
+
+
+def _loudness_db(model: Model, envelopes: Envelopes, q: Tensor, length_samples: int) -> Tensor:
+    """About the loudness of notes, (B,), in dB: treble counts more, frames far below the mean do not count.
+
+    Source: ITU-R BS.1770, the shelf and the relative gate; a single slope and a single step stand for them.
+    """
+    bands_hz = mel_points_hz(MelConfig())[1:-1].float().to(q.device)
+    shelf = torch.pow(10.0, 0.1 * (4.0 * torch.log2(bands_hz / 1000.0)).clamp(0.0, 4.0))
+    powers = model.network.generator.part_powers(envelopes, q)
+    frames = ((powers[0] + powers[1]) * shelf[:, None]).sum(1)[:, : length_samples // HOP_LENGTH + 1]
+    counted = (frames > 0.1 * frames.mean(1, keepdim=True)).float()
+    return 10.0 * torch.log10((frames * counted).sum(1) / counted.sum(1).clamp_min(1.0) + 1e-20)
 
 
 def _move(instrument: Instrument, harmonic: Tensor, q: Tensor, settings: Settings) -> Tensor:

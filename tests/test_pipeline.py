@@ -174,7 +174,7 @@ def test_notes_that_would_clip_are_lowered_together(model: Model, note: Inversio
 
 def test_how_loud_the_input_is_changes_nothing_but_its_own_level(model: Model) -> None:
     loud, quiet = (render(model, inverted(model, gain * tone()), [60]).audio for gain in (1.0, 0.01))
-    assert torch.allclose(loud, quiet, atol=2e-2 * float(loud.abs().max()))
+    assert torch.allclose(loud, quiet, atol=3e-2 * float(loud.abs().max()))
 
 
 @pytest.mark.parametrize(

@@ -238,7 +238,7 @@ class TestReleased:
         assert note.nearing
         assert note.ends
         assert all(map(note.in_tune, range(5)))
-        assert note.uneven_db < 6.0  # half of each of two tones that differ this much is quieter than either
+        assert note.uneven_db < 5.0  # two tones of very different colour; peaks leave the mix no room to be louder
 
     def test_variation_is_audible(self, released: Model) -> None:
         inversion = invert(released, two_sounds()[1].audio, SAMPLE_RATE)
