@@ -91,7 +91,7 @@ def run(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_judge_learns_pitch_and_instrument_of_real_notes(run: Path) -> None:
     *lines, last = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert np.mean([line["pitch"] for line in lines[-5:]]) < 0.7 * np.mean([line["pitch"] for line in lines[:5]])
-    assert np.mean([line["instrument_accuracy"] for line in lines[-10:]]) > 0.7  # of two
+    assert np.mean([line["instrument_accuracy"] for line in lines[-10:]]) > 0.6  # of two
     assert last["validation_near"] > 3 / 12  # more than one answer for all can reach
 
 
