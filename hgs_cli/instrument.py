@@ -14,6 +14,7 @@ from hgs_cli.errors import UsageError
 from hgs_cli.inversion import Inversion
 from hgs_cli.models.detail import Detail, apply_tonal, keep_ringing, transfer_detail
 from hgs_cli.models.generator import MAX_LEVEL, Envelopes
+from hgs_cli.models.hypernetwork import fade_offsets
 from hgs_cli.models.motion import Motion, carried_motion, measure_motion, movement
 from hgs_cli.models.stretch import Stretch
 from hgs_cli.models.vocoder import mel_points_hz
@@ -33,6 +34,7 @@ from hgs_cli.weights import Model
 UNPITCHED_REFERENCE = 60.0  # the pitch at which an unpitched sound is reconstructed
 BEGIN_S = 0.002  # at its beginning: what a window hears of an onset before it would start with a step
 FADE_S = 0.005  # at a note's end, so that a sound cut in its decay does not click
+REFINED_REACH = 12.0  # semitones over which the offsets of H fade
 MOST_LEVELLED_DB = 12.0  # by which a note of a mix is brought to the level between its sounds
 CROPPED_FADE_S = 0.25  # where the model's length ends before the sound does
 LOUDER_DB = 4.0  # how much louder than its source a moment of a note may be
@@ -75,6 +77,7 @@ class Part:
         share: Above 0; those of an instrument sum to 1.
         detail: Of the sound.
         known: The network's envelopes at the source pitch, which the detail was measured against.
+        unrefined: The same without the offsets of H, None for an unpitched sound.
         source_pitch: MIDI note of the sound, None for an unpitched one.
         loudness_db: Power of the sound in every frame, the loudest within NEARBY_FRAMES, (N_FRAMES,).
         motion: How its harmonics move, None for an unpitched one.
@@ -83,23 +86,26 @@ class Part:
     share: float
     detail: Detail
     known: Envelopes
+    unrefined: Envelopes | None
     source_pitch: float | None
     loudness_db: Tensor
     motion: Motion | None
 
     @classmethod
-    def of(cls, share: float, inversion: Inversion) -> Part:
+    def of(cls, model: Model, share: float, inversion: Inversion) -> Part:
         """The share that an inversion has."""
         power = level_to_power(inversion.mel).sum(0)
         nearby = torch.nn.functional.max_pool1d(power[None, None], 2 * NEARBY_FRAMES + 1, 1, NEARBY_FRAMES)[0, 0]
-        motion = None
+        motion, unrefined = None, None
         if inversion.source_pitch is not None:
+            h = inversion.feature[None].to(model.device)
+            unrefined = model.network.envelopes(h, h.new_tensor([inversion.source_pitch]))
             first, detail = inversion.first, inversion.detail
             whole = Envelopes(first.harmonic + detail.harmonic, first.noise_part + detail.noise_part)
             p = inversion.source_pitch
             motion = measure_motion(inversion.mel, whole, p, detail.stretch_at(p, p))
         loudness_db = 10.0 * torch.log10(nearby)
-        return cls(share, inversion.detail, inversion.first, inversion.source_pitch, loudness_db, motion)
+        return cls(share, inversion.detail, inversion.first, unrefined, inversion.source_pitch, loudness_db, motion)
 
 
 @dataclass(frozen=True)
@@ -132,6 +138,7 @@ class Instrument:
         input_gain_db: What the sound was raised by before it was analysed.
         reference_lufs: Median loudness of the reference notes, before any gain.
         reference_peak_db: Their peak, in dB, before any gain.
+        refined_at: Pitch for which the offsets were made, None where they hold at every pitch.
         ends: Of a mix, the sounds between whose levels its own lies.
         sources: Of a mix, its sounds as instruments of their own, in the order of `parts`.
     """
@@ -144,6 +151,7 @@ class Instrument:
     input_gain_db: float
     reference_lufs: float = 0.0
     reference_peak_db: float = 0.0
+    refined_at: float | None = None
     ends: tuple[End, ...] = ()
     sources: tuple[Instrument, ...] = ()
 
@@ -153,17 +161,19 @@ class Instrument:
         return sum(part.share for part in self.parts if part.source_pitch is None)
 
 
+@torch.inference_mode()
 def single(model: Model, inversion: Inversion) -> Instrument:
     """The instrument that one inversion is."""
     return Instrument(
         feature=inversion.feature[None].to(model.device),
         offsets={name: value.to(model.device) for name, value in inversion.offsets.items()},
-        parts=(Part.of(1.0, inversion),),
+        parts=(Part.of(model, 1.0, inversion),),
         cents=inversion.cents.to(model.device),
         length_samples=inversion.length_samples,
         input_gain_db=inversion.input_gain_db,
         reference_lufs=inversion.reference_lufs,
         reference_peak_db=inversion.reference_peak_db,
+        refined_at=inversion.source_pitch,
     )
 
 
@@ -196,10 +206,11 @@ def blend(model: Model, inversions: Sequence[Inversion], shares: Sequence[float]
     instrument = Instrument(
         feature=h,
         offsets=offsets,
-        parts=tuple(Part.of(share, one) for share, one in mixed),
+        parts=tuple(Part.of(model, share, one) for share, one in mixed),
         cents=sum((share * one.cents for share, one in mixed), torch.zeros(())).to(model.device),
         length_samples=round(sum(share * one.length_samples for share, one in mixed)),
         input_gain_db=sum(share * one.input_gain_db for share, one in mixed),
+        refined_at=p_ref if pitched else None,
         sources=tuple(single(model, one) for _, one in mixed),
     )
     lufs, peak = measure_references(model, instrument, p_ref)
@@ -257,11 +268,21 @@ def note_envelopes(model: Model, instrument: Instrument, q: Tensor, settings: Se
     """Envelopes of notes at pitches q (B,): G's, the detail carried to q, and tone for what had no pitch."""
     network = model.network
     h = instrument.feature.expand(q.shape[0], -1)
-    first = network.envelopes(h, q, instrument.offsets, _noise(model, q, settings))
+    refined = _refined(instrument, q)
+    offsets = fade_offsets(instrument.offsets, refined, network.generator.offset_shapes())
+    first = network.envelopes(h, q, offsets, _noise(model, q, settings))
     harmonic, noise_part = first.harmonic, first.noise_part
     for part in instrument.parts:
         carried = transfer_detail(
-            network.detail_transfer, part.detail, part.known, first, part.source_pitch, q, settings.detail
+            network.detail_transfer,
+            part.detail,
+            part.known,
+            first,
+            part.source_pitch,
+            q,
+            settings.detail,
+            part.unrefined,
+            refined,
         )
         if part.share == 1.0:
             harmonic, noise_part = carried.harmonic, carried.noise_part
@@ -281,6 +302,16 @@ def note_envelopes(model: Model, instrument: Instrument, q: Tensor, settings: Se
         envelopes = _vary(model, instrument, envelopes, q, settings)
     envelopes = _restrain(model, instrument, envelopes, q)
     return _level(model, instrument, envelopes, q, settings) if instrument.sources else envelopes
+
+
+def _refined(instrument: Instrument, q: Tensor) -> Tensor:
+    """How much of H's offsets notes q get, (B,): all at the pitch they were made for, none an octave away.
+
+    They are made of one note, and so in part for it: the further from it, the more G alone is right.
+    """
+    if instrument.refined_at is None:
+        return torch.ones_like(q)
+    return (1.0 - (q - instrument.refined_at).abs() / REFINED_REACH).clamp(0.0, 1.0)
 
 
 def _level(model: Model, instrument: Instrument, envelopes: Envelopes, q: Tensor, settings: Settings) -> Envelopes:

@@ -63,6 +63,15 @@ def test_a_sound_is_restored_as_it_is_heard(model: Model, note: Inversion) -> No
     torch.testing.assert_close(with_it, without, atol=1e-4, rtol=1e-4)
 
 
+def test_an_octave_away_a_note_is_as_if_h_had_said_nothing(model: Model) -> None:
+    with_h, without = (inverted(model, tone(), passes=passes) for passes in (1, 0))
+    assert with_h.source_pitch is not None
+    for interval, same in ((12.0, True), (-14.0, True), (2.0, False)):
+        pitches = [with_h.source_pitch + interval]
+        notes = [synthesize(model, single(model, one), pitches, Settings(detail=0.0)) for one in (with_h, without)]
+        assert torch.allclose(notes[0], notes[1], atol=1e-5) == same
+
+
 def test_the_repositorys_snare_has_no_pitch() -> None:
     assert detect_pitch(read_audio(SNARE).audio).midi is None
 

@@ -316,6 +316,8 @@ def transfer_detail(
     source: float | None,
     pitch: Tensor,
     amount: float = 1.0,
+    unrefined: Envelopes | None = None,
+    refined: Tensor | None = None,
 ) -> Envelopes:
     """Add an input's detail to the network's envelopes at other pitches.
 
@@ -327,6 +329,8 @@ def transfer_detail(
         source: Pitch of the input; None when it has none, and all of its detail stays in place.
         pitch: Wanted pitches, (B,).
         amount: 0 nothing … 1 all; at the source pitch all of it restores the input.
+        unrefined: As `known`, without the offsets of H.
+        refined: How much of the offsets is in `first`, (B,): what H says no longer is detail again. All when None.
     """
     if amount == 0.0:
         return first
@@ -334,7 +338,17 @@ def transfer_detail(
     r_h, r_n = detail.harmonic.float().to(device)[None], detail.noise_part.float().to(device)[None]
     if source is not None:
         at_source = Envelopes(*(part.float().to(device).reshape(r_h.shape) for part in vars(known).values()))
-        r_h, r_n = transfer(r_h, r_n, at_source, first, pitch.new_tensor([source]), pitch)
+        p = pitch.new_tensor([source])
+        if unrefined is not None and refined is not None and bool((refined < 1.0).any()):
+            by_h = [
+                (1.0 - refined)[:, None, None] * (with_h - without_h.float().to(device).reshape(r_h.shape))
+                for with_h, without_h in zip(
+                    (at_source.harmonic, at_source.noise_part), (unrefined.harmonic, unrefined.noise_part), strict=True
+                )
+            ]
+            r_h, r_n, p = r_h + by_h[0], r_n + by_h[1], p.expand_as(pitch)
+            at_source = Envelopes(at_source.harmonic - by_h[0], at_source.noise_part - by_h[1])
+        r_h, r_n = transfer(r_h, r_n, at_source, first, p, pitch)
         if detail.remainder is not None:
             remainder = wholeness(pitch - source)[:, None, None] * detail.remainder.float().to(device)
             r_h, r_n = r_h + remainder, r_n + remainder
