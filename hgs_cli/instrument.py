@@ -14,7 +14,6 @@ from hgs_cli.errors import UsageError
 from hgs_cli.inversion import Inversion
 from hgs_cli.models.detail import Detail, apply_tonal, keep_ringing, transfer_detail
 from hgs_cli.models.generator import MAX_LEVEL, Envelopes
-from hgs_cli.models.hypernetwork import fade_offsets
 from hgs_cli.models.motion import Motion, carried_motion, measure_motion, movement
 from hgs_cli.models.stretch import Stretch
 from hgs_cli.models.vocoder import mel_points_hz
@@ -269,8 +268,14 @@ def note_envelopes(model: Model, instrument: Instrument, q: Tensor, settings: Se
     network = model.network
     h = instrument.feature.expand(q.shape[0], -1)
     refined = _refined(instrument, q)
-    offsets = fade_offsets(instrument.offsets, refined, network.generator.offset_shapes())
-    first = network.envelopes(h, q, offsets, _noise(model, q, settings))
+    z = _noise(model, q, settings)
+    first = network.envelopes(h, q, instrument.offsets, z)
+    if bool((refined < 1.0).any()):
+        # Between both envelopes, as the detail is measured, and three times faster than offsets that differ by note.
+        plain, weight = network.envelopes(h, q, None, z), refined[:, None, None]
+        first = Envelopes(
+            torch.lerp(plain.harmonic, first.harmonic, weight), torch.lerp(plain.noise_part, first.noise_part, weight)
+        )
     harmonic, noise_part = first.harmonic, first.noise_part
     for part in instrument.parts:
         carried = transfer_detail(

@@ -8,7 +8,6 @@ import torch
 from hgs_cli.audio.mel import LogMel, mel_filters
 from hgs_cli.models.generator import Envelopes
 from hgs_cli.models.hyperganstrument import HyperGANStrument, ModelConfig, tiny_config
-from hgs_cli.models.hypernetwork import fade_offsets
 from hgs_cli.spectrum import (
     HOP_LENGTH,
     MODEL_SAMPLES,
@@ -77,23 +76,6 @@ def test_offsets_of_one_sound_serve_every_pitch_as_those_of_a_batch_do(awake: Hy
     folded = awake.envelopes(h.expand(3, -1), p, offsets)
     each = awake.envelopes(h.expand(3, -1), p, {k: v.expand(3, *v.shape[1:]) for k, v in offsets.items()})
     assert torch.allclose(folded.harmonic, each.harmonic, atol=1e-4)
-
-
-def test_offsets_fade_note_by_note(awake: HyperGANStrument) -> None:
-    """A note that gets none of H is G's own, one that gets all of it H's, whoever else is in the batch."""
-    x, q = sounds(1), torch.tensor([50.0, 56.0, 62.0])
-    h, shapes = awake.extract(x), awake.generator.offset_shapes()
-    offsets = awake.refine(h, torch.tensor([50.0]), 2)
-    faded = fade_offsets(offsets, torch.tensor([1.0, 0.5, 0.0]), shapes)
-    h = h.expand(3, -1)
-    whole, some, none = awake.envelopes(h, q, faded).harmonic.detach()
-    by_g, by_both = (awake.envelopes(h, q, each).harmonic.detach() for each in ({}, offsets))
-    torch.testing.assert_close(whole, by_both[0], atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(none, by_g[2], atol=1e-4, rtol=1e-4)
-    by_h = by_both[1] - by_g[1]
-    share = float(((some - by_g[1]) * by_h).sum() / by_h.square().sum())
-    assert 0.2 < share < 0.8
-    assert fade_offsets(offsets, torch.ones(3), shapes) is offsets
 
 
 def test_two_sounds_with_three_notes_each_sound_as_they_do_alone(awake: HyperGANStrument) -> None:

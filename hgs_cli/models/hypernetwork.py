@@ -118,29 +118,6 @@ class Hypernetwork(nn.Module):
         return {name: block(state).float() for name, block in zip(self.names, self.blocks, strict=True)}
 
 
-def fade_offsets(offsets: dict[str, Tensor], weight: Tensor, shapes: dict[str, tuple[int, int]]) -> dict[str, Tensor]:
-    """Offsets of one sound, weaker for some of its notes.
-
-    Args:
-        offsets: By layer name, of batch 1.
-        weight: Of each note, (B,).
-        shapes: Layers of G, from `Generator.offset_shapes`.
-
-    Returns:
-        Offsets of batch B.
-    """
-    if bool((weight == 1.0).all()):
-        return offsets
-    faded = {}
-    for name, value in offsets.items():
-        if value.dim() == 2:
-            faded[name] = weight[:, None] * value
-            continue
-        outputs, inputs = value.split(list(shapes[name]), dim=1)  # type: ignore[no-untyped-call]
-        faded[name] = torch.cat([weight[:, None, None] * outputs, inputs.expand(weight.shape[0], -1, -1)], dim=1)
-    return faded
-
-
 def add_offsets(first: dict[str, Tensor], second: dict[str, Tensor]) -> dict[str, Tensor]:
     """Sum of two sets of offsets: factors are joined along the rank, plain vectors added."""
     if not first:
