@@ -91,8 +91,8 @@ class Part:
     motion: Motion | None
 
     @classmethod
-    def of(cls, model: Model, share: float, inversion: Inversion) -> Part:
-        """The share that an inversion has."""
+    def of(cls, model: Model, inversion: Inversion) -> Part:
+        """All of an inversion."""
         power = level_to_power(inversion.mel).sum(0)
         nearby = torch.nn.functional.max_pool1d(power[None, None], 2 * NEARBY_FRAMES + 1, 1, NEARBY_FRAMES)[0, 0]
         motion, unrefined = None, None
@@ -104,7 +104,7 @@ class Part:
             p = inversion.source_pitch
             motion = measure_motion(inversion.mel, whole, p, detail.stretch_at(p, p))
         loudness_db = 10.0 * torch.log10(nearby)
-        return cls(share, inversion.detail, inversion.first, unrefined, inversion.source_pitch, loudness_db, motion)
+        return cls(1.0, inversion.detail, inversion.first, unrefined, inversion.source_pitch, loudness_db, motion)
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def single(model: Model, inversion: Inversion) -> Instrument:
     return Instrument(
         feature=inversion.feature[None].to(model.device),
         offsets={name: value.to(model.device) for name, value in inversion.offsets.items()},
-        parts=(Part.of(model, 1.0, inversion),),
+        parts=(Part.of(model, inversion),),
         cents=inversion.cents.to(model.device),
         length_samples=inversion.length_samples,
         input_gain_db=inversion.input_gain_db,
@@ -199,27 +199,28 @@ def blend(model: Model, inversions: Sequence[Inversion], shares: Sequence[float]
     p_ref = UNPITCHED_REFERENCE
     if pitched:
         p_ref = sum(share * pitch for share, pitch in pitched) / sum(share for share, _ in pitched)
+    sources = tuple(single(model, one) for _, one in mixed)
     passes = max(inversion.passes for _, inversion in mixed)
     offsets = model.network.refine(h, h.new_tensor([p_ref]), passes)
     offsets = {name: value.half().float() for name, value in offsets.items()}  # as precise as an inversion's own
     instrument = Instrument(
         feature=h,
         offsets=offsets,
-        parts=tuple(Part.of(model, share, one) for share, one in mixed),
+        parts=tuple(replace(source.parts[0], share=share) for (share, _), source in zip(mixed, sources, strict=True)),
         cents=sum((share * one.cents for share, one in mixed), torch.zeros(())).to(model.device),
         length_samples=round(sum(share * one.length_samples for share, one in mixed)),
         input_gain_db=sum(share * one.input_gain_db for share, one in mixed),
         refined_at=p_ref if pitched else None,
-        sources=tuple(single(model, one) for _, one in mixed),
+        sources=sources,
     )
     lufs, peak = measure_references(model, instrument, p_ref)
     heard = _reference_lufs(model, instrument, p_ref)
     ends = []
-    for share, one in mixed:  # note by note: which of them is the median differs from sound to sound
-        alone = _reference_lufs(model, single(model, one), p_ref)
+    for part, one in zip(instrument.parts, sources, strict=True):  # note by note: their medians are other notes
+        alone = _reference_lufs(model, one, p_ref)
         louder = [b - a for a, b in zip(heard, alone, strict=True) if math.isfinite(a) and math.isfinite(b)]
         louder_db = sum(louder) / len(louder) if louder else 0.0
-        ends.append(End(share, lufs + louder_db, one.reference_lufs, one.reference_peak_db, one.input_gain_db))
+        ends.append(End(part.share, lufs + louder_db, one.reference_lufs, one.reference_peak_db, one.input_gain_db))
     return replace(instrument, reference_lufs=lufs, reference_peak_db=peak, ends=tuple(ends))
 
 

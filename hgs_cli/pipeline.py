@@ -268,7 +268,8 @@ def reconstruct(model: Model, inversion: Inversion) -> Reconstruction:
     network = model.network
     offsets = {name: value.to(model.device) for name, value in inversion.offsets.items()}
     refined = network.envelopes(h, p, offsets)
-    detailed = transfer_detail(network.detail_transfer, inversion.detail, inversion.first, refined, source, p, 1.0)
+    detail = replace(inversion.detail, remainder=None)  # that is for what is heard, not for what is drawn
+    detailed = transfer_detail(network.detail_transfer, detail, inversion.first, refined, source, p, 1.0)
     x_init, x_hat, x_detailed = (
         network.compose(envelopes, p)[0].cpu() for envelopes in (network.envelopes(h, p), refined, detailed)
     )
@@ -296,13 +297,14 @@ def _restored(model: Model, inversion: Inversion) -> Inversion:
     faded_s = CROPPED_FADE_S if inversion.length_samples == MODEL_SAMPLES else FADE_S
     n_whole = (inversion.length_samples - round(faded_s * SAMPLE_RATE)) // HOP_LENGTH
     compared = (x > x.max() - RESTORED_DB / DB_PER_UNIT) & (torch.arange(N_FRAMES) < n_whole).to(x.device)
-    remainder = torch.zeros_like(x)
+    instrument, detail = single(model, inversion), replace(inversion.detail, remainder=torch.zeros_like(x))
     for _ in range(RESTORING_STEPS):
-        heard = synthesize(model, single(model, inversion), [inversion.source_pitch], Settings())
+        assert detail.remainder is not None
+        instrument = replace(instrument, parts=(replace(instrument.parts[0], detail=detail),))
+        heard = synthesize(model, instrument, [inversion.source_pitch], Settings())
         lacking = (x - model.log_mel(heard)[0].to(x.device)).clamp(-RESTORING_MOST, RESTORING_MOST)
-        remainder = remainder + RESTORING_RATE * torch.where(compared, lacking, 0.0)
-        inversion = replace(inversion, detail=replace(inversion.detail, remainder=remainder))
-    return inversion
+        detail = replace(detail, remainder=detail.remainder + RESTORING_RATE * torch.where(compared, lacking, 0.0))
+    return replace(inversion, detail=detail)
 
 
 def _is_drum(source: SourcePitch, x: Tensor, periodicity: Tensor) -> bool:

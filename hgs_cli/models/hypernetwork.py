@@ -69,7 +69,8 @@ class RefinementBlock(nn.Module):
 class Hypernetwork(nn.Module):
     """H(h, h_init): a shallow MLP, then one refinement block per layer of G.
 
-    Its input is features, never mel-spectrograms, which would leak pitch.
+    Its input is features of f. Those of the map, which learn together with H, have no adversary and know the pitch:
+    what H changes fades with the interval where notes are played.
 
     Source: HyperGANStrument, the hypernetwork equation; low-rank offsets are ours.
 

@@ -54,7 +54,9 @@ def measure_stretch(audio: Tensor, p: float) -> Stretch | None:
 
     Args:
         audio: The note, (T,).
-        p: Its pitch.
+        p: Its pitch, a MIDI note number.
+
+    Source: Fletcher, Blackham & Stratton, Quality of Piano Tones (JASA 1962), for the series; the search is ours.
     """
     f0_hz = float(midi_to_hz(torch.tensor(p)))
     n_samples = round(MEASURED_S * SAMPLE_RATE)

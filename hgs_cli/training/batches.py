@@ -51,7 +51,6 @@ class Batch:
         q: Its pitch, (B,).
         periodicity: Of the target, (B, N_BANDS, N_STEPS).
         input_periodicity: Of the input, (N, N_BANDS, N_STEPS).
-        note: Index of the input in the table, (N,).
         label: Index of the input's instrument, (N,); -1 for mixtures and unpitched sounds.
         pitched: Whether the input's pitch means anything, (N,).
         bandwidth_hz: Up to where input and target are known, (B,): the smallest of an input, its targets and what is
@@ -64,7 +63,6 @@ class Batch:
     q: Tensor
     periodicity: Tensor
     input_periodicity: Tensor
-    note: Tensor
     label: Tensor
     pitched: Tensor
     bandwidth_hz: Tensor
@@ -121,7 +119,15 @@ class NoteTable:
         self.notes_of_shard = [np.flatnonzero(self.shard_of == index) for index in range(len(shards))]
 
     def pairs(self, first: int, seconds: list[int]) -> Batch:
-        """One note as the input and others as its targets, as they were recorded."""
+        """One note as the input and others as its targets, as they were recorded.
+
+        Args:
+            first: Index of the input.
+            seconds: Indices of the B targets.
+
+        Returns:
+            A batch of one input, at 0 dB, and B targets at its gain.
+        """
         notes = [first, *seconds]
         decibels = self.mel[notes].float() * STEP_DB + LOWEST_DB
         level = power_to_level(torch.pow(10.0, (decibels - decibels[0].max()) / 10.0))
@@ -134,7 +140,6 @@ class NoteTable:
             q=pitch[1:],
             periodicity=periodicity[1:],
             input_periodicity=periodicity[:1],
-            note=torch.tensor([first]),
             label=torch.tensor([self.label_of_shard[self.shard_of[first]]]),
             pitched=~torch.isnan(pitch[:1]),
             bandwidth_hz=bandwidth_hz,
@@ -312,7 +317,6 @@ class PairSampler:
             q=q,
             periodicity=periodicity,
             input_periodicity=periodicity_x,
-            note=torch.tensor(first),
             label=label,
             pitched=pitched,
             bandwidth_hz=known_of_targets_hz,

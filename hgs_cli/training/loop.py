@@ -148,7 +148,8 @@ def run_stage(name: str, options: RunOptions, callback: Callback | None = None) 
     """Train one stage within its budget and leave its last checkpoint, log and settings in `options.out`.
 
     Args:
-        name: `warmup`, `gan`, `hyper` or `hyper-gan`; for the paper's table `pitch-gan`, `encoder` or `mel-hyper`.
+        name: `warmup`, `gan`, `hyper`, `hyper-gan` or `detail`; for the tables `pitch-gan`, `encoder`, `mel-hyper` or
+            `judge`.
         options: What is asked for.
         callback: Called with every line of the log, and first with what is about to be trained.
 

@@ -1,4 +1,4 @@
-"""The four stages: what one step of each is, and how it is validated."""
+"""The paper's four stages: what one step of each is, and how it is validated."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from hgs_cli.models.detail import residuals
 from hgs_cli.models.generator import Envelopes
-from hgs_cli.spectrum import DB_PER_UNIT
+from hgs_cli.spectrum import DB_PER_UNIT, level_to_power
 from hgs_cli.training.bandwidth import known_bands, mask_above, mean_below
 from hgs_cli.training.batches import Batch, NoteTable
 from hgs_cli.training.config import DetailConfig
@@ -39,7 +39,7 @@ def aligned_distance(
         target, known = mask_above(target, bandwidth_hz), known_bands(bandwidth_hz)[:, :, None]
     top = target.amax((1, 2), keepdim=True)
     heard = known & (target > top - ALIGNED_DB / DB_PER_UNIT)
-    floor = torch.pow(10.0, (top - FLOOR_DB / DB_PER_UNIT - 1.0) * 5.0)
+    floor = level_to_power(top - FLOOR_DB / DB_PER_UNIT)
     level = 0.2 * torch.log10(harmonic + noise + 1e-12) + 1.0
     gaps = torch.where(heard, (target - level).detach(), torch.nan)
     gain = torch.nanmedian(gaps.flatten(1), dim=1).values[:, None, None]
@@ -48,7 +48,7 @@ def aligned_distance(
     gain = gain + mean_level.detach() - mean_level
     # Added, not clamped: below the floor a gradient remains.
     ours = 0.2 * torch.log10((harmonic + noise) * torch.pow(10.0, 5.0 * gain) + floor)
-    real = 0.2 * torch.log10(torch.pow(10.0, (target - 1.0) * 5.0) + floor)
+    real = 0.2 * torch.log10(level_to_power(target) + floor)
     difference = torch.where(known, (ours - real).abs(), 0.0)
     distance = difference.mean((1, 2)) / known.float().mean((1, 2)).clamp_min(1e-6)
     return distance * DB_PER_UNIT, gain[:, 0, 0] * DB_PER_UNIT
@@ -124,11 +124,12 @@ class DetailStage(Stage):
     def validate(self) -> Figures:
         """Aligned distances in dB from the middle note of every validation instrument to all others, by interval.
 
-        With the detail transfer (`val_near_db`, `val_far_db`, …) and without any detail (`…_plain_db`).
+        With the detail transfer (`val_1_5_db`, `val_6_12_db`, …), without any detail (`…_plain_db`), and at the inputs'
+        own pitches without detail (`val_own_db`).
         """
         self.model.eval()
         sums: dict[str, dict[str, list[float]]] = {}
-        for name, batch in self._middle_batches():
+        for name, batch in middle_batches(self.validation_table, self.device):
             with self.autocast():
                 h = self.model.extract(batch.x)
             for suffix, kept in (("", 1.0), ("_plain", 0.0)):
@@ -145,10 +146,6 @@ class DetailStage(Stage):
         # Every instrument counts alike, as in the cross-pitch table.
         return {key: float(np.mean([np.mean(values) for values in by_name.values()])) for key, by_name in sums.items()}
 
-    def _middle_batches(self) -> list[tuple[str, Batch]]:
-        """Of every validation instrument, its middle note as the input and others as targets."""
-        return middle_batches(self.validation_table, self.device)
-
 
 def _plain(envelopes: Envelopes) -> Envelopes:
     return Envelopes(envelopes.harmonic.float(), envelopes.noise_part.float())
@@ -158,6 +155,11 @@ def movement_loss(power: Tensor, target: Tensor, bandwidth_hz: Tensor) -> Tensor
     """By how much bands move less or more from frame to frame than the target's do, in level units.
 
     A mean over time in every band: which way the target moves at a moment cannot be known, how lively it is can.
+
+    Args:
+        power: Mel power, (B, n_mels, n_frames).
+        target: Log-mel, likewise.
+        bandwidth_hz: Up to where the target is known, (B,).
     """
     target = mask_above(target, bandwidth_hz)
     level = mask_above(0.2 * torch.log10(power + 1e-9) + 1.0, bandwidth_hz)
@@ -168,9 +170,12 @@ def movement_loss(power: Tensor, target: Tensor, bandwidth_hz: Tensor) -> Tensor
 
 
 def level_loss(power: Tensor, target: Tensor, bandwidth_hz: Tensor) -> Tensor:
-    """Mean |difference| of the loudness of notes, in level units: the aligned distance does not ask for it."""
+    """Mean |difference| of the loudness of notes, in level units: the aligned distance does not ask for it.
+
+    Arguments as `movement_loss`.
+    """
     known = known_bands(bandwidth_hz)[:, :, None]
-    powers = (power * known, torch.pow(10.0, (target - 1.0) * 5.0) * known)
+    powers = (power * known, level_to_power(target) * known)
     ours, real = (0.2 * torch.log10(each.sum(1).mean(1) + 1e-9) for each in powers)
     return (ours - real).abs().mean()
 
