@@ -19,7 +19,8 @@ from hgs_cli.training.batches import NoteTable, PairSampler, SpeckleBank, neares
 from hgs_cli.training.checkpoint import export_bundle, load_checkpoint
 from hgs_cli.training.config import STAGE_CONFIGS, DataConfig, LoopConfig, stage_config
 from hgs_cli.training.data import build_dataset, read_index, validation_instruments, verify_pitch
-from hgs_cli.training.losses import gradient_penalty, reconstruction_loss, relativistic_loss, reverse_gradient
+from hgs_cli.training.discriminator import N_PITCHES, Adversary
+from hgs_cli.training.losses import confusion_loss, gradient_penalty, reconstruction_loss, relativistic_loss
 from hgs_cli.training.stages import STAGES, Optimiser
 from hgs_cli.weights import build_model, load_model, save_bundle
 
@@ -151,11 +152,42 @@ def test_a_perfect_reconstruction_costs_nothing() -> None:
     assert float(reconstruction_loss(power * 10.0, torch.zeros_like(power), target)) == pytest.approx(0.2, abs=0.01)
 
 
-def test_the_reversed_gradient_points_the_other_way() -> None:
-    x = torch.ones(3, requires_grad=True)
-    (reverse_gradient(x, 0.5) * 2.0).sum().backward()
-    assert x.grad is not None
-    assert torch.equal(x.grad, torch.full((3,), -1.0))
+def test_an_adversary_that_answers_with_the_prior_costs_nothing_and_a_sure_one_pulls_hardest() -> None:
+    prior = torch.tensor([[0.5, 0.3, 0.2]])
+    assert float(confusion_loss(prior.log(), prior)) == pytest.approx(0.0, abs=1e-6)
+    pulls = []
+    for sure in (1.0, 4.0):
+        logits = torch.tensor([[sure, 0.0, 0.0]], requires_grad=True)
+        confusion_loss(logits, prior).backward()
+        assert logits.grad is not None
+        pulls.append(float(logits.grad[0, 0]))
+    assert 0.0 < pulls[0] < pulls[1]
+
+
+def test_the_adversary_hears_values_that_hardly_vary() -> None:
+    generator = torch.Generator().manual_seed(0)
+    key = torch.randint(40, 80, (256,), generator=generator)
+    h = torch.randn(256, 8, generator=generator)
+    h[:, 3] = 1e-3 * key / 60.0  # a thousandth of the others, and all of the pitch
+    adversary = Adversary(8)
+    adversary.remember(h, key)
+    adam = torch.optim.Adam(adversary.layers.parameters(), lr=3e-3)
+    for _ in range(150):
+        adam.zero_grad()
+        torch.nn.functional.cross_entropy(adversary(h), key).backward()
+        adam.step()
+    named = adversary(h).argmax(1)
+    assert adversary(h).shape == (256, N_PITCHES)
+    assert float(((named - key).abs() <= 1).double().mean()) > 0.8
+
+
+def test_what_an_instrument_says_of_its_keys_is_no_leak(dataset: Path) -> None:
+    table = NoteTable(dataset, validation=False)
+    prior = table.key_prior(N_PITCHES)
+    assert prior.shape == (table.n_instruments + 1, N_PITCHES)
+    assert np.allclose(prior.sum(1), 1.0, atol=1e-5)
+    first = int(table.label_of_shard[table.shard_of[0]])
+    assert prior[first, round(float(table.pitch[0]))] > prior[first].mean()
 
 
 def test_the_relativistic_loss_falls_when_real_beats_fake() -> None:

@@ -37,6 +37,7 @@ SET_ASIDE = 6  # every so many of the rendered instruments
 SAME_COLOUR = 1.0  # semitones by which an instrument may be moved and is still itself
 TINY = 1e-20  # power: keeps silence finite
 SAME_PITCH = 0.3  # semitones within which two notes may be mixed
+PRIOR_WIDTH = 2.0  # keys: SoundFonts are rendered at every third
 UNPITCHED_RANGE = (36.0, 84.0)  # pitches at which unpitched examples are asked for
 
 
@@ -144,6 +145,21 @@ class NoteTable:
             pitched=~torch.isnan(pitch[:1]),
             bandwidth_hz=bandwidth_hz,
         )
+
+    def key_prior(self, n_keys: int) -> NDArray[np.float32]:
+        """How likely a note of each instrument has each MIDI note, blurred by PRIOR_WIDTH keys.
+
+        Returns:
+            (n_instruments + 1, n_keys); the last row, which label -1 finds, is that of all instruments together.
+        """
+        counts = np.full((self.n_instruments + 1, n_keys), 1e-4)
+        pitched = ~np.isnan(self.pitch)
+        keys = np.clip(np.round(self.pitch[pitched]).astype(int), 0, n_keys - 1)
+        np.add.at(counts, (self.label_of_shard[self.shard_of[pitched]], keys), 1.0)
+        counts[-1] += counts[:-1].mean(0)
+        apart = np.arange(n_keys)[:, None] - np.arange(n_keys)
+        blurred = counts @ np.exp(-0.5 * (apart / PRIOR_WIDTH) ** 2)
+        return (blurred / blurred.sum(1, keepdims=True)).astype(np.float32)
 
     def groups(self) -> tuple[list[int], list[int], list[int]]:
         """Indices of the shards that are recorded, rendered (NSynth is, from sample libraries), and unpitched."""

@@ -95,8 +95,9 @@ class WarmupConfig:
 
     Attributes:
         reconstruction, periodicity, classification, adversary, smoothness: Weights of the loss terms.
-        adversary_strength: Factor of the pitch adversary's gradient where it reaches f.
-        adversary_ramp: Part of the budget over which it is turned up.
+        adversary_ramp: Part of the budget over which the pitch adversary's weight is turned up.
+        adversary_steps: Steps of the adversary for one of f.
+        adversary_rate: Its learning rate.
         feature_noise: Length of the noise that is added to the timbre part of h, whose length is 1.
     """
 
@@ -105,10 +106,11 @@ class WarmupConfig:
     reconstruction: float = 10.0
     periodicity: float = 0.3
     classification: float = 0.1
-    adversary: float = 0.1
+    adversary: float = 0.04
     smoothness: float = 0.05
-    adversary_strength: float = 2.0
-    adversary_ramp: float = 0.2
+    adversary_ramp: float = 0.1
+    adversary_steps: int = 3
+    adversary_rate: float = 1e-3
     feature_noise: float = 0.15
 
 

@@ -1,4 +1,4 @@
-"""D, the projection discriminator on pitch and timbre, and the classifiers that the warm-up hangs on h."""
+"""D, the projection discriminator on pitch and timbre, and what the warm-up hangs on h."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from torch.nn import functional as F
 
 from hgs_cli.models.feature_extractor import timbre_part
 from hgs_cli.models.layers import MelTrunk, PitchEmbedding, activate
-from hgs_cli.training.losses import reverse_gradient
 
 N_PITCHES = 128
 
@@ -60,8 +59,50 @@ class Discriminator(nn.Module):
         return (self.output(phi)[:, 0] + projection).float()
 
 
-class Classifiers(nn.Module):
-    """Instrument from the timbre part of h, which f shall allow, and pitch from it, which f shall not.
+class Adversary(nn.Module):
+    """Pitch from the timbre part of h, which f is to hide; it learns from features of many steps past.
+
+    Args:
+        timbre_dim: Width of the timbre part of h.
+    """
+
+    BANK = 1024
+    HIDDEN_DIM = 256
+
+    bank: Tensor
+    keys: Tensor
+
+    def __init__(self, timbre_dim: int) -> None:
+        super().__init__()
+        self.timbre_dim = timbre_dim
+        self.layers = nn.Sequential(
+            nn.Linear(timbre_dim, self.HIDDEN_DIM),
+            nn.LeakyReLU(0.2),
+            nn.Linear(self.HIDDEN_DIM, self.HIDDEN_DIM),
+            nn.LeakyReLU(0.2),
+            nn.Linear(self.HIDDEN_DIM, N_PITCHES),
+        )
+        self.register_buffer("bank", torch.zeros(self.BANK, timbre_dim))
+        self.register_buffer("keys", torch.full((self.BANK,), -1))  # -1: no feature yet
+
+    def remember(self, h: Tensor, key: Tensor) -> None:
+        """Put features (B, h_dim) of notes with MIDI notes key (B,) in the place of the oldest."""
+        self.bank = torch.cat([self.bank, h[:, : self.timbre_dim].detach().float()])[-self.BANK :]
+        self.keys = torch.cat([self.keys, key])[-self.BANK :]
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Logits (B, N_PITCHES) from features h (B, h_dim).
+
+        Every value is scaled to unit variance over the bank: what hardly varies may not hide there.
+        """
+        known = self.bank[self.keys >= 0]
+        mean, scale = known.mean(0), known.std(0, correction=0) + 1e-6
+        logits: Tensor = self.layers((h[:, : self.timbre_dim].float() - mean) / scale)
+        return logits
+
+
+class InstrumentClassifier(nn.Module):
+    """Instrument from the timbre part of h, which f is to tell.
 
     Args:
         timbre_dim: Width of the timbre part of h.
@@ -74,20 +115,8 @@ class Classifiers(nn.Module):
         super().__init__()
         self.timbre_dim = timbre_dim
         self.instrument = nn.Linear(timbre_dim, n_instruments)
-        self.pitch = nn.Sequential(
-            nn.Linear(timbre_dim, 256),
-            nn.LeakyReLU(0.2),
-            nn.Linear(256, 256),
-            nn.LeakyReLU(0.2),
-            nn.Linear(256, N_PITCHES),
-        )
 
-    def instrument_logits(self, h: Tensor) -> Tensor:
+    def forward(self, h: Tensor) -> Tensor:
         """Logits (B, n_instruments) from features h (B, h_dim)."""
         logits: Tensor = self.instrument(h[:, : self.timbre_dim] * self.SCALE)
-        return logits
-
-    def pitch_logits(self, h: Tensor, strength: float) -> Tensor:
-        """Logits (B, N_PITCHES); f feels them reversed and scaled by `strength`."""
-        logits: Tensor = self.pitch(reverse_gradient(h[:, : self.timbre_dim], strength) * self.SCALE)
         return logits

@@ -103,24 +103,19 @@ def gradient_penalty(discriminator: Callable[[Tensor], Tensor], x: Tensor) -> Te
     return gradient.square().sum((1, 2)).mean() * 0.5
 
 
-class _Reverse(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, strength: float) -> Tensor:
-        ctx.strength = strength  # type: ignore[attr-defined]
-        return x.view_as(x)
+def confusion_loss(logits: Tensor, prior: Tensor) -> Tensor:
+    """Divergence of an adversary's answer from what could be known without the sound, averaged over the batch.
 
-    @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
-        return -ctx.strength * gradient, None  # type: ignore[attr-defined]
+    Where the adversary is sure it pulls hardest; a reversed gradient is weakest there.
 
+    Args:
+        logits: Of the adversary, (B, C).
+        prior: Probabilities of the classes, (B, C).
 
-def reverse_gradient(x: Tensor, strength: float) -> Tensor:
-    """x itself, whose gradient is turned round and scaled: what comes after it is an adversary of what comes before.
-
-    Source: Ganin & Lempitsky (2015).
+    Source: the domain confusion of Tzeng et al. (2015), in place of the reversed gradient of Ganin & Lempitsky (2015).
     """
-    result: Tensor = _Reverse.apply(x, strength)  # type: ignore[no-untyped-call]
-    return result
+    divergence = F.kl_div(F.log_softmax(logits.float(), 1), prior, reduction="sum")
+    return divergence / max(1, logits.shape[0])
 
 
 def audible_powers(

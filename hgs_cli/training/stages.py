@@ -27,9 +27,10 @@ from hgs_cli.training.config import (
     StageConfig,
     WarmupConfig,
 )
-from hgs_cli.training.discriminator import Classifiers, Discriminator
+from hgs_cli.training.discriminator import N_PITCHES, Adversary, Discriminator, InstrumentClassifier
 from hgs_cli.training.losses import (
     audible_powers,
+    confusion_loss,
     gradient_penalty,
     periodicity_loss,
     reconstruction_loss,
@@ -199,16 +200,20 @@ def _accuracy(logits: Tensor, label: Tensor) -> float:
 
 
 class _FandG(nn.Module):
-    """What the warm-up trains."""
+    """What the warm-up trains beside its adversary."""
 
-    def __init__(self, model: HyperGANStrument, classifiers: Classifiers) -> None:
+    def __init__(self, model: HyperGANStrument, classifier: InstrumentClassifier) -> None:
         super().__init__()
         self.feature_extractor, self.generator = model.feature_extractor, model.generator
-        self.classifiers = classifiers
+        self.classifier = classifier
 
 
 class Warmup(Stage):
-    """f and G together: cross-pitch reconstruction, classification, pitch adversary."""
+    """f and G together: cross-pitch reconstruction, classification, pitch adversary.
+
+    The adversary has an optimiser of its own and takes several steps for one of f, on features that it remembers: one
+    that learnt at f's pace was fooled by noise in single directions, and a fresh probe found what it had missed.
+    """
 
     name = "warmup"
     learns = ("feature_extractor.trunk", "feature_extractor.timbre", "generator")
@@ -219,16 +224,31 @@ class Warmup(Stage):
     ) -> None:
         super().__init__(model, config, folder, seed, device)
         sizes = model.config.feature_extractor
-        self.classifiers = Classifiers(sizes.timbre_dim, self.table.n_instruments).to(device)
-        self._all = _FandG(model, self.classifiers)
+        self.classifier = InstrumentClassifier(sizes.timbre_dim, self.table.n_instruments).to(device)
+        self.adversary = Adversary(sizes.timbre_dim).to(device)
+        self.prior = torch.from_numpy(self.table.key_prior(N_PITCHES)).to(device)
+        self._all = _FandG(model, self.classifier)
 
     def trained(self) -> dict[str, nn.Module]:
-        """f, G and the classifiers."""
-        return {"main": self._all}
+        """f, G and the classifier; the adversary."""
+        return {"main": self._all, "adversary": self.adversary}
+
+    def learning_rate(self, optimiser: str) -> float:
+        """Peak rate of an optimiser."""
+        return self.config.adversary_rate if optimiser == "adversary" else self.loop.learning_rate
 
     def extra_networks(self) -> dict[str, nn.Module]:
-        """The classifiers."""
-        return {"classifiers": self.classifiers}
+        """The classifier and the adversary."""
+        return {"classifier": self.classifier, "adversary": self.adversary}
+
+    def _teach_adversary(self, optimiser: Optimiser) -> None:
+        """Let the adversary learn from features of this batch and of earlier ones."""
+        adversary = self.adversary
+        known = torch.nonzero(adversary.keys >= 0)[:, 0]
+        for _ in range(self.config.adversary_steps if len(known) else 0):
+            drawn = self.sampler.rng.integers(len(known), size=4 * self.loop.batch_size)
+            chosen = known[torch.from_numpy(drawn).to(known.device)]
+            optimiser.step(F.cross_entropy(adversary(adversary.bank[chosen]), adversary.keys[chosen]))
 
     def _blurred(self, h: Tensor) -> Tensor:
         """Features (B, h_dim) with a little noise on the timbre part, still of unit length.
@@ -250,13 +270,13 @@ class Warmup(Stage):
             envelopes = model.envelopes(blurred, batch.q)
             powers = audible_powers(model.generator, envelopes, batch.q)
             known = batch.label >= 0
-            instrument_logits = self.classifiers.instrument_logits(h[known])
-            strength = config.adversary_strength * min(1.0, self.progress / config.adversary_ramp)
-            pitch_logits = self.classifiers.pitch_logits(h[batch.pitched], strength)
-        key = batch.p[batch.pitched].round().long().clamp(0, 127)
+            instrument_logits = self.classifier(h[known])
+        key = batch.p[batch.pitched].round().long().clamp(0, N_PITCHES - 1)
+        self.adversary.remember(h[batch.pitched], key)
+        pitch_logits = self.adversary(h[batch.pitched])
         label = batch.label[known]
         classification = _cross_entropy(instrument_logits, label)
-        adversary = _cross_entropy(pitch_logits, key)
+        confusion = confusion_loss(pitch_logits, self.prior[batch.label[batch.pitched]])
         reconstruction = reconstruction_loss(*powers, batch.y, batch.bandwidth_hz)
         pitched = batch.pitched.repeat_interleave(batch.targets)
         periodicity = periodicity_loss(*powers, batch.periodicity, pitched, batch.bandwidth_hz)
@@ -265,17 +285,18 @@ class Warmup(Stage):
             config.reconstruction * reconstruction
             + config.periodicity * periodicity
             + config.classification * classification
-            + config.adversary * adversary
+            + config.adversary * min(1.0, self.progress / config.adversary_ramp) * confusion
             + config.smoothness * smoothness
         )
         norm = optimisers["main"].step(loss)
+        self._teach_adversary(optimisers["adversary"])
         return {
             "loss": loss.item(),
             "reconstruction_db": reconstruction.item() * DB_PER_UNIT,
             "periodicity": periodicity.item(),
             "instrument_accuracy": _accuracy(instrument_logits, label),
             "pitch_accuracy": _accuracy(pitch_logits, key),
-            "adversary": adversary.item(),
+            "adversary": confusion.item(),
             "smoothness": smoothness.item(),
             "gradient": norm,
         }
