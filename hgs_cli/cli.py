@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,36 +18,57 @@ import typer
 from typer.core import TyperGroup
 
 from hgs_cli.cli_train import train
-from hgs_cli.console import Messages, print_table
+from hgs_cli.console import Advance, Messages, print_table
 from hgs_cli.errors import HgsError, InputError, OutputError, UsageError
 from hgs_cli.options import (
+    A4,
     LEVEL_PANEL,
-    SOUND_PANEL,
     SOURCE_PANEL,
+    Audition,
     Detail,
     Device,
+    DryRun,
+    Duration,
+    Fade,
     Force,
+    Format,
     Json,
+    LoopNotes,
     Lufs,
+    Mixed,
+    Name,
     Normalize,
     Out,
     Passes,
     Pitches,
+    Playables,
+    Plot,
     Quiet,
+    Recursive,
+    SampleRate,
     Seed,
+    SkipExisting,
     Sounds,
     SourcePitchOption,
+    Stereo,
     Subtype,
     Threads,
     Tonal,
+    Trim,
+    Tune,
     Variation,
+    Velocities,
     Vibrato,
     Weights,
     set_threads,
 )
+from hgs_cli.plan import Plan, Source
 
 if TYPE_CHECKING:
-    from hgs_cli.pipeline import Instrument, Inversion, Model, Settings, SourceHint
+    from hgs_cli.delivery import How, Job, NoteFiles
+    from hgs_cli.export.audition import AuditionInput
+    from hgs_cli.finish import Finish
+    from hgs_cli.pipeline import Inversion, Model, Settings, SourceHint
 
 EXIT_CODES = (
     "Exit codes: 0 done · 1 a bug in hgs · 2 usage · 3 unusable input · 4 weights · 5 output · 6 training · "
@@ -95,7 +118,6 @@ app = typer.Typer(
     cls=Boundary,
     help="One recorded sound in, a playable pitched instrument out.\n\n"
     "Example: hgs render snare.wav --pitches C3-C5\n\n" + EXIT_CODES,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -121,7 +143,7 @@ def root(
 # --- commands -------------------------------------------------------------------------------------------------------
 
 
-@app.command()
+@app.command(epilog=EXIT_CODES)
 def invert(
     sounds: Sounds,
     out: Annotated[
@@ -130,16 +152,15 @@ def invert(
     ] = None,
     force: Force = False,
     pitch: SourcePitchOption = "auto",
-    audio: Annotated[
-        Path | None, typer.Option(metavar="FILE.wav", help="Write the sound as hgs hears it.", show_default=False)
-    ] = None,
-    plot: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.png", help="Draw input, first and refined reconstruction.", show_default=False),
-    ] = None,
-    as_json: Json = False,
+    audio: Annotated[bool, typer.Option("--audio", help="Also the sound as hgs hears it, {name}_heard.wav.")] = False,
+    plot: Annotated[bool, typer.Option("--plot", help="Also a picture of how near hgs comes, {name}.png.")] = False,
     quiet: Quiet = False,
+    recursive: Recursive = False,
+    skip_existing: SkipExisting = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
     passes: Passes = None,
+    stereo: Stereo = False,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="For --audio.", rich_help_panel=LEVEL_PANEL)] = 0,
     normalize: Normalize = "lufs",
     lufs: Lufs = -18.0,
@@ -152,95 +173,130 @@ def invert(
 
     Prints each file's path; on stderr the pitch found and how near the reconstruction comes.
 
-    Example: hgs invert cello.wav --plot cello.png
+    Example: hgs invert cello.wav --plot
     """
-    messages = Messages(quiet)
-    hint = _source_hint(pitch)
-    if len(sounds) > 1 and (audio or plot):
-        raise UsageError("--audio and --plot with several sounds", "give one sound a call")
-    for given, suffix in ((audio, ".wav"), (plot, ".png")):
-        if given is not None and given.suffix.lower() != suffix:
-            raise UsageError(f"{given} does not end in {suffix}", f"choose a {suffix} file")
-    targets = _inversion_targets(sounds, out)
-    _refuse_existing([target for target in [*targets, audio, plot] if target is not None], force)
+    from hgs_cli.plan import SOUND_SUFFIXES, find_sources
+
+    messages, hint = Messages(quiet), _source_hint(pitch)
+    sources, alone = find_sources(sounds, recursive, sys.stdin, SOUND_SUFFIXES)
+    suffixes = [".hgs", *(["_heard.wav"] if audio else []), *([".png"] if plot else [])]
+    targets = _inversion_targets(sources, alone, out, suffixes)
+    chosen = _still_to_do(targets, skip_existing, messages)
+    _refuse_existing((path for index in chosen for path in targets[index]), force, sources)
+    if dry_run:
+        _print_plan([(sources[index].path, targets[index]) for index in chosen], as_json)
+        return
+    if not chosen:
+        return
     model = _load(weights, device, threads)
 
     from hgs_cli.pipeline import Settings
 
-    settings = Settings(normalize=normalize, lufs=lufs, seed=seed)
+    settings = Settings(normalize=normalize, lufs=lufs, seed=seed, stereo=stereo)
 
-    def work(index: int) -> None:
+    def work(index: int, _: Advance) -> str:
         facts = _invert_one(
-            model, sounds[index], targets[index], audio, plot, hint, passes, settings, subtype, force, messages
+            model, sources[index].path, targets[index], audio, plot, hint, passes, settings, subtype, force, messages
         )
-        for key in ("path", "audio", "plot"):
-            if not as_json and key in facts:
-                typer.echo(facts[key])
+        for path in () if as_json else targets[index]:
+            typer.echo(str(path))
         if as_json:
             typer.echo(json.dumps(facts))
+        return f"{facts['seconds']:.2f} s"
 
-    _each(sounds, work)
+    _each([sources[index].path for index in chosen], lambda number, tell: work(chosen[number], tell), messages)
 
 
-@app.command()
+@app.command(epilog=EXIT_CODES)
 def render(
-    sounds: Annotated[
-        list[Path], typer.Argument(metavar="SOUND|INVERSION...", help="Sound files or .hgs files.", show_default=False)
-    ],
+    sounds: Playables,
     pitches: Pitches = "48-72",
     out: Out = None,
     force: Force = False,
+    formats: Format = "wav",
+    audition: Audition = False,
     pitch: SourcePitchOption = "auto",
     detail: Detail = 1.0,
-    seed: Seed = 0,
-    as_json: Json = False,
     quiet: Quiet = False,
-    passes: Passes = None,
+    loop: LoopNotes = False,
+    duration: Duration = None,
+    fade: Fade = None,
+    trim: Trim = False,
+    velocities: Velocities = 1,
+    seed: Seed = 0,
     tonal: Tonal = "auto",
     variation: Variation = 0.0,
     vibrato: Vibrato = "keep",
+    tune: Tune = 0.0,
+    a4: A4 = 440.0,
     normalize: Normalize = "lufs",
     lufs: Lufs = -18.0,
+    sample_rate: SampleRate = 44_100,
     subtype: Subtype = "PCM_24",
+    name: Name = None,
+    recursive: Recursive = False,
+    skip_existing: SkipExisting = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    plot: Plot = False,
+    passes: Passes = None,
+    stereo: Stereo = False,
     device: Device = "auto",
     threads: Threads = None,
     weights: Weights = None,
 ) -> None:
-    """Play a sound at any pitches: one WAV file a note.
+    """Play a sound at any pitches: one file a note, or instruments that samplers open.
 
     Files are called {name}_{midi}_{note}.wav; their paths are printed.
 
-    Example: hgs render snare.wav --pitches C3-C5
+    Example: hgs render snare.wav --pitches C3-C5 --format wav,sfz
     """
-    from hgs_cli.pitch import note_file_name
+    from hgs_cli.plan import INVERSION_SUFFIX, SOUND_SUFFIXES, find_sources, make_plan, parse_formats
 
     messages = Messages(quiet)
     hint, notes = _source_hint(pitch), _notes(pitches, messages)
-    names = _distinct_names(sounds, ".wav")
-    folders = [(out / name if len(sounds) > 1 else out) if out else Path(name) for name in names]
-    targets = [
-        {note: folder / note_file_name(name, note) for note in notes}
-        for folder, name in zip(folders, names, strict=True)
+    wanted = _check_subtype(parse_formats(formats), subtype)
+    sources, alone = find_sources(sounds, recursive, sys.stdin, (*SOUND_SUFFIXES, INVERSION_SUFFIX))
+    extras = _extras(audition, plot)
+    plans = [
+        make_plan(_folder(source, alone, out), source.name, notes, wanted, extras, velocities, name)
+        for source in sources
     ]
-    _refuse_existing((target for one in targets for target in one.values()), force)
-    settings = _settings(detail, tonal, variation, vibrato, normalize, lufs, seed)
+    files = [plan.files for plan in plans]
+    chosen = _still_to_do(files, skip_existing, messages)
+    _refuse_existing((path for index in chosen for path in files[index]), force, sources)
+    if dry_run:
+        _print_plan([(sources[index].path, files[index]) for index in chosen], as_json)
+        return
+    settings = _settings(detail, tonal, variation, vibrato, normalize, lufs, seed, tune, a4, stereo)
+    finish = _finish(loop, duration, fade, trim, sample_rate)
+    if not chosen:
+        return
     model = _load(weights, device, threads)
 
+    from hgs_cli.delivery import How, Job
     from hgs_cli.pipeline import open_sound, single
 
-    def work(index: int) -> None:
-        inversion = open_sound(model, sounds[index], hint, passes, messages.warn)
-        facts = {"input": str(sounds[index])}
-        _write(model, single(model, inversion), targets[index], settings, subtype, force, as_json, facts, messages)
+    how = How(settings, finish, subtype, measured=as_json)
 
-    _each(sounds, work)
+    def work(index: int, advance: Advance) -> str:
+        source, plan = sources[index], plans[index]
+        inversion = open_sound(model, source.path, hint, passes, messages.warn, stereo)
+        jobs = [Job(single(model, inversion), plan, plan.name)]
+        inputs = _inputs([source.path], bool(extras))
+        written = _deliver(model, jobs, how, inputs, force, advance, messages)
+        _print_files(plan, written[0], {"input": str(source.path)}, how, as_json)
+        return f"{len(written[0])} notes"
+
+    _each(
+        [sources[index].path for index in chosen], lambda number, tell: work(chosen[number], tell), messages,
+        len(notes) * velocities,
+    )  # fmt: skip
 
 
-@app.command()
+@app.command(epilog=EXIT_CODES)
 def mix(
-    sounds: Annotated[
-        list[Path], typer.Argument(metavar="SOUND|INVERSION...", help="Two or more sounds.", show_default=False)
-    ],
+    sounds: Mixed,
     pitches: Pitches = "48-72",
     ratio: Annotated[
         str | None,
@@ -254,9 +310,30 @@ def mix(
     ] = None,
     out: Out = None,
     force: Force = False,
+    formats: Format = "wav",
+    audition: Audition = False,
     detail: Detail = 1.0,
-    as_json: Json = False,
     quiet: Quiet = False,
+    loop: LoopNotes = False,
+    duration: Duration = None,
+    fade: Fade = None,
+    trim: Trim = False,
+    velocities: Velocities = 1,
+    seed: Seed = 0,
+    tonal: Tonal = "auto",
+    variation: Variation = 0.0,
+    vibrato: Vibrato = "keep",
+    tune: Tune = 0.0,
+    a4: A4 = 440.0,
+    normalize: Normalize = "lufs",
+    lufs: Lufs = -18.0,
+    sample_rate: SampleRate = 44_100,
+    subtype: Subtype = "PCM_24",
+    name: Name = None,
+    skip_existing: SkipExisting = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    plot: Plot = False,
     pitch: Annotated[
         str,
         typer.Option(
@@ -267,15 +344,7 @@ def mix(
         ),
     ] = "auto",
     passes: Passes = None,
-    seed: Annotated[
-        int, typer.Option(min=0, max=2**31 - 1, help="Another seed, another noise.", rich_help_panel=SOUND_PANEL)
-    ] = 0,
-    tonal: Tonal = "auto",
-    variation: Variation = 0.0,
-    vibrato: Vibrato = "keep",
-    normalize: Normalize = "lufs",
-    lufs: Lufs = -18.0,
-    subtype: Subtype = "PCM_24",
+    stereo: Stereo = False,
     device: Device = "auto",
     threads: Threads = None,
     weights: Weights = None,
@@ -286,32 +355,79 @@ def mix(
 
     Example: hgs mix flute.wav bell.wav --steps 5 --pitches C4,E4,G4
     """
+    from hgs_cli.plan import parse_formats
+
     messages = Messages(quiet)
     notes = _notes(pitches, messages)
+    wanted = _check_subtype(parse_formats(formats), subtype)
     hints = [_source_hint(text) for text in pitch.split(",")]
     if len(hints) not in (1, len(sounds)):
         raise UsageError(f"{len(hints)} source pitches for {len(sounds)} sounds", "give one for all or one each")
     hints = hints if len(hints) == len(sounds) else hints * len(sounds)
     mixes = _shares(len(sounds), ratio, steps)
-    name = "+".join(sound.stem for sound in sounds)
-    targets = [_mix_targets(out or Path(name), name, shares, notes) for shares in mixes]
-    _refuse_existing((target for one in targets for target in one.values()), force)
-    settings = _settings(detail, tonal, variation, vibrato, normalize, lufs, seed)
+    extras = _extras(audition, plot)
+    plans = _mix_plans(sounds, mixes, out, notes, wanted, extras, velocities, name)
+    files = list(dict.fromkeys(path for plan in plans for path in plan.files))
+    if not _still_to_do([files], skip_existing, messages):
+        return
+    _refuse_existing(files, force, [Source(sound, Path(), sound.stem) for sound in sounds])
+    if dry_run:
+        _print_plan([(sound, files if sound is sounds[0] else []) for sound in sounds], as_json)
+        return
+    settings = _settings(detail, tonal, variation, vibrato, normalize, lufs, seed, tune, a4, stereo)
+    finish = _finish(loop, duration, fade, trim, sample_rate)
     model = _load(weights, device, threads)
 
+    from hgs_cli.delivery import How, Job
     from hgs_cli.pipeline import blend, open_sound
 
     inversions: list[Inversion | None] = [None] * len(sounds)
 
-    def read(index: int) -> None:
-        inversions[index] = open_sound(model, sounds[index], hints[index], passes, messages.warn)
+    def read(index: int, _: Advance) -> str:
+        inversions[index] = open_sound(model, sounds[index], hints[index], passes, messages.warn, stereo)
+        return "read"
 
-    _each(sounds, read)
+    _each(sounds, read, Messages(quiet=True))
     opened = [inversion for inversion in inversions if inversion is not None]
-    for shares, chosen in zip(mixes, targets, strict=True):
+    how = How(settings, finish, subtype, measured=as_json)
+    label = plans[0].name.rsplit("_", 1)[0]
+    with messages.batch([label], len(notes) * velocities * len(mixes)) as batch, batch.file(0) as advance:
+        jobs = [
+            Job(blend(model, opened, shares), plan, _percents(shares).replace("-", " / ") + " %")
+            for shares, plan in zip(mixes, plans, strict=True)
+        ]
+        written = _deliver(model, jobs, how, _inputs(sounds, bool(extras)), force, advance, messages)
+    for shares, plan, mine in zip(mixes, plans, written, strict=True):
         facts = {"inputs": [str(sound) for sound in sounds], "shares": [round(share, 6) for share in shares]}
-        instrument = blend(model, opened, shares)
-        _write(model, instrument, chosen, settings, subtype, force, as_json, facts, messages)
+        last = plan is plans[-1]
+        shown = plan if last else replace(plan, extras={})  # the page of all mixes is printed once
+        _print_files(shown, mine, facts, how, as_json)
+
+
+@app.command(epilog=EXIT_CODES)
+def info(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE.hgs|BUNDLE...", help="Instruments or weights.", show_default=False),
+    ],
+    as_json: Json = False,
+) -> None:
+    """Tell what is in .hgs files and weights bundles.
+
+    Example: hgs info cello.hgs
+    """
+    from hgs_cli.info import describe_file
+
+    def work(index: int, _: Advance) -> str:
+        facts = describe_file(files[index])
+        if as_json:
+            typer.echo(json.dumps(facts))
+        else:
+            rows = [(key, value if isinstance(value, str) else json.dumps(value)) for key, value in facts.items()]
+            print_table(str(files[index]), rows, to_stdout=True)
+        return ""
+
+    _each(files, work, Messages(quiet=True))
 
 
 @app.command()
@@ -359,24 +475,35 @@ def bench(
 # --- what commands share --------------------------------------------------------------------------------------------
 
 
-def _each(sounds: list[Path], work: Callable[[int], None]) -> None:
+def _each(sounds: Sequence[Path], work: Callable[[int, Advance], str], messages: Messages, steps: int = 0) -> None:
     """Do the work for every sound, finish the rest when one fails, and say the failures last.
+
+    Args:
+        sounds: Named as they come.
+        work: Takes a sound's index and a function that takes steps done; returns how it went, in a few words.
+        messages: For progress.
+        steps: Of the work for one sound.
 
     Raises:
         HgsError: The failure, if there was one sound.
         typer.Exit: With the first failure's code, if there were several sounds.
     """
     failures: list[HgsError] = []
-    for index in range(len(sounds)):
-        try:
-            work(index)
-        except (InputError, OutputError) as error:
-            if len(sounds) == 1:
-                raise
-            failures.append(error)
+    with messages.batch([str(sound) for sound in sounds], steps) as batch:
+        for index in range(len(sounds)):
+            try:
+                with batch.file(index) as advance:
+                    done = work(index, advance)
+                batch.done(index, done)
+            except (InputError, OutputError) as error:
+                if len(sounds) == 1:
+                    raise
+                failures.append(error)
+                batch.done(index, "failed")
     for failure in failures:
         typer.echo(f"hgs: error: {failure}", err=True)
     if failures:
+        messages.line(f"{len(sounds) - len(failures)} of {len(sounds)} done, {len(failures)} failed")
         raise typer.Exit(failures[0].exit_code)
 
 
@@ -387,11 +514,32 @@ def _load(weights: Path | None, device: str, threads: int | None) -> Model:
     return load_model(weights, device)
 
 
-def _refuse_existing(targets: Iterable[Path], force: bool) -> None:
-    """Check every file of the call before anything is read, made or written."""
+def _refuse_existing(targets: Iterable[Path], force: bool, sources: Sequence[Source]) -> None:
+    """Check every file of the call before anything is read, made or written; no sound is ever written over."""
     from hgs_cli.outputs import check_targets
 
-    check_targets(targets, force)
+    files = list(targets)
+    read = {source.path.resolve() for source in sources}
+    for target in files:
+        if target.resolve() in read:
+            raise UsageError(f"{target} would be written over itself", "choose another folder with -o or another name")
+    check_targets(files, force)
+
+
+def _still_to_do(files: Sequence[Sequence[Path]], skip_existing: bool, messages: Messages) -> list[int]:
+    """Indices of those results that are not there as a whole already."""
+    if not skip_existing:
+        return list(range(len(files)))
+    chosen = [index for index, paths in enumerate(files) if not all(path.exists() for path in paths)]
+    if len(chosen) < len(files):
+        messages.line(f"{len(files) - len(chosen)} of {len(files)} are there already")
+    return chosen
+
+
+def _print_plan(planned: Sequence[tuple[Path, Sequence[Path]]], as_json: bool) -> None:
+    for source, paths in planned:
+        for path in paths:
+            typer.echo(json.dumps({"path": str(path), "input": str(source)}) if as_json else str(path))
 
 
 def _notes(spec: str, messages: Messages) -> tuple[float, ...]:
@@ -414,8 +562,30 @@ def _source_hint(text: str) -> SourceHint:
     return None if word == "none" else parse_note(text)
 
 
+def _check_subtype(formats: tuple[str, ...], subtype: str) -> tuple[str, ...]:
+    if subtype == "FLOAT" and "flac" in formats:
+        raise UsageError("FLAC holds no floating point", "choose --subtype PCM_24, or wav")
+    return formats
+
+
+def _extras(audition: bool, plot: bool) -> dict[str, str]:
+    """Suffixes of the files beside the notes, by kind."""
+    from hgs_cli.plan import PAGE, PICTURE
+
+    return {**({PAGE: ".html"} if audition else {}), **({PICTURE: ".png"} if plot else {})}
+
+
 def _settings(
-    detail: float, tonal: str, variation: float, vibrato: str, normalize: str, lufs: float, seed: int
+    detail: float,
+    tonal: str,
+    variation: float,
+    vibrato: str,
+    normalize: str,
+    lufs: float,
+    seed: int,
+    tune: float,
+    a4: float,
+    stereo: bool,
 ) -> Settings:
     amount = None
     if tonal != "auto":
@@ -428,34 +598,41 @@ def _settings(
 
     from hgs_cli.pipeline import Settings
 
-    return Settings(detail, amount, variation, vibrato == "keep", normalize, lufs, seed)
+    return Settings(
+        detail=detail,
+        tonal=amount,
+        variation=variation,
+        keep_vibrato=vibrato == "keep",
+        normalize=normalize,
+        lufs=lufs,
+        seed=seed,
+        tune_cents=tune + 1200.0 * math.log2(a4 / 440.0),
+        stereo=stereo,
+    )
 
 
-def _distinct_names(sounds: list[Path], suffix: str) -> list[str]:
-    """Stem of every sound, which its files are named for.
+def _finish(loop: bool, duration: float | None, fade: float | None, trim: bool, sample_rate: int) -> Finish:
+    from hgs_cli.finish import Finish
 
-    Raises:
-        UsageError: Two sounds would write the same files.
-    """
-    names = [sound.stem for sound in sounds]
-    for name in names:
-        if names.count(name) > 1:
-            raise UsageError(
-                f"two sounds are called {name}: their {suffix} files would be the same", "give them in two calls"
-            )
-    return names
+    return Finish(loop, duration, fade, trim, sample_rate)
 
 
-def _inversion_targets(sounds: list[Path], out: Path | None) -> list[Path]:
-    names = _distinct_names(sounds, ".hgs")
-    for sound in sounds:
-        if sound.suffix.lower() == ".hgs":
-            raise UsageError(f"{sound} is an inversion already", "give sounds")
+def _folder(source: Source, alone: bool, out: Path | None) -> Path:
+    """Where a sound's notes go: flat where -o names a folder for a single sound, else in one of their own."""
+    return out if out is not None and alone else (out or Path()) / source.folder / source.name
+
+
+def _inversion_targets(
+    sources: Sequence[Source], alone: bool, out: Path | None, suffixes: Sequence[str]
+) -> list[list[Path]]:
+    for source in sources:
+        if source.path.suffix.lower() == ".hgs":
+            raise UsageError(f"{source.path} is an inversion already", "give sounds")
     if out is not None and out.suffix.lower() == ".hgs":
-        if len(sounds) > 1:
-            raise UsageError(f"one file {out} for {len(sounds)} sounds", "give a folder with -o")
-        return [out]
-    return [(out or Path()) / f"{name}.hgs" for name in names]
+        if not alone:
+            raise UsageError(f"one file {out} for {len(sources)} sounds", "give a folder with -o")
+        return [[out, *(out.with_name(out.stem + suffix) for suffix in suffixes[1:])]]
+    return [[(out or Path()) / source.folder / f"{source.name}{suffix}" for suffix in suffixes] for source in sources]
 
 
 def _shares(n_sounds: int, ratio: str | None, steps: int | None) -> list[list[float]]:
@@ -477,64 +654,117 @@ def _shares(n_sounds: int, ratio: str | None, steps: int | None) -> list[list[fl
     return [[share / sum(shares) for share in shares]]
 
 
-def _mix_targets(folder: Path, name: str, shares: list[float], notes: tuple[float, ...]) -> dict[float, Path]:
-    """Files of one mix, by note: {a}+{b}_{percent of b}_...; of more sounds, all percents but the first."""
-    from hgs_cli.pitch import note_file_name
-
-    percents = "-".join(f"{round(100 * share):03d}" for share in shares[1:])
-    return {note: folder / note_file_name(f"{name}_{percents}", note) for note in notes}
+def _percents(shares: Sequence[float]) -> str:
+    """A mix in a file's name: the percents of all sounds but the first."""
+    return "-".join(f"{round(100 * share):03d}" for share in shares[1:])
 
 
-def _write(
+def _mix_plans(
+    sounds: Sequence[Path],
+    mixes: Sequence[Sequence[float]],
+    out: Path | None,
+    notes: Sequence[float],
+    formats: Sequence[str],
+    extras: dict[str, str],
+    velocities: int,
+    template: str | None,
+) -> list[Plan]:
+    """Files of every mix; the page and the picture are of all of them.
+
+    Raises:
+        UsageError: The template gives files of two mixes one name.
+    """
+    from hgs_cli.plan import make_plan
+
+    name = "+".join(sound.stem for sound in sounds)
+    folder = out or Path(name)
+    shown = {kind: folder / f"{name}{suffix}" for kind, suffix in extras.items()}
+    plans = [
+        replace(
+            make_plan(folder, f"{name}_{_percents(shares)}", notes, formats, {}, velocities, template), extras=shown
+        )
+        for shares in mixes
+    ]
+    sounding = [path for plan in plans for path in plan.files if path not in shown.values()]
+    if len(set(sounding)) < len(sounding):
+        raise UsageError(f"name {template!r} is the same for two mixes", "add {stem}, which tells their shares")
+    return plans
+
+
+def _inputs(sounds: Sequence[Path], shown: bool) -> list[AuditionInput]:
+    """The sounds themselves, to hear or see beside the notes; an .hgs file holds none."""
+    if not shown:
+        return []
+    from hgs_cli.audio.io import read_audio
+    from hgs_cli.export.audition import AuditionInput
+    from hgs_cli.spectrum import SAMPLE_RATE
+
+    return [
+        AuditionInput(sound.name, read_audio(sound).audio.numpy(), SAMPLE_RATE)
+        for sound in sounds
+        if sound.suffix.lower() != ".hgs"
+    ]
+
+
+def _deliver(
     model: Model,
-    instrument: Instrument,
-    targets: dict[float, Path],
-    settings: Settings,
-    subtype: str,
+    jobs: Sequence[Job],
+    how: How,
+    inputs: Sequence[AuditionInput],
     force: bool,
-    as_json: bool,
-    facts: dict[str, Any],
+    advance: Advance,
     messages: Messages,
-) -> None:
-    """Render an instrument's notes to files and print them, as paths or as JSON with the facts given."""
+) -> list[list[NoteFiles]]:
+    """Write all files of a result together, and say where notes had to be lowered."""
+    from hgs_cli.delivery import deliver
     from hgs_cli.outputs import OutputSet
-    from hgs_cli.pipeline import write_notes
-    from hgs_cli.pitch import note_name, split_cents
 
-    label = next(iter(targets.values())).parent.name
-    with (
-        OutputSet(targets.values(), force) as outputs,
-        messages.progress(f"rendering {label}", len(targets)) as advance,
-    ):
-        written = write_notes(model, instrument, targets, settings, outputs, subtype, advance)
-    if written[0].lowered_db:
-        messages.warn(f"the notes in {label} were lowered by {-written[0].lowered_db:.1f} dB: one would have clipped")
-    for file in written:
-        if not as_json:
-            typer.echo(str(file.path))
-            continue
-        note, cents = split_cents(file.pitch)
-        shown = {
-            "path": str(file.path),
-            **facts,
-            "midi": note,
-            "note": note_name(note),
-            "cents": cents,
-            "seconds": round(file.seconds, 6),
-            "peak_db": round(file.peak_db, 2),
-            "gain_db": round(file.gain_db, 2),
-            "lowered_db": round(abs(file.lowered_db), 2),
-            "seed": settings.seed,
+    files = dict.fromkeys(path for job in jobs for path in job.plan.files)
+    with OutputSet(files, force) as outputs:
+        written = deliver(model, jobs, how, outputs, inputs, advance)
+    for job, notes in zip(jobs, written, strict=True):
+        if notes[0].lowered_db:
+            messages.warn(
+                f"the notes of {job.plan.name} were lowered by {-notes[0].lowered_db:.1f} dB: one would have clipped"
+            )
+    return written
+
+
+def _print_files(plan: Plan, notes: Sequence[NoteFiles], facts: dict[str, Any], how: How, as_json: bool) -> None:
+    """Print a result's files, as paths or as JSON with the facts given."""
+    from hgs_cli.plan import describe_note, layer_velocities
+
+    if not as_json:
+        for path in plan.files:
+            typer.echo(str(path))
+        return
+    for note in notes:
+        told = {
+            **describe_note(note.key),
+            "layer": note.key.layer + 1,
+            "velocities": layer_velocities(plan.layers)[note.key.layer],
+            "lufs": None if note.lufs is None else round(note.lufs, 2),
+            "peak": round(note.peak_db, 2),
+            "seconds": round(note.n_frames / note.sample_rate, 6),
+            "sample_rate": note.sample_rate,
+            "channels": note.channels,
+            "loop": None if note.loop is None else [note.loop.start, note.loop.end],
+            "gain": round(note.gain_db, 2),
+            "lowered": round(abs(note.lowered_db), 2),
+            "seed": how.settings.seed,
         }
-        typer.echo(json.dumps(shown))
+        for kind, path in note.paths.items():
+            typer.echo(json.dumps({"path": str(path), **facts, "format": kind, **told}))
+    for kind, path in [*plan.instruments.items(), *plan.extras.items()]:
+        typer.echo(json.dumps({"path": str(path), **facts, "format": kind}))
 
 
 def _invert_one(
     model: Model,
     sound: Path,
-    target: Path,
-    audio: Path | None,
-    plot: Path | None,
+    targets: Sequence[Path],
+    audio: bool,
+    plot: bool,
     hint: SourceHint,
     passes: int | None,
     settings: Settings,
@@ -548,18 +778,20 @@ def _invert_one(
         What --json prints.
     """
     import time
-    from dataclasses import replace
 
+    from hgs_cli.delivery import How, Job, deliver
+    from hgs_cli.finish import Finish
     from hgs_cli.instrument import UNPITCHED_REFERENCE
     from hgs_cli.outputs import OutputSet
-    from hgs_cli.pipeline import open_sound, reconstruct, single, write_notes
+    from hgs_cli.pipeline import NoteKey, open_sound, reconstruct, single
     from hgs_cli.pitch import describe_pitch, nearest_note, note_name
 
     start = time.perf_counter()
-    inversion = open_sound(model, sound, hint, passes, messages.warn)
+    inversion = open_sound(model, sound, hint, passes, messages.warn, settings.stereo)
     seconds = time.perf_counter() - start
     heard = reconstruct(model, inversion)
     source = inversion.source_pitch
+    target, others = targets[0], list(targets[1:])
     facts: dict[str, Any] = {"path": str(target), "input": str(sound), "pitched": source is not None}
     if source is not None:
         note, cents = nearest_note(source)
@@ -571,17 +803,20 @@ def _invert_one(
         "passes": inversion.passes,
         "seconds": round(seconds, 3),
     }
-    with OutputSet([path for path in (target, audio, plot) if path is not None], force) as outputs:
+    with OutputSet(targets, force) as outputs:
         outputs.write(target, inversion.save)
-        if audio is not None:
-            own = UNPITCHED_REFERENCE if source is None else source
+        if audio:
+            own = NoteKey(UNPITCHED_REFERENCE if source is None else source)
             # The sound itself, not a note made of it: an unpitched sound stays noise.
             plain = settings if source is not None else replace(settings, tonal=0.0)
-            write_notes(model, single(model, inversion), {own: audio}, plain, outputs, subtype)
-            facts["audio"] = str(audio)
-        if plot is not None:
+            reconstruction = others.pop(0)
+            job = Job(single(model, inversion), Plan(sound.stem, {own: {"wav": reconstruction}}, {}), sound.stem)
+            deliver(model, [job], How(plain, Finish(), subtype), outputs)
+            facts["audio"] = str(reconstruction)
+        if plot:
             from hgs_cli.plot import draw_spectrograms
 
+            picture = others.pop(0)
             panels = [
                 (title, mel[:, : heard.length_frames])
                 for title, mel in (
@@ -592,8 +827,8 @@ def _invert_one(
                 )
             ]
             filters = model.log_mel.filters.cpu()
-            outputs.write(plot, lambda aside: draw_spectrograms(aside, panels, filters))
-            facts["plot"] = str(plot)
+            outputs.write(picture, lambda aside: draw_spectrograms(aside, panels, filters))
+            facts["plot"] = str(picture)
     rows = [
         ("pitch", "none" if source is None else describe_pitch(source)),
         ("distance, without the hypernetwork", f"{facts['first_db']:.2f} dB"),

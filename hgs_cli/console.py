@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+LINE_EVERY_S = 10.0  # between lines about one file, where there is no terminal
 
 Report = Callable[[str], None]
 """Takes one line for people; library code gets one passed in and never prints."""
@@ -46,10 +54,74 @@ class Messages:
             task = progress.add_task(label, total=total)
             yield lambda steps: progress.advance(task, steps)
 
+    @contextmanager
+    def batch(self, names: Sequence[str], steps: int) -> Iterator[Batch]:
+        """Show how far the work on several files is: bars with the time left on a terminal, else a line now and then.
+
+        Args:
+            names: Of the files.
+            steps: Of the work on each; 0 where they are not told.
+        """
+        if self.quiet or not sys.stderr.isatty():
+            yield Batch(self, names, steps, None)
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+            yield Batch(self, names, steps, progress)
+
     def table(self, title: str, rows: Sequence[tuple[str, ...]], header: Sequence[str] = ()) -> None:
         """Show a table on stderr."""
         if not self.quiet:
             print_table(title, rows, header, to_stdout=False)
+
+
+class Batch:
+    """Progress over several files.
+
+    Args:
+        messages: Where lines go.
+        names: Of the files.
+        steps: Of the work on each.
+        progress: Bars; None for lines.
+    """
+
+    def __init__(self, messages: Messages, names: Sequence[str], steps: int, progress: Progress | None) -> None:
+        self.messages, self.names, self.steps, self.progress = messages, names, steps, progress
+        self._all = progress.add_task("files", total=len(names)) if progress is not None and len(names) > 1 else None
+
+    @contextmanager
+    def file(self, index: int) -> Iterator[Advance]:
+        """Show the work on one file while the body runs; yields a function that takes steps done."""
+        name = Path(self.names[index]).name
+        if self.progress is not None:
+            task = self.progress.add_task(name, total=self.steps or None)
+            progress = self.progress
+            try:
+                yield lambda steps: progress.advance(task, steps)
+            finally:
+                progress.remove_task(task)
+            return
+        done, last = 0, time.monotonic()
+
+        def advance(steps: int) -> None:
+            nonlocal done, last
+            done += steps
+            if time.monotonic() - last > LINE_EVERY_S and done < self.steps:
+                last = time.monotonic()
+                self.messages.line(f"{name}: {done} of {self.steps}")
+
+        yield advance
+
+    def done(self, index: int, how: str) -> None:
+        """Count a file as worked on."""
+        if self.progress is not None:
+            if self._all is not None:
+                self.progress.advance(self._all)
+        elif len(self.names) > 1:
+            self.messages.line(f"[{index + 1}/{len(self.names)}] {self.names[index]}: {how}")
 
 
 def print_table(title: str, rows: Sequence[tuple[str, ...]], header: Sequence[str] = (), *, to_stdout: bool) -> None:

@@ -12,7 +12,8 @@ from torch import Tensor
 from hgs_cli.audio.loudness import measure_lufs, reference_levels
 from hgs_cli.errors import UsageError
 from hgs_cli.inversion import Inversion
-from hgs_cli.models.detail import Detail, apply_tonal, keep_ringing, transfer_detail
+from hgs_cli.models.detail import N_PHASES, Detail, apply_tonal, keep_ringing, transfer_detail
+from hgs_cli.models.detail_transfer import FORMANT_WIDTH, FORMANT_WIDTH_MELS, mel_blur
 from hgs_cli.models.generator import MAX_LEVEL, Envelopes
 from hgs_cli.models.motion import Motion, carried_motion, measure_motion, movement
 from hgs_cli.models.stretch import Stretch
@@ -27,6 +28,7 @@ from hgs_cli.spectrum import (
     SAMPLE_RATE,
     MelConfig,
     level_to_power,
+    midi_to_hz,
 )
 from hgs_cli.weights import Model
 
@@ -42,6 +44,7 @@ SLOWEST_DECAY = 0.5  # of the source's, in dB a second: a lower note may ring lo
 FAR_FROM, FAR_TO = 24.0, 30.0  # semitones from a sound's own note, between which a clear tone begins to be made sure of
 COLOUR_KNOTS = (7, 4)  # over frequency and over a sound's length, on which variation is drawn
 COLOUR_DB, NOISE_DB = 6.0, 4.0  # spread at them: sustained notes move by 2 to 3 dB; soft lies 3.4 dB from loud
+SIDE_SEED = 2**31  # beside the seed: the noise of the side is not that of the middle
 NEARBY_FRAMES = 9  # 0.1 s: a note may rise a little before its source does
 
 
@@ -57,6 +60,8 @@ class Settings:
         normalize: `lufs`, `peak` or `none`.
         lufs: Loudness aimed at, in LUFS.
         seed: Of everything random.
+        tune_cents: What every note sounds above its name.
+        stereo: Whether notes have two channels, which differ as those of the sound did, if it had two.
     """
 
     detail: float = 1.0
@@ -66,6 +71,8 @@ class Settings:
     normalize: str = "lufs"
     lufs: float = -18.0
     seed: int = 0
+    tune_cents: float = 0.0
+    stereo: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,7 @@ class Part:
         source_pitch: MIDI note of the sound, None for an unpitched one.
         loudness_db: Power of the sound in every frame, the loudest within NEARBY_FRAMES, (N_FRAMES,).
         motion: How its harmonics move, None for an unpitched one.
+        side: Level of its side above its middle, smooth across bands, (N_MELS, N_FRAMES); None for a mono sound.
     """
 
     share: float
@@ -89,6 +97,7 @@ class Part:
     source_pitch: float | None
     loudness_db: Tensor
     motion: Motion | None
+    side: Tensor | None = None
 
     @classmethod
     def of(cls, model: Model, inversion: Inversion) -> Part:
@@ -104,7 +113,10 @@ class Part:
             p = inversion.source_pitch
             motion = measure_motion(inversion.mel, whole, p, detail.stretch_at(p, p))
         loudness_db = 10.0 * torch.log10(nearby)
-        return cls(1.0, inversion.detail, inversion.first, unrefined, inversion.source_pitch, loudness_db, motion)
+        return cls(
+            1.0, inversion.detail, inversion.first, unrefined, inversion.source_pitch, loudness_db, motion,
+            _smooth_side(inversion),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -245,23 +257,63 @@ def synthesize(model: Model, instrument: Instrument, pitches: Sequence[float], s
     """Notes of an instrument before any gain, in one batch.
 
     Returns:
-        (N, length_samples) on the model's device.
+        (N, length_samples) on the model's device; in stereo (N, 2, length_samples), whose mean is what it would be in
+        mono.
     """
+    pitches = [pitch + settings.tune_cents / 100.0 for pitch in pitches]
     q = torch.tensor(pitches, dtype=torch.float32, device=model.device)
     envelopes = note_envelopes(model, instrument, q, settings)
     contour = q[:, None].expand(-1, N_FRAMES)
     if settings.keep_vibrato:
         contour = contour + instrument.cents / 100.0
-    audio = model.vocoder(
-        envelopes.harmonic,
-        envelopes.noise_part,
-        contour,
-        seed=settings.seed,
-        time_gain=_time_gain(instrument, settings),
-        phases=_phases(instrument, settings),
-        stretches=_stretches(instrument, pitches, settings),
-    )
-    return _soft_ends(audio[:, : instrument.length_samples])
+    stretches = _stretches(instrument, pitches, settings)
+
+    def sounding(drawn: Envelopes, seed: int, phases: Tensor | None) -> Tensor:
+        audio = model.vocoder(
+            drawn.harmonic,
+            drawn.noise_part,
+            contour,
+            seed=seed,
+            time_gain=_time_gain(instrument, settings),
+            phases=phases,
+            stretches=stretches,
+        )
+        return _soft_ends(audio[:, : instrument.length_samples])
+
+    middle = sounding(envelopes, settings.seed, _phases(instrument, settings))
+    if not settings.stereo:
+        return middle
+    level = _side_level(instrument)
+    if level is None:
+        return torch.stack([middle, middle], 1)
+    level = level.to(q.device)
+    beside = Envelopes(envelopes.harmonic + level, envelopes.noise_part + level)
+    side = sounding(beside, settings.seed + SIDE_SEED, _strange_phases(settings.seed).to(q.device))
+    return torch.stack([middle + side, middle - side], 1)
+
+
+def _strange_phases(seed: int) -> Tensor:
+    """Phases of the side's harmonics, (N_PHASES,): unlike those of the middle, so that left and right part."""
+    drawn = torch.rand(N_PHASES, generator=torch.Generator().manual_seed(seed + SIDE_SEED))
+    return (2.0 * drawn - 1.0) * torch.pi
+
+
+def _smooth_side(inversion: Inversion) -> Tensor | None:
+    """The sound's side above its middle, smoothed over a harmonic spacing: formants stay where they are."""
+    if inversion.side is None or inversion.source_pitch is None:
+        return inversion.side
+    f0_hz = torch.tensor([midi_to_hz(inversion.source_pitch)])
+    weights = mel_blur(f0_hz, FORMANT_WIDTH, FORMANT_WIDTH_MELS)[0]
+    return (weights / weights.sum(1, keepdim=True)) @ inversion.side.float().cpu()
+
+
+def _side_level(instrument: Instrument) -> Tensor | None:
+    """How far the side lies above the middle, (N_MELS, N_FRAMES), the powers of the sounds' added by share."""
+    sides = [(part.share, part.side) for part in instrument.parts if part.side is not None]
+    if not sides:
+        return None
+    power = sum((share * torch.pow(10.0, side * DB_PER_UNIT / 10.0) for share, side in sides), torch.zeros(()))
+    return 10.0 / DB_PER_UNIT * torch.log10(power)
 
 
 def note_envelopes(model: Model, instrument: Instrument, q: Tensor, settings: Settings) -> Envelopes:

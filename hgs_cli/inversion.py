@@ -45,6 +45,7 @@ _OPTIONAL_SHAPES = {
     "detail.phases": (N_PHASES,),
     "detail.stretch": (2,),
     "detail.remainder": _GRID,
+    "side": _GRID,
 }
 _FULL_PRECISION = ("feature", "cents", "detail.stretch")  # small, and the networks or the ear are sensitive to them
 
@@ -67,6 +68,7 @@ class Inversion:
         reference_lufs: Median loudness of the reference notes, before any gain.
         reference_peak_db: Their peak, in dB of full scale, before any gain.
         weights_sha256: Checksum of the bundle that made it.
+        side: Of a stereo sound, level of its side above that of its middle, (N_MELS, N_FRAMES).
     """
 
     feature: Tensor
@@ -82,6 +84,7 @@ class Inversion:
     reference_lufs: float
     reference_peak_db: float
     weights_sha256: str
+    side: Tensor | None = None
 
     def rounded(self) -> Inversion:
         """The same, rounded to what its file holds."""
@@ -132,7 +135,7 @@ def _header(inversion: Inversion) -> dict[str, Any]:
 
 def _tensors(inversion: Inversion) -> dict[str, Tensor]:
     """Every tensor under its name in the file, in the precision of the file."""
-    tensors = {name: getattr(inversion, name) for name in ("feature", "cents", "mel")}
+    tensors = {name: getattr(inversion, name) for name in ("feature", "cents", "mel", "side")}
     for part in ("first", "detail"):
         held = getattr(inversion, part)
         tensors |= {f"{part}.{field.name}": getattr(held, field.name) for field in fields(held)}
@@ -163,6 +166,7 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Inversion:
         reference_lufs=header["reference_lufs"],
         reference_peak_db=header["reference_peak_db"],
         weights_sha256=header["weights_sha256"],
+        side=tensors.get("side"),
     )
 
 

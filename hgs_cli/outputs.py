@@ -76,6 +76,10 @@ class OutputSet:
         except OSError as error:
             raise OutputError(f"cannot write {target}: {_reason(error)}", "free some space or use -o") from error
 
+    def aside(self, target: Path) -> Path:
+        """Where the file written for a target lies until the end."""
+        return self._aside[target]
+
     def _make_folder(self, folder: Path) -> None:
         missing = [path for path in (folder, *folder.parents) if not path.exists()]
         for path in reversed(missing):

@@ -9,16 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from hgs_cli.audio.io import Recording, from_array, read_audio, write_audio
+from hgs_cli.audio.io import Recording, from_array, read_audio
+from hgs_cli.audio.loop import Loop
 from hgs_cli.audio.loudness import CEILING_DB, instrument_gain_db, peak_db
 from hgs_cli.audio.periodicity import measure_periodicity
 from hgs_cli.audio.source_pitch import SourcePitch, detect_pitch
 from hgs_cli.errors import InputError
+from hgs_cli.finish import Finish, finish_note
 from hgs_cli.instrument import (
     CROPPED_FADE_S,
     FADE_S,
@@ -34,8 +37,8 @@ from hgs_cli.instrument import (
 from hgs_cli.inversion import SUFFIX, Inversion
 from hgs_cli.models.detail import measure_detail, own_hnr_db, transfer_detail
 from hgs_cli.models.generator import Envelopes
-from hgs_cli.outputs import OutputSet
 from hgs_cli.pitch import MAX_PITCH, MIN_PITCH
+from hgs_cli.plan import NoteKey
 from hgs_cli.spectrum import (
     DB_PER_UNIT,
     HOP_LENGTH,
@@ -49,9 +52,13 @@ from hgs_cli.spectrum import (
 from hgs_cli.weights import Model, load_model
 
 __all__ = [
+    "Finish",
     "Instrument",
     "Inversion",
     "Model",
+    "Note",
+    "NoteKey",
+    "Rendered",
     "Settings",
     "blend",
     "invert",
@@ -73,6 +80,7 @@ RESTORING_MOST = 0.3  # level units a step: 15 dB
 SURE_PERIOD = 0.93  # confidence of the source pitch
 SURE_CONTRAST = 0.45
 SURE_HNR_DB = 7.5  # between 0.1 and 5 kHz
+SIDE_DB_BELOW, SIDE_DB_ABOVE = 80.0, 20.0  # of the middle: where the middle is silent the ratio says nothing
 DISTANCE_FLOOR_DB = 70.0  # below the loudest bin: what is quieter counts as silence when distances are measured
 
 SourceHint = float | Literal["auto"] | None
@@ -82,39 +90,40 @@ Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
+class Note:
+    """One note.
+
+    Attributes:
+        key: Its pitch and dynamic layer.
+        audio: (T,), or (T, 2) in stereo.
+        loop: Where it can be held, None for a one-shot.
+    """
+
+    key: NoteKey
+    audio: Tensor
+    loop: Loop | None
+
+
+@dataclass(frozen=True)
 class Rendered:
     """Notes in memory.
 
     Attributes:
-        audio: (N, T) at SAMPLE_RATE, in [-1, 1].
-        gain_db: The instrument's gain, which all notes have in common.
+        notes: In the order of the pitches asked for, in [-1, 1].
+        sample_rate: In Hz.
+        gain_db: The instrument's gain, lowering included, which all notes have in common.
         lowered_db: What all of them were lowered by, because one would have clipped; 0 if none would.
     """
 
-    audio: Tensor
+    notes: tuple[Note, ...]
+    sample_rate: int
     gain_db: float
     lowered_db: float
 
-
-@dataclass(frozen=True)
-class NoteFile:
-    """One written note.
-
-    Attributes:
-        path: Its file.
-        pitch: MIDI note number.
-        peak_db: Its peak, in dB of full scale.
-        seconds: Its length.
-        gain_db: The instrument's gain, lowering included.
-        lowered_db: What all notes of the instrument were lowered by against clipping.
-    """
-
-    path: Path
-    pitch: float
-    peak_db: float
-    seconds: float
-    gain_db: float
-    lowered_db: float
+    @property
+    def audio(self) -> Tensor:
+        """All notes together, (N, T) or (N, T, 2), silence behind the shorter ones."""
+        return torch.nn.utils.rnn.pad_sequence([note.audio for note in self.notes], batch_first=True)
 
 
 @dataclass(frozen=True)
@@ -146,25 +155,37 @@ class Reconstruction:
 
 
 def invert(
-    model: Model, audio: Tensor, sample_rate: int, *, pitch: SourceHint = "auto", passes: int | None = None
+    model: Model,
+    audio: Tensor | NDArray[Any],
+    sample_rate: int,
+    *,
+    pitch: SourceHint = "auto",
+    passes: int | None = None,
+    stereo: bool = False,
 ) -> Inversion:
     """Turn one sound into an instrument.
 
     Args:
         model: From `load_model`.
-        audio: Mono sound, (T,); what lies beyond MODEL_SAMPLES at SAMPLE_RATE is not used.
+        audio: Mono sound, (T,), or with channels, (T, C); what lies beyond 4.07 seconds is not used.
         sample_rate: In Hz.
         pitch: The sound's MIDI note if it is known, `auto` to find it, None if it has none.
         passes: Passes of the hypernetwork; as the weights say if not given, 0 for none.
+        stereo: Also learn by what the first two channels differ; channels are mixed else.
 
     Raises:
         InputError: The sound is empty, silent, too short or not finite.
     """
-    return invert_recording(model, from_array(audio, sample_rate), pitch, passes)
+    return invert_recording(model, from_array(audio, sample_rate, stereo), pitch, passes)
 
 
 def open_sound(
-    model: Model, path: Path, pitch: SourceHint = "auto", passes: int | None = None, report: Report = lambda line: None
+    model: Model,
+    path: Path,
+    pitch: SourceHint = "auto",
+    passes: int | None = None,
+    report: Report = lambda line: None,
+    stereo: bool = False,
 ) -> Inversion:
     """Read a sound or an .hgs file as an instrument.
 
@@ -174,6 +195,7 @@ def open_sound(
         pitch: As for `invert`; an .hgs file keeps its own.
         passes: As for `invert`; an .hgs file keeps its own.
         report: Takes a line where something was cropped, left out or made again.
+        stereo: As for `invert`.
 
     Raises:
         InputError: The file cannot be used.
@@ -188,7 +210,7 @@ def open_sound(
         if not _fits(model, inversion):
             raise InputError(f"{path} is damaged: it does not fit the weights", "make it again with hgs invert")
         return inversion
-    recording = read_audio(path)
+    recording = read_audio(path, stereo)
     if recording.cropped_s:
         used_s = MODEL_SAMPLES / SAMPLE_RATE
         report(f"{path} is longer than {used_s:.2f} s; its last {recording.cropped_s:.2f} s are not used")
@@ -233,8 +255,15 @@ def invert_recording(model: Model, recording: Recording, pitch: SourceHint, pass
         reference_lufs=0.0,
         reference_peak_db=0.0,
         weights_sha256=model.sha256,
+        side=None if recording.side is None else _side(model, recording.side * 10.0 ** (input_gain_db / 20.0), x[0]),
     )
     return _with_levels(model, _restored(model, inversion))
+
+
+def _side(model: Model, side: Tensor, x: Tensor) -> Tensor:
+    """How far a sound's side (T,) lies above its middle, whose log-mel is x (N_MELS, N_FRAMES)."""
+    level = model.log_mel(side[None].to(model.device))[0] - x
+    return level.clamp(-SIDE_DB_BELOW / DB_PER_UNIT, SIDE_DB_ABOVE / DB_PER_UNIT).cpu()
 
 
 @torch.inference_mode()
@@ -324,19 +353,26 @@ def _with_levels(model: Model, inversion: Inversion) -> Inversion:
 # --- render and mix -------------------------------------------------------------------------------------------------
 
 
-def render(model: Model, inversion: Inversion, pitches: Sequence[float], settings: Settings | None = None) -> Rendered:
+def render(
+    model: Model,
+    inversion: Inversion,
+    pitches: Sequence[float],
+    settings: Settings | None = None,
+    finish: Finish | None = None,
+) -> Rendered:
     """Play an instrument.
 
     Args:
         model: From `load_model`.
         inversion: From `invert` or `Inversion.load`.
         pitches: MIDI note numbers, 0 … 127, fractions allowed; at least one.
-        settings: How.
+        settings: How notes sound.
+        finish: How long they are and how they end.
 
     Returns:
-        One note per pitch, all of one length.
+        One note per pitch.
     """
-    return play(model, single(model, inversion), pitches, settings or Settings())
+    return play(model, single(model, inversion), pitches, settings or Settings(), finish or Finish())
 
 
 def mix(
@@ -345,6 +381,7 @@ def mix(
     shares: Sequence[float],
     pitches: Sequence[float],
     settings: Settings | None = None,
+    finish: Finish | None = None,
 ) -> Rendered:
     """Play the instrument between several.
 
@@ -353,88 +390,44 @@ def mix(
         inversions: At least one.
         shares: Of each, not negative; only their ratio counts.
         pitches: As for `render`.
-        settings: How.
+        settings: How notes sound.
+        finish: How long they are and how they end.
 
     Returns:
-        One note per pitch, all of one length.
+        One note per pitch.
 
     Raises:
         UsageError: The shares do not fit the inversions.
     """
-    return play(model, blend(model, inversions, shares), pitches, settings or Settings())
+    return play(model, blend(model, inversions, shares), pitches, settings or Settings(), finish or Finish())
 
 
-def play(model: Model, instrument: Instrument, pitches: Sequence[float], settings: Settings) -> Rendered:
+def play(
+    model: Model, instrument: Instrument, pitches: Sequence[float], settings: Settings, finish: Finish
+) -> Rendered:
     """Notes of an instrument in memory, at its gain; lowered together if one would clip."""
-    gain_db = _gain_db(instrument, settings)
-    batches = [notes.cpu() for _, notes in _batches(model, instrument, pitches, settings)]
-    audio = torch.cat(batches) * 10.0 ** (gain_db / 20.0)
-    lowered_db = _lowering_db(peak_db(audio))
-    return Rendered(audio * 10.0 ** (lowered_db / 20.0) if lowered_db else audio, gain_db, lowered_db)
+    gain_db = note_gain_db(instrument, settings)
+    notes = list(make_notes(model, instrument, [NoteKey(pitch) for pitch in pitches], settings, finish))
+    loudest_db = max(peak_db(note.audio) for note in notes) + gain_db
+    lowered_db = lowering_db(loudest_db)
+    gained = [replace(note, audio=note.audio * 10.0 ** ((gain_db + lowered_db) / 20.0)) for note in notes]
+    return Rendered(tuple(gained), finish.sample_rate, gain_db + lowered_db, lowered_db)
 
 
-def write_notes(
-    model: Model,
-    instrument: Instrument,
-    targets: dict[float, Path],
-    settings: Settings,
-    outputs: OutputSet,
-    subtype: str,
-    advance: Callable[[int], None] = lambda steps: None,
-) -> list[NoteFile]:
-    """Render notes to files, in batches: memory does not grow with their number.
-
-    Args:
-        model: From `load_model`.
-        instrument: From `single` or `blend`.
-        targets: File of each pitch; all of them are targets of `outputs`.
-        settings: How.
-        outputs: Open; it renames the files when it is left.
-        subtype: PCM_24, PCM_16 or FLOAT.
-        advance: Takes the number of notes done since its last call.
-
-    Raises:
-        OutputError: A file cannot be written.
-    """
-    gain_db = _gain_db(instrument, settings)
-    written, loudest = _write_pass(model, instrument, targets, settings, outputs, subtype, gain_db, 0.0, advance)
-    lowered_db = _lowering_db(loudest)
-    if lowered_db:  # rare: everything is made once more, which needs no memory and gives the same notes
-        written, _ = _write_pass(
-            model, instrument, targets, settings, outputs, subtype, gain_db + lowered_db, lowered_db, lambda steps: None
-        )
-    return written
+def make_notes(
+    model: Model, instrument: Instrument, keys: Sequence[NoteKey], settings: Settings, finish: Finish
+) -> Iterator[Note]:
+    """Synthesise notes in batches, before any gain: memory does not grow with their number."""
+    for start in range(0, len(keys), BATCH_NOTES):
+        chosen = keys[start : start + BATCH_NOTES]
+        audio = synthesize(model, instrument, [key.pitch for key in chosen], settings).cpu()
+        for key, one in zip(chosen, audio, strict=True):
+            sounding_hz = midi_to_hz(key.pitch + settings.tune_cents / 100.0)
+            finished, loop = finish_note(one if one.ndim == 2 else one[None], sounding_hz, finish, settings.seed)
+            yield Note(key, finished.T if one.ndim == 2 else finished[0], loop)
 
 
-def _write_pass(
-    model: Model,
-    instrument: Instrument,
-    targets: dict[float, Path],
-    settings: Settings,
-    outputs: OutputSet,
-    subtype: str,
-    gain_db: float,
-    lowered_db: float,
-    advance: Callable[[int], None],
-) -> tuple[list[NoteFile], float]:
-    """Write every note at a gain, as long as none clips; returns them and the loudest peak in dB."""
-    written: list[NoteFile] = []
-    loudest = -200.0
-    for pitches, notes in _batches(model, instrument, list(targets), settings):
-        for pitch, note in zip(pitches, notes.cpu() * 10.0 ** (gain_db / 20.0), strict=True):
-            peak = peak_db(note)
-            loudest = max(loudest, peak)
-            if not _lowering_db(loudest):
-                dither_seed = settings.seed * 12_800 + round(pitch * 100)  # another noise for every note
-                target = targets[pitch]
-                outputs.write(target, lambda aside, n=note, s=dither_seed: write_audio(aside, n, subtype, s))  # type: ignore[misc]
-                seconds = note.shape[-1] / SAMPLE_RATE
-                written.append(NoteFile(target, pitch, peak, seconds, gain_db, lowered_db))
-            advance(1)
-    return written, loudest
-
-
-def _gain_db(instrument: Instrument, settings: Settings) -> float:
+def note_gain_db(instrument: Instrument, settings: Settings) -> float:
     """The instrument's one gain; that of a mix brings it to a loudness on the line between those of its sounds."""
 
     def gain_db(level: Instrument | End) -> float:
@@ -451,18 +444,10 @@ def _gain_db(instrument: Instrument, settings: Settings) -> float:
     return min(between_db, CEILING_DB - instrument.reference_peak_db)  # level goes before headroom
 
 
-def _lowering_db(loudest_db: float) -> float:
+def lowering_db(loudest_db: float) -> float:
     """What notes must be lowered by so that the loudest does not clip, in dB; 0 or negative."""
     # The margin is for rounding: what was brought to the ceiling once is not lowered again.
     return CEILING_DB - loudest_db if loudest_db > CEILING_DB + 1e-4 else 0.0
-
-
-def _batches(
-    model: Model, instrument: Instrument, pitches: Sequence[float], settings: Settings
-) -> Iterator[tuple[Sequence[float], Tensor]]:
-    for start in range(0, len(pitches), BATCH_NOTES):
-        chosen = pitches[start : start + BATCH_NOTES]
-        yield chosen, synthesize(model, instrument, chosen, settings)
 
 
 def _row(envelopes: Envelopes) -> Envelopes:

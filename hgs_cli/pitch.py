@@ -107,8 +107,7 @@ def describe_pitch(pitch: float) -> str:
     return f"{note_name(note)} {cents:+.1f} cents"
 
 
-def note_file_name(prefix: str, pitch: float) -> str:
-    """Name of a rendered note's file: `snare_060_C4.wav`, `snare_061_Cs4.wav`, `snare_060_C4p50.wav`."""
+def note_tag(pitch: float) -> str:
+    """A pitch in a file name: `C4`, `Cs4`, `C4p50` for 50 cents above C4."""
     note, cents = split_cents(pitch)
-    name = note_name(note).replace("#", "s")
-    return f"{prefix}_{note:03d}_{name}{f'p{cents:02d}' if cents else ''}.wav"
+    return note_name(note).replace("#", "s") + (f"p{cents:02d}" if cents else "")

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-SAMPLE_RATE = 44_100
+from hgs_cli.rate import SAMPLE_RATE as SAMPLE_RATE  # the constants of the grid are looked up here
+
 N_FFT = 2048
 HOP_LENGTH = 512
 N_FREQS = N_FFT // 2 + 1

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyloudnorm
 import pytest
 import soundfile
 import torch
@@ -44,7 +45,7 @@ def test_help_loads_nothing_heavy() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("command", [[], ["invert"], ["render"], ["mix"], ["bench"], ["train"]])
+@pytest.mark.parametrize("command", [[], ["invert"], ["render"], ["mix"], ["info"], ["bench"], ["train"]])
 def test_every_command_explains_itself(hgs: Run, command: list[str]) -> None:
     outcome = hgs(*command, "--help")
     assert outcome.code == 0
@@ -115,10 +116,13 @@ def test_json_has_one_object_a_file(hgs: Run, sound: Path) -> None:
     assert first["path"] == "tone/tone_060_C4p25.wav"
     assert (first["input"], first["midi"], first["note"], first["cents"]) == (str(sound), 60, "C4", 25)
     assert first["seconds"] == pytest.approx(0.5)
-    assert first["lowered_db"] == 0
-    assert first["gain_db"] == second["gain_db"]
-    peak = 20 * np.log10(np.abs(soundfile.read(first["path"])[0]).max())
-    assert first["peak_db"] == pytest.approx(peak, abs=0.01)
+    assert (first["format"], first["layer"], first["velocities"], first["loop"]) == ("wav", 1, [1, 127], None)
+    assert (first["sample_rate"], first["channels"], first["seed"]) == (SAMPLE_RATE, 1, 0)
+    assert first["lowered"] == 0
+    assert first["gain"] == second["gain"]
+    samples = soundfile.read(first["path"])[0]
+    assert first["peak"] == pytest.approx(20 * np.log10(np.abs(samples).max()), abs=0.01)
+    assert first["lufs"] == pytest.approx(pyloudnorm.Meter(SAMPLE_RATE).integrated_loudness(samples), abs=0.01)
 
 
 def test_notes_that_would_clip_are_lowered_together_and_said(hgs: Run, tmp_path: Path) -> None:
@@ -128,8 +132,8 @@ def test_notes_that_would_clip_are_lowered_together_and_said(hgs: Run, tmp_path:
     assert outcome.code == 0
     assert "lowered by" in outcome.err
     facts = [json.loads(line) for line in outcome.lines]
-    assert facts[0]["lowered_db"] == facts[1]["lowered_db"] > 0
-    assert max(fact["peak_db"] for fact in facts) == pytest.approx(-0.1, abs=0.01)
+    assert facts[0]["lowered"] == facts[1]["lowered"] > 0
+    assert max(fact["peak"] for fact in facts) == pytest.approx(-0.1, abs=0.01)
 
 
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
@@ -191,19 +195,186 @@ def test_one_broken_file_among_several_spoils_only_itself(hgs: Run, sound: Path,
     assert outcome.code == 3
     assert outcome.lines == ["tone/tone_060_C4.wav", "burst/burst_060_C4.wav"]
     assert [line.split(" — ")[0] for line in outcome.err.splitlines()] == [
+        "[1/4] missing.wav: failed",
+        f"[2/4] {sound}: 1 notes",
+        "[3/4] broken.wav: failed",
+        f"[4/4] {burst}: 1 notes",
         "hgs: error: missing.wav does not exist",
         "hgs: error: broken.wav cannot be read as sound",
+        "2 of 4 done, 2 failed",
     ]
     assert not Path("missing").exists()
 
 
-def test_two_sounds_of_one_name_are_refused_before_anything_is_made(hgs: Run, sound: Path, tmp_path: Path) -> None:
+def test_two_sounds_of_one_name_never_collide(hgs: Run, sound: Path, tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     shutil.copy(sound, tmp_path / "sub" / "tone.wav")
     outcome = hgs("render", sound, "sub/tone.wav", "-p", "60")
+    assert outcome.code == 0
+    assert outcome.lines[1] == "sub-tone/sub-tone_060_C4.wav"
+    assert len(set(outcome.lines)) == 2
+
+
+def test_a_folder_is_rendered_as_it_is_laid_out(hgs: Run, sound: Path, burst: Path, tmp_path: Path) -> None:
+    (tmp_path / "in" / "drums").mkdir(parents=True)
+    shutil.copy(sound, "in/tone.wav")
+    shutil.copy(burst, "in/drums/hit.wav")
+    Path("in/read me.txt").write_text("no sound")
+    assert hgs("render", "in", "-p", "60", "-o", "flat").lines == ["flat/tone/tone_060_C4.wav"]
+    assert hgs("render", "in", "--recursive", "-p", "60", "-o", "out").lines == [
+        "out/tone/tone_060_C4.wav",
+        "out/drums/hit/hit_060_C4.wav",
+    ]
+    assert hgs("invert", "in", "-r", "-o", "made").lines == ["made/tone.hgs", "made/drums/hit.hgs"]
+
+
+def test_paths_come_from_stdin(bundle: Path, sound: Path, burst: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "hgs_cli", "render", "-", "-p", "60", "-o", "out"],
+        input=f"{sound}\n{burst}\n",
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "HGS_WEIGHTS": str(bundle), "PYTHONPATH": str(ROOT)},
+        check=True,
+    )
+    assert done.stdout.splitlines() == ["out/tone/tone_060_C4.wav", "out/burst/burst_060_C4.wav"]
+
+
+def test_what_is_there_is_skipped_and_what_lacks_is_made(hgs: Run, sound: Path, burst: Path) -> None:
+    hgs("render", sound, "-p", "60", "-o", "out/tone")
+    before = Path("out/tone/tone_060_C4.wav").stat().st_mtime_ns
+    outcome = hgs("render", sound, burst, "-p", "60", "-o", "out", "--skip-existing")
+    assert (outcome.code, outcome.lines) == (0, ["out/burst/burst_060_C4.wav"])
+    assert "1 of 2 are there already" in outcome.err
+    assert Path("out/tone/tone_060_C4.wav").stat().st_mtime_ns == before
+    again = hgs("render", sound, burst, "-p", "60", "-o", "out", "--skip-existing")
+    assert (again.code, again.out) == (0, "")
+
+
+def test_a_dry_run_prints_what_a_run_would_and_writes_nothing(hgs: Run, sound: Path, burst: Path) -> None:
+    for command in (
+        ["render", sound, burst, "-p", "60,61", "--format", "flac,sfz", "--audition", "--velocities", "2"],
+        ["mix", sound, burst, "-p", "60", "--steps", "3", "--audition"],
+        ["invert", sound, "--plot"],
+    ):
+        planned = hgs(*command, "--dry-run")
+        assert planned.code == 0
+        assert not any(Path(line).exists() for line in planned.lines)
+        assert hgs(*command, "-q").lines == planned.lines
+        assert all(Path(line).exists() for line in planned.lines)
+
+
+def test_a_dry_run_loads_no_torch(sound: Path) -> None:
+    code = (
+        "import sys, hgs_cli.cli\n"
+        f"try: hgs_cli.cli.app(['render', {str(sound)!r}, '--dry-run'], prog_name='hgs')\n"
+        "except SystemExit: pass\n"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_a_sound_is_never_written_over(hgs: Run, sound: Path) -> None:
+    before = sound.read_bytes()
+    outcome = hgs("render", sound, "-p", "60", "-o", ".", "--name", "{stem}", "--force")
     assert outcome.code == 2
-    assert "two sounds are called tone" in outcome.err
-    assert not Path("tone").exists()
+    assert "written over" in outcome.err
+    assert sound.read_bytes() == before
+
+
+def test_a_template_names_the_files(hgs: Run, sound: Path) -> None:
+    outcome = hgs("render", sound, "-p", "C4,61", "--name", "{note}/{stem} {midi}", "-o", "out")
+    assert outcome.lines == ["out/C4/tone 60.wav", "out/Cs4/tone 61.wav"]
+    for template in ("{stem}", "../{midi}", "{voice}"):
+        assert hgs("render", sound, "-p", "60,61", "--name", template, "-o", "out").code == 2
+
+
+# --- formats, lengths, tuning ---------------------------------------------------------------------------------------
+
+
+def test_every_format_of_a_note_holds_the_same_sound(hgs: Run, sound: Path) -> None:
+    lines = hgs("render", sound, "-p", "60", "--format", "wav,flac,aiff").lines
+    assert [Path(line).suffix for line in lines] == [".wav", ".flac", ".aiff"]
+    one, *others = (soundfile.read(line)[0] for line in lines)
+    assert all(np.array_equal(one, other) for other in others)
+    assert hgs("render", sound, "-p", "61", "--format", "flac", "--subtype", "FLOAT").code == 2
+
+
+def test_a_whole_instrument_comes_out(hgs: Run, sound: Path) -> None:
+    outcome = hgs(
+        "render", sound, "-p", "57,60", "--format", "sfz,dspreset,sf2", "--audition", "--plot", "--velocities", "2",
+        "--json",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    facts = [json.loads(line) for line in outcome.lines]
+    assert [fact["format"] for fact in facts] == ["wav"] * 4 + ["sfz", "dspreset", "sf2", "audition", "plot"]
+    assert [fact.get("velocities") for fact in facts[:4]] == [[1, 64], [1, 64], [65, 127], [65, 127]]
+    assert all(Path(fact["path"]).stat().st_size > 500 for fact in facts)
+    assert tree(Path("tone")) == sorted(Path(fact["path"]).name for fact in facts)
+    soft, loud = (soundfile.read(facts[index]["path"])[0] for index in (0, 2))
+    assert np.square(soft).mean() < np.square(loud).mean()
+
+
+def test_an_instrument_without_sound_files_is_one_file(hgs: Run, sound: Path) -> None:
+    assert hgs("render", sound, "-p", "57", "--format", "sf2").lines == ["tone/tone.sf2"]
+    assert tree(Path("tone")) == ["tone.sf2"]
+
+
+def test_notes_are_tuned_to_another_concert_pitch(hgs: Run, sound: Path) -> None:
+    files = [
+        hgs("render", sound, "-p", "69", "-o", folder, *options).lines[0]
+        for folder, options in (
+            ("a", ["--a4", "442"]),
+            ("b", ["--tune", f"{1200 * np.log2(442 / 440):.6f}"]),
+            ("c", []),
+        )
+    ]
+    one, same, other = (soundfile.read(file)[0] for file in files)
+    assert np.allclose(one, same, atol=1e-4)
+    assert not np.allclose(one, other, atol=1e-2)
+
+
+def test_files_have_the_sample_rate_and_the_length_asked_for(hgs: Run, sound: Path) -> None:
+    info = soundfile.info(hgs("render", sound, "-p", "60", "--sample-rate", "48000", "--duration", "0.25").lines[0])
+    assert (info.samplerate, info.frames) == (48_000, 12_000)
+    faded = soundfile.read(hgs("render", sound, "-p", "61", "--fade", "0.3").lines[0])[0]
+    plain = soundfile.read(hgs("render", sound, "-p", "61", "-o", "plain").lines[0])[0]
+    assert np.array_equal(faded[: len(faded) // 4], plain[: len(plain) // 4])
+    assert np.abs(faded[-2000:]).max() < 0.1 * np.abs(plain[-2000:]).max()
+    for options in (["--sample-rate", "100"], ["--duration", "0"], ["--duration", "nan"], ["--fade", "-1"]):
+        assert hgs("render", sound, "-p", "60", "-o", "x", *options).code == 2
+
+
+def test_silence_is_trimmed_off(hgs: Run, tmp_path: Path) -> None:
+    quiet = np.zeros(SAMPLE_RATE // 2)
+    soundfile.write(tmp_path / "late.wav", np.concatenate([quiet, tone(), quiet]), SAMPLE_RATE)
+    whole, trimmed = (
+        soundfile.info(hgs("render", "late.wav", "-p", "57", "-o", folder, *options).lines[0]).frames
+        for folder, options in (("a", []), ("b", ["--trim"]))
+    )
+    assert trimmed < whole - SAMPLE_RATE // 4
+
+
+# --- stereo ---------------------------------------------------------------------------------------------------------
+
+
+def test_stereo_is_kept_and_its_middle_is_the_mono_render(hgs: Run, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    wide = tone()[:, None] + 0.05 * rng.standard_normal((tone().size, 2))
+    soundfile.write(tmp_path / "wide.wav", wide, SAMPLE_RATE)
+    mono = soundfile.read(hgs("render", "wide.wav", "-p", "57", "-o", "mono").lines[0])[0]
+    both = soundfile.read(hgs("render", "wide.wav", "-p", "57", "-o", "both", "--stereo").lines[0])[0]
+    assert both.shape == (*mono.shape, 2)
+    assert np.allclose(both.mean(1), mono, atol=1e-5)
+    assert 0.01 < np.abs(both[:, 0] - both[:, 1]).max()
+
+
+def test_stereo_of_a_mono_sound_is_the_same_twice(hgs: Run, sound: Path) -> None:
+    both = soundfile.read(hgs("render", sound, "-p", "60", "--stereo").lines[0])[0]
+    assert both.shape[1] == 2
+    assert np.array_equal(both[:, 0], both[:, 1])
 
 
 # --- invert ---------------------------------------------------------------------------------------------------------
@@ -222,13 +393,13 @@ def test_invert_tells_pitch_distances_and_time(hgs: Run, sound: Path) -> None:
 
 
 def test_invert_writes_reconstruction_and_picture(hgs: Run, burst: Path) -> None:
-    outcome = hgs("invert", burst, "--audio", "heard.wav", "--plot", "seen.png")
-    assert outcome.lines == ["burst.hgs", "heard.wav", "seen.png"]
+    outcome = hgs("invert", burst, "--audio", "--plot")
+    assert outcome.lines == ["burst.hgs", "burst_heard.wav", "burst.png"]
     assert "none" in outcome.err  # its pitch
-    assert soundfile.info("heard.wav").frames == soundfile.info(str(burst)).frames
+    assert soundfile.info("burst_heard.wav").frames == soundfile.info(str(burst)).frames
     from PIL import Image
 
-    with Image.open("seen.png") as picture:
+    with Image.open("burst.png") as picture:
         assert picture.format == "PNG"
         assert picture.width > picture.height > 300
         colours = picture.convert("RGB").getcolors(1 << 20)
@@ -237,17 +408,14 @@ def test_invert_writes_reconstruction_and_picture(hgs: Run, burst: Path) -> None
 
 
 def test_invert_writes_all_of_its_files_or_none(hgs: Run, sound: Path) -> None:
-    Path("seen.png").write_text("mine")
-    assert hgs("invert", sound, "--plot", "seen.png").code == 5
+    Path("tone.png").write_text("mine")
+    assert hgs("invert", sound, "--plot").code == 5
     assert not Path("tone.hgs").exists()
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["{sound}", "{burst}", "--audio", "a.wav"], "give one sound a call"),
-        (["{sound}", "--audio", "a.mp3"], "choose a .wav file"),
-        (["{sound}", "--plot", "a.jpg"], "choose a .png file"),
         (["{sound}", "{burst}", "-o", "a.hgs"], "give a folder"),
         (["a.hgs"], "is an inversion already"),
     ],
@@ -394,7 +562,7 @@ def test_a_bug_is_not_dressed_up_as_a_mistake(
 ) -> None:
     monkeypatch.setenv("HGS_WEIGHTS", str(bundle))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("hgs_cli.pipeline.write_notes", lambda *arguments: 1 / 0)
+    monkeypatch.setattr("hgs_cli.delivery.deliver", lambda *arguments: 1 / 0)
     result = CliRunner().invoke(app, ["render", str(sound), "-p", "60"])
     assert result.exit_code == 1
     assert isinstance(result.exception, ZeroDivisionError)
@@ -423,6 +591,22 @@ def test_an_interrupt_exits_130_and_leaves_nothing(bundle: Path, tmp_path: Path)
     process.communicate(timeout=60)
     assert process.returncode == 130
     assert tree(tmp_path) == ["tone.wav"]
+
+
+# --- info -----------------------------------------------------------------------------------------------------------
+
+
+def test_info_tells_of_instruments_and_weights(hgs: Run, sound: Path, bundle: Path) -> None:
+    hgs("invert", sound)
+    told = hgs("info", "tone.hgs")
+    assert told.lines[0] == "# tone.hgs"
+    assert any(line.startswith("pitch\tA3") for line in told.lines)
+    instrument, weights = (json.loads(line) for line in hgs("info", "tone.hgs", bundle, "--json").lines)
+    assert (instrument["kind"], instrument["seconds"], instrument["stereo"]) == ("instrument", 0.5, False)
+    assert (weights["kind"], weights["version"]) == ("weights", "tiny")
+    assert weights["sha256"] == instrument["weights_sha256"]
+    assert hgs("info", sound).code == 3
+    assert hgs("info", "missing.hgs").code == 3
 
 
 # --- bench ----------------------------------------------------------------------------------------------------------

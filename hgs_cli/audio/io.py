@@ -41,15 +41,21 @@ class Recording:
         audio: Mono at SAMPLE_RATE, (T,), at most MODEL_SAMPLES long, as loud as in its file.
         cropped_s: Seconds at the file's end that are not used; 0 if all is.
         cancelled: Whether the channels cancel each other out, so that only the loudest one was taken.
+        side: Half the difference of the first two channels, as long as `audio`; None for mono, or where not asked for.
     """
 
     audio: Tensor
     cropped_s: float
     cancelled: bool
+    side: Tensor | None = None
 
 
-def read_audio(path: Path) -> Recording:
+def read_audio(path: Path, stereo: bool = False) -> Recording:
     """Read a sound file: as much as the model uses, mixed to mono, resampled to SAMPLE_RATE.
+
+    Args:
+        path: WAV, FLAC, AIFF, OGG or MP3.
+        stereo: Keep what the first two channels differ by; of more channels, only these two are read then.
 
     Raises:
         InputError: The file is missing, a folder, not audio, empty, too short, silent, or holds values that are not
@@ -68,7 +74,7 @@ def read_audio(path: Path) -> Recording:
                 )
             rate_hz, claimed_frames = file.samplerate, file.frames
             used_frames = math.ceil(MODEL_SAMPLES * rate_hz / SAMPLE_RATE)
-            audio, cancelled = _read_mono(file, used_frames + FILTER_FRAMES)
+            audio, side, cancelled = _read_channels(file, used_frames + FILTER_FRAMES, stereo)
     except (soundfile.SoundFileError, OSError, RuntimeError) as error:
         raise InputError(f"{path} cannot be read as sound", _SUPPORTED) from error
     if audio.size == 0:
@@ -78,21 +84,27 @@ def read_audio(path: Path) -> Recording:
     result = _to_sample_rate(torch.from_numpy(audio), rate_hz)[:MODEL_SAMPLES]
     cropped_s = max(0.0, (claimed_frames - used_frames) / rate_hz) if audio.size > used_frames else 0.0
     _check_sound(result, str(path), cropped_s)
-    return Recording(result, cropped_s, cancelled)
+    if side is None:
+        return Recording(result, cropped_s, cancelled)
+    return Recording(result, cropped_s, cancelled, _to_sample_rate(torch.from_numpy(side), rate_hz)[:MODEL_SAMPLES])
 
 
-def from_array(audio: Tensor, sample_rate: int) -> Recording:
+def from_array(audio: Tensor | np.ndarray, sample_rate: int, stereo: bool = False) -> Recording:
     """Take a sound from memory as `read_audio` takes it from a file.
 
     Args:
-        audio: Mono, (T,).
+        audio: Mono, (T,), or with channels as soundfile has them, (T, C).
         sample_rate: In Hz.
+        stereo: Keep what the first two channels differ by.
 
     Raises:
-        InputError: It is empty, too short, silent, or not finite, or has more than one channel.
+        InputError: It is empty, too short, silent, or not finite, or of another shape.
     """
-    if audio.ndim != 1:
-        raise InputError(f"audio of shape {tuple(audio.shape)} is not mono", "give one channel as a 1-D tensor")
+    audio = torch.as_tensor(audio)
+    if audio.ndim not in (1, 2) or (audio.ndim == 2 and not 1 <= audio.shape[1] <= MAX_CHANNELS):
+        raise InputError(
+            f"audio of shape {tuple(audio.shape)} is no sound", f"give (T,), or (T, C) of up to {MAX_CHANNELS} channels"
+        )
     if not MIN_RATE_HZ <= sample_rate <= MAX_RATE_HZ:
         raise InputError(f"a sample rate of {sample_rate} Hz", f"give {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz")
     audio = audio.detach().float().cpu()
@@ -100,35 +112,55 @@ def from_array(audio: Tensor, sample_rate: int) -> Recording:
         raise InputError("the audio holds values that are not finite numbers", "give finite samples")
     used = math.ceil(MODEL_SAMPLES * sample_rate / SAMPLE_RATE)
     cropped_s = max(0, audio.shape[0] - used) / sample_rate
-    result = _to_sample_rate(audio[: used + FILTER_FRAMES], sample_rate)[:MODEL_SAMPLES]
+    audio = audio[: used + FILTER_FRAMES]
+    side, cancelled = None, False
+    if audio.ndim == 2:
+        energies = audio.double().square().sum(0)
+        if stereo and audio.shape[1] > 1:
+            side = _to_sample_rate((audio[:, 0] - audio[:, 1]) / 2, sample_rate)[:MODEL_SAMPLES]
+            audio, energies = audio[:, :2], energies[:2]
+        mono = audio.mean(1)
+        cancelled = _is_cancelled(float(mono.double().square().sum()), float(energies.max()))
+        audio = audio[:, int(energies.argmax())] if cancelled else mono
+    result = _to_sample_rate(audio, sample_rate)[:MODEL_SAMPLES]
     _check_sound(result, "the audio", cropped_s)
-    return Recording(result, cropped_s, cancelled=False)
+    return Recording(result, cropped_s, cancelled, side)
 
 
-def write_audio(path: Path, audio: Tensor, subtype: str, seed: int) -> None:
-    """Write mono sound at SAMPLE_RATE as a WAV file.
+def write_audio(
+    path: Path, audio: Tensor, subtype: str, seed: int, sample_rate: int = SAMPLE_RATE, file_format: str = "WAV"
+) -> None:
+    """Write sound to a file.
 
     Args:
         path: Written in place: `outputs.OutputSet` gives the path of a file put aside.
-        audio: Finite and in [-1, 1], (T,).
-        subtype: PCM_24 (rounded), PCM_16 (with triangular dither of one step) or FLOAT (as it is).
+        audio: Finite and in [-1, 1], (T,) or (T, C).
+        subtype: PCM_24 (rounded), PCM_16 (with triangular dither of one step) or FLOAT (as it is; not in FLAC).
         seed: Of the dither.
+        sample_rate: In Hz.
+        file_format: WAV, FLAC or AIFF.
     """
     samples = audio.numpy()
     # libsndfile writes NaN and clips values beyond ±1 without a word.
     assert np.isfinite(samples).all()
     assert np.abs(samples).max(initial=0.0) <= 1.0 + PEAK_ROUNDING
     if subtype == "PCM_16":
-        noise = np.random.default_rng(seed).random((2, samples.size))
+        noise = np.random.default_rng(seed).random((2, *samples.shape))
         samples = _quantize(samples + (noise[0] - noise[1]) / 2**15, 16).astype(np.int16)
     elif subtype == "PCM_24":
         samples = _quantize(samples, 24) << 8  # libsndfile takes 24 bits as the upper part of 32
     else:
         assert subtype == "FLOAT", subtype
     try:
-        soundfile.write(path, samples, SAMPLE_RATE, subtype=subtype, format="WAV")
+        soundfile.write(path, samples, sample_rate, subtype=subtype, format=file_format)
     except soundfile.SoundFileError as error:
         raise OSError(str(error)) from error
+
+
+def read_back(path: Path) -> np.ndarray:
+    """All of a sound file that hgs wrote, float32, (T, C)."""
+    samples: np.ndarray = soundfile.read(path, dtype="float32", always_2d=True)[0]
+    return samples
 
 
 def _quantize(samples: np.ndarray, bits: int) -> np.ndarray:
@@ -138,30 +170,43 @@ def _quantize(samples: np.ndarray, bits: int) -> np.ndarray:
     return whole.astype(np.int32)
 
 
-def _read_mono(file: soundfile.SoundFile, n_frames: int) -> tuple[np.ndarray, bool]:
+def _is_cancelled(mono_energy: float, loudest_energy: float) -> bool:
+    return mono_energy < loudest_energy * 10.0 ** (CANCELLED_DB / 10.0)
+
+
+def _read_channels(
+    file: soundfile.SoundFile, n_frames: int, stereo: bool
+) -> tuple[np.ndarray, np.ndarray | None, bool]:
     """Read at most n_frames and mix them to mono, or take the loudest channel if the mix cancels out.
 
     Returns:
-        Mono float32 samples (T,), and whether they are of one channel only.
+        Mono float32 samples (T,), half the difference of the first two channels if `stereo` asks for it and there are
+        two, and whether the first are of one channel only.
     """
     energies = np.zeros(file.channels)
-    mono = np.concatenate([np.zeros(0, np.float32), *(_blocks(file, n_frames, energies, None))])
+    if stereo and file.channels > 1:
+        both = np.concatenate([np.zeros((0, 2), np.float32), *_blocks(file, n_frames, energies, [0, 1])])
+        mono, side = both.mean(axis=1), (both[:, 0] - both[:, 1]) / 2
+        energies = energies[:2]
+    else:
+        side = None
+        mono = np.concatenate([np.zeros(0, np.float32), *_blocks(file, n_frames, energies, None)])
     if file.channels == 1 or not np.isfinite(mono).all():
-        return mono, False
-    if np.square(mono, dtype=np.float64).sum() < energies.max() * 10.0 ** (CANCELLED_DB / 10.0):
+        return mono, side, False
+    if _is_cancelled(float(np.square(mono, dtype=np.float64).sum()), float(energies.max())):
         file.seek(0)
-        loudest = int(energies.argmax())
-        return np.concatenate(list(_blocks(file, n_frames, energies, loudest))), True
-    return mono, False
+        loudest = [int(energies.argmax())]
+        return np.concatenate(list(_blocks(file, n_frames, energies, loudest)))[:, 0], side, True
+    return mono, side, False
 
 
 def _blocks(
-    file: soundfile.SoundFile, n_frames: int, energies: np.ndarray, channel: int | None
+    file: soundfile.SoundFile, n_frames: int, energies: np.ndarray, channels: list[int] | None
 ) -> Iterator[np.ndarray]:
     """Read at most n_frames block by block, adding each channel's energy to `energies`.
 
     Yields:
-        One channel of each block, or the mean of all of them.
+        Chosen channels of each block, (T, C), or the mean of all of them, (T,).
     """
     left = n_frames
     while left > 0:
@@ -170,7 +215,7 @@ def _blocks(
             return
         left -= len(block)
         energies += np.square(block, dtype=np.float64).sum(axis=0)
-        yield block.mean(axis=1) if channel is None else block[:, channel]
+        yield block.mean(axis=1) if channels is None else block[:, channels]
 
 
 def _to_sample_rate(audio: Tensor, rate_hz: int) -> Tensor:

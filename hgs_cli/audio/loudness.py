@@ -17,8 +17,8 @@ HEADROOM_DB = 3.0  # between the loudest reference note and full scale
 CEILING_DB = -0.1  # where a note that would clip is brought to
 
 
-def measure_lufs(audio: Tensor) -> float:
-    """Integrated loudness of mono sound (T,) at SAMPLE_RATE, in LUFS; minus infinity for silence.
+def measure_lufs(audio: Tensor, sample_rate: int = SAMPLE_RATE) -> float:
+    """Integrated loudness of mono (T,) or stereo (T, 2) sound, in LUFS; minus infinity for silence.
 
     A sound shorter than one measuring block of 0.4 s is measured with silence behind it, as a meter would hear it.
 
@@ -26,12 +26,12 @@ def measure_lufs(audio: Tensor) -> float:
     """
     import pyloudnorm
 
-    shortest = math.ceil(BLOCK_S * SAMPLE_RATE)
-    if audio.shape[-1] < shortest:
-        audio = torch.nn.functional.pad(audio, (0, shortest - audio.shape[-1]))
+    shortest = math.ceil(BLOCK_S * sample_rate)
+    if audio.shape[0] < shortest:
+        audio = torch.cat([audio, audio.new_zeros(shortest - audio.shape[0], *audio.shape[1:])])
     if not bool(audio.any()):
         return -math.inf
-    return float(pyloudnorm.Meter(SAMPLE_RATE, block_size=BLOCK_S).integrated_loudness(audio.double().numpy()))
+    return float(pyloudnorm.Meter(sample_rate, block_size=BLOCK_S).integrated_loudness(audio.double().numpy()))
 
 
 def peak_db(audio: Tensor) -> float:

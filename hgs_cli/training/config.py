@@ -106,10 +106,10 @@ class WarmupConfig:
     reconstruction: float = 10.0
     periodicity: float = 0.3
     classification: float = 0.1
-    adversary: float = 0.04
+    adversary: float = 0.03
     smoothness: float = 0.05
     adversary_ramp: float = 0.1
-    adversary_steps: int = 3
+    adversary_steps: int = 2
     adversary_rate: float = 1e-3
     feature_noise: float = 0.15
 

@@ -66,8 +66,9 @@ class Adversary(nn.Module):
         timbre_dim: Width of the timbre part of h.
     """
 
-    BANK = 1024
+    BANK = 4096
     HIDDEN_DIM = 256
+    DROPOUT = 0.2  # what it learnt by heart of remembered features pulls new ones nowhere, and hard
 
     bank: Tensor
     keys: Tensor
@@ -78,8 +79,10 @@ class Adversary(nn.Module):
         self.layers = nn.Sequential(
             nn.Linear(timbre_dim, self.HIDDEN_DIM),
             nn.LeakyReLU(0.2),
+            nn.Dropout(self.DROPOUT),
             nn.Linear(self.HIDDEN_DIM, self.HIDDEN_DIM),
             nn.LeakyReLU(0.2),
+            nn.Dropout(self.DROPOUT),
             nn.Linear(self.HIDDEN_DIM, N_PITCHES),
         )
         self.register_buffer("bank", torch.zeros(self.BANK, timbre_dim))

@@ -243,7 +243,7 @@ class Warmup(Stage):
 
     def _teach_adversary(self, optimiser: Optimiser) -> None:
         """Let the adversary learn from features of this batch and of earlier ones."""
-        adversary = self.adversary
+        adversary = self.adversary.train()
         known = torch.nonzero(adversary.keys >= 0)[:, 0]
         for _ in range(self.config.adversary_steps if len(known) else 0):
             drawn = self.sampler.rng.integers(len(known), size=4 * self.loop.batch_size)
@@ -273,7 +273,7 @@ class Warmup(Stage):
             instrument_logits = self.classifier(h[known])
         key = batch.p[batch.pitched].round().long().clamp(0, N_PITCHES - 1)
         self.adversary.remember(h[batch.pitched], key)
-        pitch_logits = self.adversary(h[batch.pitched])
+        pitch_logits = self.adversary.eval()(h[batch.pitched])
         label = batch.label[known]
         classification = _cross_entropy(instrument_logits, label)
         confusion = confusion_loss(pitch_logits, self.prior[batch.label[batch.pitched]])

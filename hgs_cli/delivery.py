@@ -1,0 +1,263 @@
+"""The files of instruments: notes in every sound format, what samplers read, the audition page, the picture."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hgs_cli.audio.io import read_back, write_audio
+from hgs_cli.audio.loop import Loop
+from hgs_cli.audio.loudness import measure_lufs, peak_db
+from hgs_cli.export.audition import AuditionInput, AuditionSet, write_audition
+from hgs_cli.export.dspreset import dspreset_text
+from hgs_cli.export.riff import add_sampler_chunk, add_sampler_chunks_aiff
+from hgs_cli.export.sf2 import write_sf2
+from hgs_cli.export.sfz import sfz_text
+from hgs_cli.export.zones import Sample, Zone, zones
+from hgs_cli.finish import Finish
+from hgs_cli.instrument import Instrument, Settings, layer_softness
+from hgs_cli.outputs import OutputSet
+from hgs_cli.pipeline import Note, lowering_db, make_notes, note_gain_db
+from hgs_cli.pitch import nearest_note
+from hgs_cli.plan import PAGE, PICTURE, NoteKey, Plan
+from hgs_cli.weights import Model
+
+RELEASE_S = 0.3  # that a sampler lets a note ring for when its key is let go
+_SOURCE_SUFFIX = ".wav"
+
+Advance = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class NoteFiles:
+    """One note and its files.
+
+    Attributes:
+        key: Its pitch and dynamic layer.
+        paths: Its files by format.
+        peak_db: Its peak, in dB of full scale.
+        lufs: Its loudness; None where it was not asked for or the note is silent.
+        n_frames: Its length in samples.
+        sample_rate: In Hz.
+        channels: 1 or 2.
+        loop: Where it can be held.
+        gain_db: The instrument's gain, lowering included.
+        lowered_db: What all notes of the instrument were lowered by against clipping.
+    """
+
+    key: NoteKey
+    paths: Mapping[str, Path]
+    peak_db: float
+    lufs: float | None
+    n_frames: int
+    sample_rate: int
+    channels: int
+    loop: Loop | None
+    gain_db: float
+    lowered_db: float
+
+
+@dataclass(frozen=True)
+class Job:
+    """An instrument to deliver.
+
+    Attributes:
+        instrument: From `single` or `blend`.
+        plan: Its files.
+        label: Of its notes, where a page has several instruments.
+    """
+
+    instrument: Instrument
+    plan: Plan
+    label: str
+
+
+@dataclass(frozen=True)
+class How:
+    """What all instruments of a call have in common.
+
+    Attributes:
+        settings: How notes sound.
+        finish: How long they are and how they end.
+        subtype: PCM_24, PCM_16 or FLOAT.
+        measured: Whether every note's loudness is measured, which takes a while.
+    """
+
+    settings: Settings
+    finish: Finish
+    subtype: str
+    measured: bool = False
+
+
+def deliver(
+    model: Model,
+    jobs: Sequence[Job],
+    how: How,
+    outputs: OutputSet,
+    inputs: Sequence[AuditionInput] = (),
+    advance: Advance = lambda steps: None,
+) -> list[list[NoteFiles]]:
+    """Write all files of instruments, in batches: memory does not grow with the number of notes.
+
+    Args:
+        model: From `load_model`.
+        jobs: At least one; a page or picture that several plans name shows all of them.
+        how: How.
+        outputs: Open; it renames the files when it is left.
+        inputs: The sounds that the instruments were made of, for pages and pictures.
+        advance: Takes the number of notes done since its last call.
+
+    Returns:
+        The notes of each job.
+
+    Raises:
+        OutputError: A file cannot be written.
+    """
+    with tempfile.TemporaryDirectory(prefix="hgs-") as scratch:
+        written: list[list[NoteFiles]] = []
+        sources: dict[Path, Path] = {}
+        sets: list[AuditionSet] = []
+
+        def read(sample: Sample) -> NDArray[np.float32]:
+            return read_back(sources[sample.path])
+
+        for number, job in enumerate(jobs):
+            folder = Path(scratch, str(number))
+            folder.mkdir()
+            notes = _write_notes(model, job, how, outputs, folder, advance)
+            samples = [_sample(note, folder) for note in notes]
+            for note, sample in zip(notes, samples, strict=True):
+                sources[sample.path] = outputs.aside(sample.path) if note.paths else sample.path
+            _write_instruments(job.plan, samples, outputs, read)
+            sets.append(AuditionSet(job.label, samples, read))
+            written.append(notes)
+        _write_extras(model, jobs, sets, inputs, outputs)
+    return written
+
+
+def _write_notes(
+    model: Model, job: Job, how: How, outputs: OutputSet, scratch: Path, advance: Advance
+) -> list[NoteFiles]:
+    """Sound files of every note; where none are asked for, files in `scratch` that samplers' files are made of."""
+    gain_db = note_gain_db(job.instrument, how.settings)
+    written, loudest_db = _write_pass(model, job, how, outputs, scratch, gain_db, 0.0, advance)
+    lowered_db = lowering_db(loudest_db)
+    if lowered_db:  # rare: everything is made once more, which needs no memory and gives the same notes
+        gain_db += lowered_db
+        written, _ = _write_pass(model, job, how, outputs, scratch, gain_db, lowered_db, lambda steps: None)
+    return written
+
+
+def _write_pass(
+    model: Model,
+    job: Job,
+    how: How,
+    outputs: OutputSet,
+    scratch: Path,
+    gain_db: float,
+    lowered_db: float,
+    advance: Advance,
+) -> tuple[list[NoteFiles], float]:
+    """Write every note at a gain, as long as none clips; returns them and the loudest peak in dB."""
+    written: list[NoteFiles] = []
+    loudest_db = -200.0
+    for layer, softness in enumerate(layer_softness(job.plan.layers)):
+        settings = replace(how.settings, softness=softness)
+        keys = [key for key in job.plan.notes if key.layer == layer]
+        for plain in make_notes(model, job.instrument, keys, settings, how.finish):
+            note = replace(plain, audio=plain.audio * 10.0 ** (gain_db / 20.0))
+            note_peak_db = peak_db(note.audio)
+            loudest_db = max(loudest_db, note_peak_db)
+            if not lowering_db(loudest_db):
+                _write_note(note, job.plan.notes[note.key], how, outputs, scratch)
+                lufs = measure_lufs(note.audio, how.finish.sample_rate) if how.measured else -math.inf
+                written.append(
+                    NoteFiles(
+                        note.key,
+                        job.plan.notes[note.key],
+                        note_peak_db,
+                        lufs if math.isfinite(lufs) else None,
+                        note.audio.shape[0],
+                        how.finish.sample_rate,
+                        note.audio.shape[1] if note.audio.ndim == 2 else 1,
+                        note.loop,
+                        gain_db,
+                        lowered_db,
+                    )
+                )
+            advance(1)
+    return written, loudest_db
+
+
+def _write_note(note: Note, paths: Mapping[str, Path], how: How, outputs: OutputSet, scratch: Path) -> None:
+    rate, settings = how.finish.sample_rate, how.settings
+    # Another noise for every note.
+    seed = settings.seed * 12_800 + round(note.key.pitch * 100) + 2**40 * note.key.layer
+    root, cents = nearest_note(note.key.pitch)
+    for file_format, path in paths.items():
+
+        def save(aside: Path, file_format: str = file_format) -> None:
+            write_audio(aside, note.audio, how.subtype, seed, rate, file_format.upper())
+            if file_format == "wav":
+                add_sampler_chunk(aside, root, cents, note.loop, rate)
+            elif file_format == "aiff":
+                add_sampler_chunks_aiff(aside, root, cents, note.loop)
+
+        outputs.write(path, save)
+    if not paths:
+        write_audio(scratch / _scratch_name(note.key), note.audio, "FLOAT", seed, rate)
+
+
+def _scratch_name(key: NoteKey) -> str:
+    return f"{key.layer}_{round(100 * key.pitch):05d}{_SOURCE_SUFFIX}"
+
+
+def _sample(note: NoteFiles, scratch: Path) -> Sample:
+    path = next(iter(note.paths.values())) if note.paths else scratch / _scratch_name(note.key)
+    return Sample(
+        path, note.key.pitch, note.key.layer, note.n_frames, note.sample_rate, note.channels, note.loop
+    )  # fmt: skip
+
+
+def _write_instruments(
+    plan: Plan, samples: Sequence[Sample], outputs: OutputSet, read: Callable[[Sample], NDArray[np.float32]]
+) -> None:
+    if not plan.instruments:
+        return
+    mapped: list[Zone] = zones(samples)
+    for file_format, target in plan.instruments.items():
+        if file_format == "sf2":
+            outputs.write(target, lambda aside: write_sf2(aside, plan.name, mapped, read, RELEASE_S))
+            continue
+        text = {"sfz": sfz_text, "dspreset": dspreset_text}[file_format](mapped, target.parent, plan.name, RELEASE_S)
+        outputs.write(target, lambda aside, text=text: aside.write_text(text, encoding="utf-8"))  # type: ignore[misc]
+
+
+def _write_extras(
+    model: Model, jobs: Sequence[Job], sets: Sequence[AuditionSet], inputs: Sequence[AuditionInput], outputs: OutputSet
+) -> None:
+    """Pages and pictures, each of the jobs whose plans name it."""
+    shown: dict[tuple[str, Path], list[AuditionSet]] = {}
+    titles: dict[Path, str] = {}
+    for job, one in zip(jobs, sets, strict=True):
+        for kind, target in job.plan.extras.items():
+            shown.setdefault((kind, target), []).append(one)
+            titles.setdefault(target, target.stem)
+    for (kind, target), mine in shown.items():
+        if kind == PAGE:
+            outputs.write(
+                target,
+                lambda aside, t=titles[target], m=mine: write_audition(aside, t, m, inputs),  # type: ignore[misc]
+            )
+        elif kind == PICTURE:
+            outputs.write(target, lambda aside, m=mine: _draw(model, aside, m, inputs))  # type: ignore[misc]
+
+
+def _draw(model: Model, path: Path, sets: Sequence[AuditionSet], inputs: Sequence[AuditionInput]) -> None:
+    raise NotImplementedError

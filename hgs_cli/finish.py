@@ -1,0 +1,104 @@
+"""From a note as it is synthesised to the one that is written: sample rate, length, loop, ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import torch
+from torch import Tensor
+
+from hgs_cli.audio.loop import Loop, find_loop, hold, shorten
+from hgs_cli.audio.mel import resample
+from hgs_cli.errors import UsageError
+from hgs_cli.spectrum import SAMPLE_RATE
+
+MIN_RATE_HZ, MAX_RATE_HZ = 8_000, 192_000
+MOST_SECONDS = 600.0
+TRIM_DB = -60.0  # below a note's peak: what is quieter at its ends is cut off
+TRIM_LEAD_S = 0.002  # kept before the first sound, so that its attack is whole
+TRIM_FADE_S = 0.01  # at the cut end
+
+
+@dataclass(frozen=True)
+class Finish:
+    """How long notes are and how they end.
+
+    Attributes:
+        loop: Whether notes that are sustained get a loop; those that decay never do.
+        duration_s: Length in seconds. Shorter cuts with a fade; longer goes on with the sustain of notes that have one,
+            and leaves the others as they are. None for the sound's own.
+        fade_s: Length of the fade-out in seconds.
+        trim: Whether silence is cut off at both ends.
+        sample_rate: In Hz.
+
+    Raises:
+        UsageError: A value is out of range.
+    """
+
+    loop: bool = False
+    duration_s: float | None = None
+    fade_s: float | None = None
+    trim: bool = False
+    sample_rate: int = SAMPLE_RATE
+
+    def __post_init__(self) -> None:
+        if not MIN_RATE_HZ <= self.sample_rate <= MAX_RATE_HZ:
+            raise UsageError(f"a sample rate of {self.sample_rate} Hz", f"give {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz")
+        if self.duration_s is not None and not 0.01 <= self.duration_s <= MOST_SECONDS:
+            raise UsageError(f"a duration of {self.duration_s:g} s", f"give 0.01 to {MOST_SECONDS:g} s")
+        if self.fade_s is not None and not 0.0 <= self.fade_s <= MOST_SECONDS:
+            raise UsageError(f"a fade of {self.fade_s:g} s", f"give 0 to {MOST_SECONDS:g} s")
+
+
+def finish_note(audio: Tensor, f0_hz: float, wanted: Finish, seed: int = 0) -> tuple[Tensor, Loop | None]:
+    """A note at its sample rate, as long as is wanted.
+
+    Args:
+        audio: At SAMPLE_RATE, (C, T).
+        f0_hz: Its pitch.
+        wanted: How.
+        seed: Of what a longer note is made of.
+
+    Returns:
+        (C, T) at the wanted rate, and its loop.
+    """
+    ratio = Fraction(wanted.sample_rate, SAMPLE_RATE)
+    audio = resample(audio, ratio.denominator, ratio.numerator)
+    rate = wanted.sample_rate
+    n_wanted = None if wanted.duration_s is None else round(wanted.duration_s * rate)
+    if wanted.trim:
+        audio = _trimmed(audio, rate)
+    loop = None
+    if n_wanted is not None and n_wanted > audio.shape[-1]:
+        looped = find_loop(audio, f0_hz, rate)
+        if looped is not None:
+            audio = hold(looped, n_wanted, seed)
+    elif n_wanted is not None and n_wanted < audio.shape[-1]:
+        audio = shorten(audio, n_wanted, rate)
+    if wanted.loop:
+        looped = find_loop(audio, f0_hz, rate)
+        if looped is not None:
+            audio, loop = looped.audio, looped.loop
+    if wanted.fade_s:
+        longest_s = (audio.shape[-1] - (0 if loop is None else loop.end)) / rate
+        audio = _fade_out(audio, min(wanted.fade_s, longest_s), rate)  # the loop itself stays level
+    return audio, loop
+
+
+def _trimmed(audio: Tensor, rate: int) -> Tensor:
+    peak = audio.abs().amax()
+    heard = torch.nonzero((audio.abs() > peak * 10.0 ** (TRIM_DB / 20.0)).any(0))[:, 0]
+    if not len(heard) or float(peak) == 0.0:
+        return audio
+    start = max(0, int(heard[0]) - round(TRIM_LEAD_S * rate))
+    end = min(audio.shape[-1], int(heard[-1]) + 1 + round(TRIM_FADE_S * rate))
+    return _fade_out(audio[:, start:end], TRIM_FADE_S, rate) if end < audio.shape[-1] else audio[:, start:]
+
+
+def _fade_out(audio: Tensor, seconds: float, rate: int) -> Tensor:
+    n_fade = min(round(seconds * rate), audio.shape[-1])
+    if n_fade < 1:
+        return audio
+    ramp = torch.cos(torch.linspace(0.0, torch.pi / 2, n_fade)).square()
+    return torch.cat([audio[:, : audio.shape[-1] - n_fade], audio[:, audio.shape[-1] - n_fade :] * ramp], dim=1)

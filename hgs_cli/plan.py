@@ -1,0 +1,299 @@
+"""What a call reads and writes: sounds found in folders, files named by a template; known before torch is loaded."""
+
+from __future__ import annotations
+
+import os
+import string
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from hgs_cli.errors import InputError, UsageError
+from hgs_cli.pitch import note_name, note_tag, split_cents
+
+INVERSION_SUFFIX = ".hgs"
+SOUND_SUFFIXES = (".wav", ".flac", ".aif", ".aiff", ".aifc", ".ogg", ".oga", ".opus", ".mp3", ".caf", ".au", ".w64")
+AUDIO_SUFFIXES = {"wav": ".wav", "flac": ".flac", "aiff": ".aiff"}
+INSTRUMENT_SUFFIXES = {"sfz": ".sfz", "dspreset": ".dspreset", "sf2": ".sf2"}
+LISTING_FORMATS = ("sfz", "dspreset")  # name sound files, and so want some
+PAGE, PICTURE = "audition", "plot"  # kinds of file beside the formats
+
+DEFAULT_NAME = "{stem}_{midi:03d}_{note}"
+LAYERED_NAME = DEFAULT_NAME + "_v{layer}"
+_TEXT_FIELDS = ("stem", "note")
+_NUMBER_FIELDS = ("midi", "cents", "layer", "velocity")
+_LONGEST_SPEC = 3  # characters of a format spec: 03d; a width of millions would be a name of megabytes
+_LONGEST_NAME = 255  # bytes, what file systems allow
+_TEMPLATE_HELP = "use {stem}, {midi:03d}, {note}, {cents}, {layer} and {velocity}"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A sound to read, and where its files go.
+
+    Attributes:
+        path: The sound.
+        folder: Below the output folder, as the sound's own lies below the folder that was given; empty for one given
+            by itself.
+        name: Its stem, with what tells it from another sound of that stem.
+    """
+
+    path: Path
+    folder: Path
+    name: str
+
+
+@dataclass(frozen=True)
+class NoteKey:
+    """A note of an instrument.
+
+    Attributes:
+        pitch: MIDI note, fractions allowed.
+        layer: Dynamic layer, 0 the softest.
+    """
+
+    pitch: float
+    layer: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The files of one instrument.
+
+    Attributes:
+        name: Of the instrument.
+        notes: Of every note, its sound files by format; none if the call asks for no sound files.
+        instruments: Files that samplers read, by format.
+        extras: The page and the picture, by kind.
+        layers: Number of dynamic layers.
+    """
+
+    name: str
+    notes: Mapping[NoteKey, Mapping[str, Path]]
+    instruments: Mapping[str, Path]
+    extras: Mapping[str, Path] = field(default_factory=dict)
+    layers: int = 1
+
+    @property
+    def files(self) -> list[Path]:
+        """Every file, notes first."""
+        sounds = [path for one in self.notes.values() for path in one.values()]
+        return [*sounds, *self.instruments.values(), *self.extras.values()]
+
+
+# --- what is read ---------------------------------------------------------------------------------------------------
+
+
+def find_sources(
+    arguments: Sequence[Path], recursive: bool, stdin: Iterable[str], suffixes: Sequence[str]
+) -> tuple[list[Source], bool]:
+    """Sounds that arguments stand for: files, folders of sounds, `-` for paths on stdin.
+
+    Args:
+        arguments: As given; the same sound twice counts once.
+        recursive: Look into folders of folders, too.
+        stdin: Read for `-`: a path a line, or parted by NUL as find -print0 writes them.
+        suffixes: Of the files that a folder is searched for, in lower case.
+
+    Returns:
+        The sounds in the order given, those of a folder sorted, with names that differ; and whether there is only one,
+        given as a file.
+
+    Raises:
+        InputError: A folder holds no sounds, or cannot be read.
+        UsageError: There is nothing to read at all.
+    """
+    found: dict[Path, tuple[Path, Path]] = {}
+    alone = len(arguments) == 1
+    for argument in arguments:
+        if str(argument) == "-":
+            alone = False
+            text = "".join(stdin)
+            parted = text.split("\0") if "\0" in text else text.splitlines()
+            given = [Path(path) for path in parted if path]
+        else:
+            given = [argument]
+        for path in given:
+            if path.is_dir():
+                alone = False
+                for sound in _sounds_in(path, recursive, suffixes):
+                    found.setdefault(_normal(sound), (sound, sound.parent.relative_to(path)))
+            else:
+                found.setdefault(_normal(path), (path, Path()))
+    if not found:
+        raise UsageError("there is no sound to read", "give files or folders, or paths on stdin for -")
+    return _named(list(found.values())), alone
+
+
+def _normal(path: Path) -> Path:
+    return Path(os.path.abspath(path))
+
+
+def _sounds_in(folder: Path, recursive: bool, suffixes: Sequence[str]) -> list[Path]:
+    sounds: list[Path] = []
+
+    def refuse(error: OSError) -> None:
+        raise InputError(f"{error.filename} cannot be read: {(error.strerror or '').lower()}", "check its permissions")
+
+    for where, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = sorted(name for name in folders if recursive and not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes:
+                sounds.append(Path(where, name))
+    if not sounds:
+        deeper = "" if recursive else ", or look deeper with --recursive"
+        raise InputError(f"folder {folder} holds no sounds", f"give one with sound files in it{deeper}")
+    return sounds
+
+
+def _same(text: str) -> str:
+    """What two names are compared by: file systems may tell neither case nor composed letters apart."""
+    return unicodedata.normalize("NFC", text).casefold()
+
+
+def _named(sounds: Sequence[tuple[Path, Path]]) -> list[Source]:
+    """Name sounds for their stem; those of one stem also for their suffix, or the folders that they are in."""
+    alike: dict[tuple[str, str], list[int]] = {}
+    for index, (path, folder) in enumerate(sounds):
+        alike.setdefault((_same(str(folder)), _same(path.stem)), []).append(index)
+    names = [path.stem for path, _ in sounds]
+    for group in alike.values():
+        if len(group) > 1:
+            for index, name in zip(group, _told_apart([sounds[index][0] for index in group]), strict=True):
+                names[index] = name
+    taken: set[tuple[str, str]] = set()
+    sources = []
+    for (path, folder), plain in zip(sounds, names, strict=True):
+        name, count = plain, 1
+        while (_same(str(folder)), _same(name)) in taken:
+            count += 1
+            name = f"{plain}-{count}"
+        taken.add((_same(str(folder)), _same(name)))
+        sources.append(Source(path, folder, name))
+    return sources
+
+
+def _told_apart(paths: Sequence[Path]) -> list[str]:
+    suffixed = [f"{path.stem}-{path.suffix.lstrip('.')}" for path in paths]
+    if len({_same(name) for name in suffixed}) == len(paths):
+        return suffixed
+    whole = [_normal(path) for path in paths]
+    for depth in range(1, max(len(path.parts) for path in whole)):
+        names = ["-".join([*path.parent.parts[-depth:], path.stem]).replace(os.sep, "") for path in whole]
+        if len({_same(name) for name in names}) == len(paths):
+            return names
+    return suffixed
+
+
+# --- what is written ------------------------------------------------------------------------------------------------
+
+
+def parse_formats(text: str) -> tuple[str, ...]:
+    """Formats of a comma list, each once; sfz and dspreset bring wav unless another sound format is there.
+
+    Raises:
+        UsageError: One is unknown, or there is none.
+    """
+    known = [*AUDIO_SUFFIXES, *INSTRUMENT_SUFFIXES]
+    formats = list(dict.fromkeys(part.strip().lower().lstrip(".") for part in text.split(",") if part.strip()))
+    for one in formats:
+        if one not in known:
+            raise UsageError(f"format {one!r} is unknown", f"choose from {', '.join(known)}")
+    if not formats:
+        raise UsageError("--format names no format", f"choose from {', '.join(known)}")
+    if any(one in LISTING_FORMATS for one in formats) and not any(one in AUDIO_SUFFIXES for one in formats):
+        formats.insert(0, "wav")
+    return tuple(formats)
+
+
+def layer_velocities(layers: int) -> list[tuple[int, int]]:
+    """Lowest and highest MIDI velocity of each dynamic layer, softest first: 1 to 127 in even parts."""
+    ends = [round(127 * (index + 1) / layers) for index in range(layers)]
+    return list(zip([1, *(end + 1 for end in ends[:-1])], ends, strict=True))
+
+
+def make_plan(
+    folder: Path,
+    name: str,
+    pitches: Sequence[float],
+    formats: Sequence[str],
+    extras: Mapping[str, str],
+    layers: int = 1,
+    template: str | None = None,
+) -> Plan:
+    """Name every file of an instrument.
+
+    Args:
+        folder: Where they go.
+        name: Of the instrument, `{stem}` of the template.
+        pitches: Of the notes.
+        formats: From `parse_formats`.
+        extras: Suffix of each further file, by kind.
+        layers: Number of dynamic layers.
+        template: Of the notes' file names without suffix; it may have folders. None for the usual one.
+
+    Raises:
+        UsageError: The template is none, leaves the folder, or gives two notes one name.
+    """
+    chosen = template or (LAYERED_NAME if layers > 1 else DEFAULT_NAME)
+    suffixes = {one: AUDIO_SUFFIXES[one] for one in formats if one in AUDIO_SUFFIXES}
+    notes: dict[NoteKey, dict[str, Path]] = {}
+    seen: dict[str, NoteKey] = {}
+    for layer in range(layers):
+        for pitch in pitches:
+            key = NoteKey(pitch, layer)
+            relative = _note_path(chosen, name, key, layers)
+            for suffix in suffixes.values():
+                relative = relative.removesuffix(suffix)
+            if suffixes and _same(relative) in seen:
+                raise UsageError(
+                    f"name {chosen!r} is the same for two notes ({relative})",
+                    "add {layer}" if seen[_same(relative)].pitch == pitch else "add {midi} or {note}",
+                )
+            seen[_same(relative)] = key
+            notes[key] = {one: folder / f"{relative}{suffix}" for one, suffix in suffixes.items()}
+    instruments = {one: folder / f"{name}{INSTRUMENT_SUFFIXES[one]}" for one in formats if one in INSTRUMENT_SUFFIXES}
+    return Plan(name, notes, instruments, {kind: folder / f"{name}{suffix}" for kind, suffix in extras.items()}, layers)
+
+
+def _note_path(template: str, stem: str, key: NoteKey, layers: int) -> str:
+    """The file of a note below its folder, without suffix."""
+    midi, cents = split_cents(key.pitch)
+    values: dict[str, str | int] = {
+        "stem": stem,
+        "midi": midi,
+        "note": note_tag(key.pitch),
+        "cents": cents,
+        "layer": key.layer + 1,
+        "velocity": layer_velocities(layers)[key.layer][1],
+    }
+    parts: list[str] = []
+    try:
+        for text, name, spec, conversion in string.Formatter().parse(template):
+            parts.append(text)
+            if name is None:
+                continue
+            if name not in values or conversion or len(spec or "") > _LONGEST_SPEC or (spec and name in _TEXT_FIELDS):
+                raise UsageError(f"name {template!r} has {{{name}{':' + spec if spec else ''}}}", _TEMPLATE_HELP)
+            parts.append(format(values[name], spec or ""))
+    except ValueError as error:
+        raise UsageError(f"name {template!r} is no template: {error}", _TEMPLATE_HELP) from error
+    path = "".join(parts)
+    _check_relative(template, path)
+    return path
+
+
+def _check_relative(template: str, path: str) -> None:
+    pieces = path.split("/")
+    outside = PurePosixPath(path).is_absolute() or Path(path).is_absolute() or ".." in pieces
+    if outside or any(piece in ("", ".") for piece in pieces) or "\0" in path:
+        raise UsageError(f"name {template!r} gives {path!r}", "give a name inside the output folder")
+    if any(len(os.fsencode(piece)) + 10 > _LONGEST_NAME for piece in pieces):
+        raise UsageError(f"name {template!r} gives a name of over {_LONGEST_NAME - 10} bytes", "give a shorter one")
+
+
+def describe_note(key: NoteKey) -> dict[str, object]:
+    """What tells a note, for JSON: midi, note, cents."""
+    midi, cents = split_cents(key.pitch)
+    return {"midi": midi, "note": note_name(midi), "cents": cents}
