@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -75,7 +76,7 @@ def read_audio(path: Path) -> Recording:
         raise InputError(f"{path} is empty", "give a file with sound in it")
     if not np.isfinite(audio).all():
         raise InputError(f"{path} holds values that are not finite numbers", "export it again")
-    result = _to_sample_rate(torch.from_numpy(audio), rate_hz)[:MODEL_SAMPLES]
+    result = to_sample_rate(torch.from_numpy(audio), rate_hz)[:MODEL_SAMPLES]
     cropped_s = max(0.0, (claimed_frames - used_frames) / rate_hz) if audio.size > used_frames else 0.0
     _check_sound(result, str(path), cropped_s)
     return Recording(result, cropped_s, cancelled)
@@ -100,7 +101,7 @@ def from_array(audio: Tensor, sample_rate: int) -> Recording:
         raise InputError("the audio holds values that are not finite numbers", "give finite samples")
     used = math.ceil(MODEL_SAMPLES * sample_rate / SAMPLE_RATE)
     cropped_s = max(0, audio.shape[0] - used) / sample_rate
-    result = _to_sample_rate(audio[: used + FILTER_FRAMES], sample_rate)[:MODEL_SAMPLES]
+    result = to_sample_rate(audio[: used + FILTER_FRAMES], sample_rate)[:MODEL_SAMPLES]
     _check_sound(result, "the audio", cropped_s)
     return Recording(result, cropped_s, cancelled=False)
 
@@ -129,6 +130,19 @@ def write_audio(path: Path, audio: Tensor, subtype: str, seed: int) -> None:
         soundfile.write(path, samples, SAMPLE_RATE, subtype=subtype, format="WAV")
     except soundfile.SoundFileError as error:
         raise OSError(str(error)) from error
+
+
+def encode_flac(audio: np.ndarray, sample_rate: int) -> bytes:
+    """A FLAC file of 16 bits in memory, rounded without dither, which would make it half as large again.
+
+    Args:
+        audio: Finite, (T, C); what lies beyond ±1 is clipped.
+        sample_rate: In Hz.
+    """
+    assert np.isfinite(audio).all()
+    file = io.BytesIO()
+    soundfile.write(file, _quantize(audio, 16).astype(np.int16), sample_rate, subtype="PCM_16", format="FLAC")
+    return file.getvalue()
 
 
 def _quantize(samples: np.ndarray, bits: int) -> np.ndarray:
@@ -173,7 +187,8 @@ def _blocks(
         yield block.mean(axis=1) if channel is None else block[:, channel]
 
 
-def _to_sample_rate(audio: Tensor, rate_hz: int) -> Tensor:
+def to_sample_rate(audio: Tensor, rate_hz: int) -> Tensor:
+    """Resample audio (…, T) at rate_hz to SAMPLE_RATE."""
     ratio = Fraction(SAMPLE_RATE, rate_hz).limit_denominator(MAX_RATIO_TERM)
     return resample(audio, ratio.denominator, ratio.numerator)
 

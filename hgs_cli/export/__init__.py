@@ -1,0 +1,1 @@
+"""Written notes as samplers and listeners take them, one file per format."""
