@@ -9,17 +9,14 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from hgs_cli.palette import COLOURS, RANGE_DB
 from hgs_cli.spectrum import DB_PER_UNIT, HOP_LENGTH, SAMPLE_RATE
 
 BAND_PIXELS = 3
 PANEL_PIXELS = 480  # width of a panel, whatever the sound's length
 MARGIN = 36
-RANGE_DB = 80.0  # from the brightest to black
 
-# Dark blue to pale yellow in even steps of lightness, so that brightness alone tells the level.
-_COLOURS = np.array(
-    [(8, 8, 24), (40, 24, 88), (104, 32, 112), (176, 56, 96), (232, 104, 64), (252, 176, 88), (255, 248, 208)], float
-)
+_COLOURS = np.array(COLOURS, float)
 _FREQUENCY_LABELS = ((100.0, "100 Hz"), (1000.0, "1 kHz"), (5000.0, "5 kHz"), (15000.0, "15 kHz"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -81,12 +82,12 @@ def read_audio(path: Path, stereo: bool = False) -> Recording:
         raise InputError(f"{path} is empty", "give a file with sound in it")
     if not np.isfinite(audio).all():
         raise InputError(f"{path} holds values that are not finite numbers", "export it again")
-    result = _to_sample_rate(torch.from_numpy(audio), rate_hz)[:MODEL_SAMPLES]
+    result = to_sample_rate(torch.from_numpy(audio), rate_hz)[:MODEL_SAMPLES]
     cropped_s = max(0.0, (claimed_frames - used_frames) / rate_hz) if audio.size > used_frames else 0.0
     _check_sound(result, str(path), cropped_s)
     if side is None:
         return Recording(result, cropped_s, cancelled)
-    return Recording(result, cropped_s, cancelled, _to_sample_rate(torch.from_numpy(side), rate_hz)[:MODEL_SAMPLES])
+    return Recording(result, cropped_s, cancelled, to_sample_rate(torch.from_numpy(side), rate_hz)[:MODEL_SAMPLES])
 
 
 def from_array(audio: Tensor | np.ndarray, sample_rate: int, stereo: bool = False) -> Recording:
@@ -117,12 +118,12 @@ def from_array(audio: Tensor | np.ndarray, sample_rate: int, stereo: bool = Fals
     if audio.ndim == 2:
         energies = audio.double().square().sum(0)
         if stereo and audio.shape[1] > 1:
-            side = _to_sample_rate((audio[:, 0] - audio[:, 1]) / 2, sample_rate)[:MODEL_SAMPLES]
+            side = to_sample_rate((audio[:, 0] - audio[:, 1]) / 2, sample_rate)[:MODEL_SAMPLES]
             audio, energies = audio[:, :2], energies[:2]
         mono = audio.mean(1)
         cancelled = _is_cancelled(float(mono.double().square().sum()), float(energies.max()))
         audio = audio[:, int(energies.argmax())] if cancelled else mono
-    result = _to_sample_rate(audio, sample_rate)[:MODEL_SAMPLES]
+    result = to_sample_rate(audio, sample_rate)[:MODEL_SAMPLES]
     _check_sound(result, "the audio", cropped_s)
     return Recording(result, cropped_s, cancelled, side)
 
@@ -161,6 +162,19 @@ def read_back(path: Path) -> np.ndarray:
     """All of a sound file that hgs wrote, float32, (T, C)."""
     samples: np.ndarray = soundfile.read(path, dtype="float32", always_2d=True)[0]
     return samples
+
+
+def encode_flac(audio: np.ndarray, sample_rate: int) -> bytes:
+    """A FLAC file of 16 bits in memory, rounded without dither, which would make it half as large again.
+
+    Args:
+        audio: Finite, (T, C); what lies beyond ±1 is clipped.
+        sample_rate: In Hz.
+    """
+    assert np.isfinite(audio).all()
+    file = io.BytesIO()
+    soundfile.write(file, _quantize(audio, 16).astype(np.int16), sample_rate, subtype="PCM_16", format="FLAC")
+    return file.getvalue()
 
 
 def _quantize(samples: np.ndarray, bits: int) -> np.ndarray:
@@ -218,7 +232,8 @@ def _blocks(
         yield block.mean(axis=1) if channels is None else block[:, channels]
 
 
-def _to_sample_rate(audio: Tensor, rate_hz: int) -> Tensor:
+def to_sample_rate(audio: Tensor, rate_hz: int) -> Tensor:
+    """Resample audio (…, T) at rate_hz to SAMPLE_RATE."""
     ratio = Fraction(SAMPLE_RATE, rate_hz).limit_denominator(MAX_RATIO_TERM)
     return resample(audio, ratio.denominator, ratio.numerator)
 
