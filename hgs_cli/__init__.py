@@ -8,10 +8,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hgs_cli.pipeline import invert, load_model, mix, render
+    from hgs_cli.pipeline import Finish, Inversion, Model, Rendered, Settings, invert, load_model, mix, render
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "invert", "load_model", "mix", "render"]
+__all__ = [
+    "Finish",
+    "Inversion",
+    "Model",
+    "Rendered",
+    "Settings",
+    "__version__",
+    "invert",
+    "load_model",
+    "mix",
+    "render",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from hgs_cli.audio.io import read_back, write_audio
+from hgs_cli.audio.io import read_back, to_sample_rate, write_audio
 from hgs_cli.audio.loop import Loop
 from hgs_cli.audio.loudness import measure_lufs, peak_db
 from hgs_cli.export.audition import AuditionInput, AuditionSet, write_audition
@@ -24,11 +25,14 @@ from hgs_cli.finish import Finish
 from hgs_cli.instrument import Instrument, Settings, layer_softness
 from hgs_cli.outputs import OutputSet
 from hgs_cli.pipeline import Note, lowering_db, make_notes, note_gain_db
-from hgs_cli.pitch import nearest_note
+from hgs_cli.pitch import describe_pitch, nearest_note
 from hgs_cli.plan import PAGE, PICTURE, NoteKey, Plan
+from hgs_cli.plot import Panel, draw_sheet, spread
+from hgs_cli.spectrum import MODEL_SAMPLES
 from hgs_cli.weights import Model
 
 RELEASE_S = 0.3  # that a sampler lets a note ring for when its key is let go
+PICTURE_NOTES = 6  # at most, beside the sounds that came in
 _SOURCE_SUFFIX = ".wav"
 
 Advance = Callable[[int], None]
@@ -260,4 +264,21 @@ def _write_extras(
 
 
 def _draw(model: Model, path: Path, sets: Sequence[AuditionSet], inputs: Sequence[AuditionInput]) -> None:
-    raise NotImplementedError
+    """A picture of the sounds that came in and of some notes, spread over the mixes and the pitches."""
+    panels = [_panel(model, each.label, each.audio, each.sample_rate) for each in inputs]
+    shown = []
+    for each in sets:
+        loudest = max(sample.layer for sample in each.samples)
+        shown += [(each, sample) for sample in each.samples if sample.layer == loudest]
+    for index in spread(len(shown), PICTURE_NOTES):
+        each, sample = shown[index]
+        title = describe_pitch(sample.pitch).removesuffix(" +0.0 cents")
+        title = f"{title}, {each.label}" if len(sets) > 1 else title
+        panels.append(_panel(model, title, each.read(sample), sample.sample_rate))
+    draw_sheet(path, panels, model.log_mel.filters.cpu())
+
+
+def _panel(model: Model, title: str, audio: NDArray[np.float32], sample_rate: int) -> Panel:
+    samples = torch.from_numpy(audio)
+    mono = to_sample_rate(samples.mean(1) if samples.ndim == 2 else samples, sample_rate)[:MODEL_SAMPLES]
+    return Panel(title, mono, model.log_mel(mono[None].to(model.device))[0].cpu())

@@ -73,6 +73,7 @@ class Settings:
     seed: int = 0
     tune_cents: float = 0.0
     stereo: bool = False
+    softness: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -302,7 +303,7 @@ def _smooth_side(inversion: Inversion) -> Tensor | None:
     """The sound's side above its middle, smoothed over a harmonic spacing: formants stay where they are."""
     if inversion.side is None or inversion.source_pitch is None:
         return inversion.side
-    f0_hz = torch.tensor([midi_to_hz(inversion.source_pitch)])
+    f0_hz = midi_to_hz(torch.tensor([inversion.source_pitch]))
     weights = mel_blur(f0_hz, FORMANT_WIDTH, FORMANT_WIDTH_MELS)[0]
     return (weights / weights.sum(1, keepdim=True)) @ inversion.side.float().cpu()
 
@@ -537,3 +538,8 @@ def _soft_ends(audio: Tensor) -> Tensor:
     n_fade = min(round(seconds * SAMPLE_RATE), audio.shape[-1] // 4)
     ramp = torch.cos(torch.linspace(0.0, torch.pi / 2, n_fade, device=audio.device)).square()
     return torch.cat([audio[:, : audio.shape[-1] - n_fade], audio[:, audio.shape[-1] - n_fade :] * ramp], dim=1)
+
+
+def layer_softness(n_layers: int) -> list[float]:
+    """STUB."""
+    return [1.0 - (index + 1) / n_layers for index in range(n_layers)]

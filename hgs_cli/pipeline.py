@@ -38,6 +38,7 @@ from hgs_cli.inversion import SUFFIX, Inversion
 from hgs_cli.models.detail import measure_detail, own_hnr_db, transfer_detail
 from hgs_cli.models.generator import Envelopes
 from hgs_cli.pitch import MAX_PITCH, MIN_PITCH
+from hgs_cli.pitch import midi_to_hz as note_to_hz
 from hgs_cli.plan import NoteKey
 from hgs_cli.spectrum import (
     DB_PER_UNIT,
@@ -422,7 +423,7 @@ def make_notes(
         chosen = keys[start : start + BATCH_NOTES]
         audio = synthesize(model, instrument, [key.pitch for key in chosen], settings).cpu()
         for key, one in zip(chosen, audio, strict=True):
-            sounding_hz = midi_to_hz(key.pitch + settings.tune_cents / 100.0)
+            sounding_hz = note_to_hz(key.pitch + settings.tune_cents / 100.0)
             finished, loop = finish_note(one if one.ndim == 2 else one[None], sounding_hz, finish, settings.seed)
             yield Note(key, finished.T if one.ndim == 2 else finished[0], loop)
 
