@@ -286,7 +286,7 @@ def render(
         inputs = _inputs([source.path], bool(extras))
         written = _deliver(model, jobs, how, inputs, force, advance, messages)
         _print_files(plan, written[0], {"input": str(source.path)}, how, as_json)
-        return f"{len(written[0])} notes"
+        return f"{len(written[0])} note{'s' if len(written[0]) > 1 else ''}"
 
     _each(
         [sources[index].path for index in chosen], lambda number, tell: work(chosen[number], tell), messages,

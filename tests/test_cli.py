@@ -196,9 +196,9 @@ def test_one_broken_file_among_several_spoils_only_itself(hgs: Run, sound: Path,
     assert outcome.lines == ["tone/tone_060_C4.wav", "burst/burst_060_C4.wav"]
     assert [line.split(" — ")[0] for line in outcome.err.splitlines()] == [
         "[1/4] missing.wav: failed",
-        f"[2/4] {sound}: 1 notes",
+        f"[2/4] {sound}: 1 note",
         "[3/4] broken.wav: failed",
-        f"[4/4] {burst}: 1 notes",
+        f"[4/4] {burst}: 1 note",
         "hgs: error: missing.wav does not exist",
         "hgs: error: broken.wav cannot be read as sound",
         "2 of 4 done, 2 failed",

@@ -2,41 +2,74 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import soundfile
-import torch
 from conftest import ROOT, SNARE, Run, tone
 
 from hgs_cli.spectrum import SAMPLE_RATE
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
-COMMANDS = [
-    line
-    for kind, text in BLOCKS
-    if kind == "sh"
-    for line in text.splitlines()
-    if line.startswith("hgs ") and not line.startswith("hgs train")
-]
+COOKBOOK = next(text for kind, text in BLOCKS if kind == "sh" and text.startswith("# "))
+RECIPES = [line for line in COOKBOOK.splitlines() if line and not line.startswith("#")]
+SHELL = re.compile(r"[|&;<>$]")  # what only a shell can run
 
 
-def test_there_are_commands_to_try() -> None:
-    assert len(COMMANDS) >= 6
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_runs(hgs: Run, tmp_path: Path, command: str) -> None:
-    for name, f0_hz in (("cello.wav", 110.0), ("flute.wav", 440.0), ("bell.wav", 660.0), ("kick.wav", 55.0)):
+@pytest.fixture
+def sounds(tmp_path: Path) -> None:
+    """The sounds that the recipes name."""
+    for name, f0_hz in (("cello.wav", 110.0), ("flute.wav", 440.0), ("bell.wav", 660.0), ("drums/deep/tom.wav", 55.0)):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(tmp_path / name, tone(f0_hz, 0.3), SAMPLE_RATE)
     (tmp_path / "snare.wav").write_bytes(SNARE.read_bytes())
-    assert hgs("invert", "cello.wav", "--quiet").code == 0
-    arguments = shlex.split(command, comments=True)[1:]
-    outcome = hgs(*arguments, *(["--force"] if arguments[0] == "invert" else []))
-    assert outcome.code == 0, outcome.err
+    (tmp_path / "drums" / "snare.wav").write_bytes(SNARE.read_bytes())
+
+
+def test_there_are_ten_recipes() -> None:
+    assert len(RECIPES) >= 10
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.usefixtures("sounds")
+def test_every_recipe_runs(hgs: Run, bundle: Path, tmp_path: Path, recipe: str) -> None:
+    before = {path for path in tmp_path.rglob("*") if path.is_file()}
+    if SHELL.search(recipe):
+        (tmp_path / "bin").mkdir()
+        program = tmp_path / "bin" / "hgs"
+        program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m hgs_cli "$@"\n')
+        program.chmod(0o755)
+        before.add(program)
+        done = subprocess.run(
+            ["/bin/bash", "-o", "pipefail", "-ec", recipe],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={
+                **os.environ,
+                "HGS_WEIGHTS": str(bundle),
+                "PYTHONPATH": str(ROOT),
+                "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}",
+            },
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    else:
+        outcome = hgs(*shlex.split(recipe)[1:])
+        assert outcome.code == 0, outcome.err
+        assert all(Path(line).is_file() for line in outcome.lines)
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} > before
+
+
+def test_every_command_that_is_named_inline_is_one(hgs: Run) -> None:
+    for command in re.findall(r"`hgs (\w+)[^`]*`", README):
+        assert command == "train" or hgs(command, "--help").code == 0
 
 
 def test_the_python_example_runs(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,19 +77,18 @@ def test_the_python_example_runs(bundle: Path, tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     soundfile.write(tmp_path / "cello.wav", tone(110.0, 0.3), SAMPLE_RATE)
     (example,) = (text for kind, text in BLOCKS if kind == "python")
-    names: dict[str, object] = {}
-    exec(compile(example, "README.md", "exec"), names)
-    notes = names["notes"]
-    assert isinstance(notes.audio, torch.Tensor)  # type: ignore[attr-defined]
-    assert notes.audio.shape[0] == 3  # type: ignore[attr-defined]
+    exec(compile(example, "README.md", "exec"), {})
+    files = sorted(tmp_path.glob("cello_*.wav"))
+    assert [file.name for file in files] == ["cello_36.wav", "cello_43.wav", "cello_48.5.wav"]
+    assert {soundfile.info(file).samplerate for file in files} == {48_000}
 
 
 def test_every_option_named_is_an_option(hgs: Run) -> None:
-    helps = "".join(hgs(*command, "--help").out for command in (["invert"], ["render"], ["mix"], ["bench"]))
+    helps = "".join(hgs(*command, "--help").out for command in (["invert"], ["render"], ["mix"], ["info"], ["bench"]))
     helps += "".join(hgs("train", command, "--help").out for command in ("data", "run", "export", "eval"))
-    known = set(re.findall(r"--[a-z][a-z-]+", helps)) | {"--version"}
+    known = set(re.findall(r"--[a-z][a-z0-9-]+", helps + hgs("--help").out))
     foreign = {"--index-url", "--extra-index-url"}
-    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) - foreign <= known
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", README)) - foreign <= known
 
 
 def test_the_first_screen_has_the_two_commands() -> None:
