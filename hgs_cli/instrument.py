@@ -13,6 +13,7 @@ from hgs_cli.audio.loudness import measure_lufs, reference_levels
 from hgs_cli.errors import UsageError
 from hgs_cli.inversion import Inversion
 from hgs_cli.models.detail import Detail, apply_tonal, keep_ringing, transfer_detail
+from hgs_cli.models.dynamics import soften
 from hgs_cli.models.generator import MAX_LEVEL, Envelopes
 from hgs_cli.models.motion import Motion, carried_motion, measure_motion, movement
 from hgs_cli.models.stretch import Stretch
@@ -53,6 +54,7 @@ class Settings:
         detail: How much of the sound's own detail is carried over, 0 … 1.
         tonal: How much of an unpitched sound's noise becomes tone, 0 … 1; None for as much as a clear pitch takes.
         variation: How far notes wander from the sound, as another take of it, by the seed, 0 … 1.
+        softness: How much darker notes are, as if played softer but equally loud, 0 … 1.
         keep_vibrato: Whether notes move in pitch as the sound does; otherwise they stand still.
         normalize: `lufs`, `peak` or `none`.
         lufs: Loudness aimed at, in LUFS.
@@ -62,6 +64,7 @@ class Settings:
     detail: float = 1.0
     tonal: float | None = None
     variation: float = 0.0
+    softness: float = 0.0
     keep_vibrato: bool = True
     normalize: str = "lufs"
     lufs: float = -18.0
@@ -306,6 +309,8 @@ def note_envelopes(model: Model, instrument: Instrument, q: Tensor, settings: Se
         )
     if settings.variation > 0.0:
         envelopes = _vary(model, instrument, envelopes, q, settings)
+    if settings.softness > 0.0:
+        envelopes = _soften(model, envelopes, q, settings.softness)
     envelopes = _restrain(model, instrument, envelopes, q)
     return _level(model, instrument, envelopes, q, settings) if instrument.sources else envelopes
 
@@ -384,6 +389,22 @@ def _vary(model: Model, instrument: Instrument, envelopes: Envelopes, q: Tensor,
     )
     louder = (10.0 / DB_PER_UNIT * torch.log10((after + 1e-20) / (before + 1e-20)))[:, None, None]
     return Envelopes(varied.harmonic - louder, varied.noise_part - louder)
+
+
+def _soften(model: Model, envelopes: Envelopes, q: Tensor, softness: float) -> Envelopes:
+    """The colour of softer notes at the loudness of these: what plays them turns soft keys down by itself.
+
+    At the most by MOST_LEVELLED_DB: a note without bass cannot be as loud without its treble.
+    """
+    softer = soften(envelopes, q, softness)
+    weight = _heard_weight().to(q.device)
+    before, after = (
+        (torch.stack(model.network.generator.part_powers(each, q)) * weight).sum((0, 2, 3))
+        for each in (envelopes, softer)
+    )
+    louder_db = (10.0 * torch.log10((before + 1e-20) / (after + 1e-20))).clamp(0.0, MOST_LEVELLED_DB)
+    louder = (louder_db / DB_PER_UNIT)[:, None, None]
+    return Envelopes(softer.harmonic + louder, softer.noise_part + louder)
 
 
 def _heard_weight() -> Tensor:
