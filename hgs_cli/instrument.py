@@ -54,21 +54,21 @@ class Settings:
         detail: How much of the sound's own detail is carried over, 0 … 1.
         tonal: How much of an unpitched sound's noise becomes tone, 0 … 1; None for as much as a clear pitch takes.
         variation: How far notes wander from the sound, as another take of it, by the seed, 0 … 1.
-        softness: How much darker notes are, as if played softer but equally loud, 0 … 1.
         keep_vibrato: Whether notes move in pitch as the sound does; otherwise they stand still.
         normalize: `lufs`, `peak` or `none`.
         lufs: Loudness aimed at, in LUFS.
         seed: Of everything random.
+        softness: How much darker notes are, as if played softer but equally loud, 0 … 1.
     """
 
     detail: float = 1.0
     tonal: float | None = None
     variation: float = 0.0
-    softness: float = 0.0
     keep_vibrato: bool = True
     normalize: str = "lufs"
     lufs: float = -18.0
     seed: int = 0
+    softness: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -382,12 +382,7 @@ def _vary(model: Model, instrument: Instrument, envelopes: Envelopes, q: Tensor,
 
     colour = wander(COLOUR_KNOTS, COLOUR_DB)
     varied = Envelopes(envelopes.harmonic + colour, envelopes.noise_part + colour + wander(COLOUR_KNOTS, NOISE_DB))
-    weight = _heard_weight().to(q.device)
-    before, after = (
-        (torch.stack(model.network.generator.part_powers(each, q)) * weight).sum((0, 2, 3))
-        for each in (envelopes, varied)
-    )
-    louder = (10.0 / DB_PER_UNIT * torch.log10((after + 1e-20) / (before + 1e-20)))[:, None, None]
+    louder = (_louder_db(model, envelopes, varied, q) / DB_PER_UNIT)[:, None, None]
     return Envelopes(varied.harmonic - louder, varied.noise_part - louder)
 
 
@@ -397,14 +392,19 @@ def _soften(model: Model, envelopes: Envelopes, q: Tensor, softness: float) -> E
     At the most by MOST_LEVELLED_DB: a note without bass cannot be as loud without its treble.
     """
     softer = soften(envelopes, q, softness)
+    quieter_db = (-_louder_db(model, envelopes, softer, q)).clamp(0.0, MOST_LEVELLED_DB)
+    quieter = (quieter_db / DB_PER_UNIT)[:, None, None]
+    return Envelopes(softer.harmonic + quieter, softer.noise_part + quieter)
+
+
+def _louder_db(model: Model, envelopes: Envelopes, others: Envelopes, q: Tensor) -> Tensor:
+    """How much louder other envelopes of notes q (B,) sound than these, (B,)."""
     weight = _heard_weight().to(q.device)
     before, after = (
         (torch.stack(model.network.generator.part_powers(each, q)) * weight).sum((0, 2, 3))
-        for each in (envelopes, softer)
+        for each in (envelopes, others)
     )
-    louder_db = (10.0 * torch.log10((before + 1e-20) / (after + 1e-20))).clamp(0.0, MOST_LEVELLED_DB)
-    louder = (louder_db / DB_PER_UNIT)[:, None, None]
-    return Envelopes(softer.harmonic + louder, softer.noise_part + louder)
+    return 10.0 * torch.log10((after + 1e-20) / (before + 1e-20))
 
 
 def _heard_weight() -> Tensor:

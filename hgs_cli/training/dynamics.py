@@ -89,7 +89,7 @@ def fit_softness(pairs: list[SoftPair]) -> Tensor:
     Every instrument counts alike, recorded ones together RECORDED_WEIGHT.
 
     Returns:
-        (3,).
+        (3,); zeros where there are no pairs.
     """
     n_pairs = Counter(pair.shard for pair in pairs)
     n_shards = Counter(shard.startswith("real-") for shard in n_pairs)
@@ -110,7 +110,7 @@ def fit_softness(pairs: list[SoftPair]) -> Tensor:
         group = RECORDED_WEIGHT if pair.recorded else 1.0 - RECORDED_WEIGHT
         weight = group / n_shards[pair.recorded] / n_pairs[pair.shard] / len(wanted)
         left, right = left + weight * columns.T @ columns, right + weight * columns.T @ wanted
-    return torch.linalg.solve(left, right)
+    return torch.linalg.pinv(left) @ right
 
 
 def distance_db(pair: SoftPair, softness: float) -> float:
