@@ -22,7 +22,8 @@ from hgs_cli.export.sf2 import write_sf2
 from hgs_cli.export.sfz import sfz_text
 from hgs_cli.export.zones import Sample, Zone, zones
 from hgs_cli.finish import Finish
-from hgs_cli.instrument import Instrument, Settings, layer_softness
+from hgs_cli.instrument import Instrument, Settings
+from hgs_cli.models.dynamics import layer_softness
 from hgs_cli.outputs import OutputSet
 from hgs_cli.pipeline import Note, lowering_db, make_notes, note_gain_db
 from hgs_cli.pitch import describe_pitch, nearest_note

@@ -14,6 +14,7 @@ from hgs_cli.errors import UsageError
 from hgs_cli.inversion import Inversion
 from hgs_cli.models.detail import N_PHASES, Detail, apply_tonal, keep_ringing, transfer_detail
 from hgs_cli.models.detail_transfer import FORMANT_WIDTH, FORMANT_WIDTH_MELS, mel_blur
+from hgs_cli.models.dynamics import soften
 from hgs_cli.models.generator import MAX_LEVEL, Envelopes
 from hgs_cli.models.motion import Motion, carried_motion, measure_motion, movement
 from hgs_cli.models.stretch import Stretch
@@ -62,6 +63,7 @@ class Settings:
         seed: Of everything random.
         tune_cents: What every note sounds above its name.
         stereo: Whether notes have two channels, which differ as those of the sound did, if it had two.
+        softness: How much darker notes are, as if played softer but equally loud, 0 … 1.
     """
 
     detail: float = 1.0
@@ -359,6 +361,8 @@ def note_envelopes(model: Model, instrument: Instrument, q: Tensor, settings: Se
         )
     if settings.variation > 0.0:
         envelopes = _vary(model, instrument, envelopes, q, settings)
+    if settings.softness > 0.0:
+        envelopes = _soften(model, envelopes, q, settings.softness)
     envelopes = _restrain(model, instrument, envelopes, q)
     return _level(model, instrument, envelopes, q, settings) if instrument.sources else envelopes
 
@@ -430,13 +434,29 @@ def _vary(model: Model, instrument: Instrument, envelopes: Envelopes, q: Tensor,
 
     colour = wander(COLOUR_KNOTS, COLOUR_DB)
     varied = Envelopes(envelopes.harmonic + colour, envelopes.noise_part + colour + wander(COLOUR_KNOTS, NOISE_DB))
+    louder = (_louder_db(model, envelopes, varied, q) / DB_PER_UNIT)[:, None, None]
+    return Envelopes(varied.harmonic - louder, varied.noise_part - louder)
+
+
+def _soften(model: Model, envelopes: Envelopes, q: Tensor, softness: float) -> Envelopes:
+    """The colour of softer notes at the loudness of these: what plays them turns soft keys down by itself.
+
+    At the most by MOST_LEVELLED_DB: a note without bass cannot be as loud without its treble.
+    """
+    softer = soften(envelopes, q, softness)
+    quieter_db = (-_louder_db(model, envelopes, softer, q)).clamp(0.0, MOST_LEVELLED_DB)
+    quieter = (quieter_db / DB_PER_UNIT)[:, None, None]
+    return Envelopes(softer.harmonic + quieter, softer.noise_part + quieter)
+
+
+def _louder_db(model: Model, envelopes: Envelopes, others: Envelopes, q: Tensor) -> Tensor:
+    """How much louder other envelopes of notes q (B,) sound than these, (B,)."""
     weight = _heard_weight().to(q.device)
     before, after = (
         (torch.stack(model.network.generator.part_powers(each, q)) * weight).sum((0, 2, 3))
-        for each in (envelopes, varied)
+        for each in (envelopes, others)
     )
-    louder = (10.0 / DB_PER_UNIT * torch.log10((after + 1e-20) / (before + 1e-20)))[:, None, None]
-    return Envelopes(varied.harmonic - louder, varied.noise_part - louder)
+    return 10.0 * torch.log10((after + 1e-20) / (before + 1e-20))
 
 
 def _heard_weight() -> Tensor:
@@ -538,8 +558,3 @@ def _soft_ends(audio: Tensor) -> Tensor:
     n_fade = min(round(seconds * SAMPLE_RATE), audio.shape[-1] // 4)
     ramp = torch.cos(torch.linspace(0.0, torch.pi / 2, n_fade, device=audio.device)).square()
     return torch.cat([audio[:, : audio.shape[-1] - n_fade], audio[:, audio.shape[-1] - n_fade :] * ramp], dim=1)
-
-
-def layer_softness(n_layers: int) -> list[float]:
-    """STUB."""
-    return [1.0 - (index + 1) / n_layers for index in range(n_layers)]

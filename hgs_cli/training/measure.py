@@ -17,6 +17,7 @@ from hgs_cli.evaluation.source_pitch import measure_source_pitch
 from hgs_cli.evaluation.variations import measure_variations
 from hgs_cli.training.checkpoint import initial_model, load_checkpoint, model_from_checkpoint
 from hgs_cli.training.data import validation_instruments
+from hgs_cli.training.dynamics import dynamics_section
 from hgs_cli.training.judge import JUDGE_NAME, Judge, load_judge
 from hgs_cli.training.leakage import probe_leakage
 from hgs_cli.training.overlap import overlap_section
@@ -36,7 +37,7 @@ class Sources:
 
     Attributes:
         real: Recordings with a manifest: cross-pitch table and source pitch.
-        data: The data set that was trained on: leakage.
+        data: The data set that was trained on: leakage, soft and loud notes.
         held_out: A data set that was not: the paper's table.
         runs: Folder of runs to compare with.
         detectors: Whether source pitch is measured of other libraries too, and on rendered notes.
@@ -117,6 +118,8 @@ def measure(
             networks, sources.data, options.quick, lambda done, total: tell("probes of h", done, total)
         )
         sections.append(leakage.section())
+        tell("soft and loud notes", 0, 0)
+        sections.append(dynamics_section(sources.data))
     if sources.held_out is not None:
         assert judge is not None
         if sources.data is not None:
