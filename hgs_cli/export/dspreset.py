@@ -11,8 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from xml.etree import ElementTree
 
-from hgs_cli.export.sfz import relative_path
-from hgs_cli.export.zones import Zone, n_layers, velocity_gain
+from hgs_cli.export.zones import Zone, n_layers, relative_path, velocity_gain
 
 MAX_ATTACK_S = 2.0
 MAX_RELEASE_S = 10.0
@@ -35,6 +34,9 @@ def dspreset_text(zones: Sequence[Zone], folder: Path, name: str, release_s: flo
         name: Of the instrument.
         release_s: How long a note fades after its key; infinite for sounds without a loop that always ring out, which
             have no envelope and no knobs for it.
+
+    Raises:
+        OutputError: A file name cannot be written.
     """
     rings_out = not math.isfinite(release_s)
     root = ElementTree.Element("DecentSampler", minVersion="1.0.0")
@@ -75,7 +77,7 @@ def _add_ui(root: ElementTree.Element, name: str, release_s: float | None) -> No
     ui = ElementTree.SubElement(root, "ui", _SIZE | {"bgColor": _DARK})
     tab = ElementTree.SubElement(ui, "tab", name="main")
     label = {"x": "40", "y": "30", "width": "732", "height": "40", "textSize": "28", "textColor": _LIGHT}
-    ElementTree.SubElement(tab, "label", label | {"text": name})
+    ElementTree.SubElement(tab, "label", label | {"text": " ".join(name.split())})
     knobs = []
     if release_s is not None:
         knobs.append(("Attack", 0.0, MAX_ATTACK_S, {"type": "amp", "parameter": "ENV_ATTACK"}))

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hgs_cli.audio.loop import Loop
+from hgs_cli.errors import OutputError
 from hgs_cli.pitch import nearest_note
 
 N_KEYS = 128
 MAX_VELOCITY = 127
+
+_NO_TEXT = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # neither UTF-8 nor XML has undecodable bytes; XML no controls
 
 
 @dataclass(frozen=True)
@@ -101,3 +106,15 @@ def velocity_gain(velocity: int, layers: int) -> float:
     softer than it was rendered, for any number of layers.
     """
     return math.pow(velocity / MAX_VELOCITY, 2.0 / layers)
+
+
+def relative_path(path: Path, folder: Path) -> str:
+    """A sound file's path as files in `folder` name it, with forward slashes.
+
+    Raises:
+        OutputError: It holds control characters, or bytes that are no text.
+    """
+    text = Path(os.path.relpath(path, folder)).as_posix()
+    if _NO_TEXT.search(text):
+        raise OutputError(f"{text!a} cannot be written into a text file", "choose a name of printable characters")
+    return text
