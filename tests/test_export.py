@@ -271,9 +271,12 @@ def test_dspreset_samples_say_what_the_zones_say(tmp_path: Path) -> None:
     expected = {
         "path": 'a "b" & <c>/l0 47.6.wav',
         "rootNote": "48", "loNote": "0", "hiNote": "127", "loVel": "1", "hiVel": "64",
-        "tuning": "0.4", "loopEnabled": "true", "loopStart": "100", "loopEnd": "899", "attack": "0", "release": "0.25",
+        "tuning": "0.4", "loopEnabled": "true", "loopStart": "100", "loopEnd": "899",
     }  # fmt: skip
     assert low.attrib == expected
+    groups = root.find("groups")
+    assert groups is not None
+    assert groups.attrib == {"attack": "0", "release": "0.25"}
     assert (high.get("loopEnabled"), high.get("loopStart"), high.get("tuning")) == ("false", None, "-0.3")
     assert (high.get("loVel"), high.get("hiVel")) == ("65", "127")
     label = root.find("ui/tab/label")

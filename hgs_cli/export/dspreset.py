@@ -41,8 +41,8 @@ def dspreset_text(zones: Sequence[Zone], folder: Path, name: str, release_s: flo
     rings_out = not math.isfinite(release_s)
     root = ElementTree.Element("DecentSampler", minVersion="1.0.0")
     _add_ui(root, name, None if rings_out else release_s)
-    envelope = {"ampEnvEnabled": "false"} if rings_out else {"attack": "0", "release": _number(release_s)}
-    groups = ElementTree.SubElement(root, "groups")
+    envelope = {} if rings_out else {"attack": "0", "release": _number(release_s)}
+    groups = ElementTree.SubElement(root, "groups", envelope)
     for (low, high), layer in groupby(zones, lambda zone: (zone.low_velocity, zone.high_velocity)):
         group = ElementTree.SubElement(groups, "group", ampVelTrack=_number(_tracking(n_layers(zones))))
         for zone in layer:
@@ -61,7 +61,9 @@ def dspreset_text(zones: Sequence[Zone], folder: Path, name: str, release_s: flo
                 # The last sample is played as well: without a loopEnd it is the file's last.
                 start, last = zone.sample.loop.start, zone.sample.loop.end - 1
                 attributes |= {"loopStart": str(start), "loopEnd": str(last)}
-            ElementTree.SubElement(group, "sample", attributes | envelope)
+            if rings_out:
+                attributes["ampEnvEnabled"] = "false"
+            ElementTree.SubElement(group, "sample", attributes)
     effects = ElementTree.SubElement(root, "effects")
     ElementTree.SubElement(effects, "effect", type="reverb", roomSize="0.7", damping="0.3", wetLevel="0")
     ElementTree.indent(root)

@@ -85,8 +85,9 @@ def zones(samples: Sequence[Sample]) -> list[Zone]:
         for note, above in zip(notes, [*notes[1:], None], strict=True):
             high_key = N_KEYS - 1 if above is None else min(math.floor((note.pitch + above.pitch) / 2), N_KEYS - 1)
             if high_key >= low_key:
-                root_key, cents = nearest_note(note.pitch)
-                found.append(Zone(note, low_key, high_key, root_key, -cents, low_velocity, high_velocity))
+                root_key, _ = nearest_note(note.pitch)
+                tune_cents = 100.0 * (root_key - note.pitch)
+                found.append(Zone(note, low_key, high_key, root_key, tune_cents, low_velocity, high_velocity))
                 low_key = high_key + 1
         low_velocity = high_velocity + 1
     return found
