@@ -11,8 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from xml.etree import ElementTree
 
-from hgs_cli.export.sfz import relative_path
-from hgs_cli.export.zones import Zone, n_layers, velocity_gain
+from hgs_cli.export.zones import Zone, n_layers, relative_path, velocity_gain
 
 MAX_ATTACK_S = 2.0
 MAX_RELEASE_S = 10.0
@@ -35,12 +34,15 @@ def dspreset_text(zones: Sequence[Zone], folder: Path, name: str, release_s: flo
         name: Of the instrument.
         release_s: How long a note fades after its key; infinite for sounds without a loop that always ring out, which
             have no envelope and no knobs for it.
+
+    Raises:
+        OutputError: A file name cannot be written.
     """
     rings_out = not math.isfinite(release_s)
     root = ElementTree.Element("DecentSampler", minVersion="1.0.0")
     _add_ui(root, name, None if rings_out else release_s)
-    envelope = {"ampEnvEnabled": "false"} if rings_out else {"attack": "0", "release": _number(release_s)}
-    groups = ElementTree.SubElement(root, "groups")
+    envelope = {} if rings_out else {"attack": "0", "release": _number(release_s)}
+    groups = ElementTree.SubElement(root, "groups", envelope)
     for (low, high), layer in groupby(zones, lambda zone: (zone.low_velocity, zone.high_velocity)):
         group = ElementTree.SubElement(groups, "group", ampVelTrack=_number(_tracking(n_layers(zones))))
         for zone in layer:
@@ -59,7 +61,9 @@ def dspreset_text(zones: Sequence[Zone], folder: Path, name: str, release_s: flo
                 # The last sample is played as well: without a loopEnd it is the file's last.
                 start, last = zone.sample.loop.start, zone.sample.loop.end - 1
                 attributes |= {"loopStart": str(start), "loopEnd": str(last)}
-            ElementTree.SubElement(group, "sample", attributes | envelope)
+            if rings_out:
+                attributes["ampEnvEnabled"] = "false"
+            ElementTree.SubElement(group, "sample", attributes)
     effects = ElementTree.SubElement(root, "effects")
     ElementTree.SubElement(effects, "effect", type="reverb", roomSize="0.7", damping="0.3", wetLevel="0")
     ElementTree.indent(root)
@@ -75,7 +79,7 @@ def _add_ui(root: ElementTree.Element, name: str, release_s: float | None) -> No
     ui = ElementTree.SubElement(root, "ui", _SIZE | {"bgColor": _DARK})
     tab = ElementTree.SubElement(ui, "tab", name="main")
     label = {"x": "40", "y": "30", "width": "732", "height": "40", "textSize": "28", "textColor": _LIGHT}
-    ElementTree.SubElement(tab, "label", label | {"text": name})
+    ElementTree.SubElement(tab, "label", label | {"text": " ".join(name.split())})
     knobs = []
     if release_s is not None:
         knobs.append(("Attack", 0.0, MAX_ATTACK_S, {"type": "amp", "parameter": "ENV_ATTACK"}))

@@ -28,6 +28,7 @@ LOOP_MARGIN = 8  # sample points that players read around a loop (7.10)
 MAX_RECORDS = 2**16 - 1  # records of a list are counted with 16 bits
 MAX_RELEASE_S = 100.0  # (8.1.3, releaseVolEnv)
 VELOCITY_DEPTH_CB = 960  # of the default velocity to attenuation modulator (8.4.1)
+DEFAULT_NAME = "hgs"  # where nothing of a name is ASCII
 
 _NAME_BYTES = 20
 _LINEAR_16 = 2**15
@@ -134,7 +135,7 @@ def _info(name: str) -> bytes:
         return _ascii(words)[:255].encode() + b"\0"
 
     version = chunk(b"ifil", struct.pack("<2H", 2, 4))
-    named = [(b"isng", "EMU8000"), (b"INAM", name), (b"ISFT", "hgs")]
+    named = [(b"isng", "EMU8000"), (b"INAM", _ascii(name) or DEFAULT_NAME), (b"ISFT", "hgs")]
     # Texts are even by their own zeros (5.1), not by the chunk's filling.
     texts = [chunk(key, value + bytes(len(value) % 2)) for key, value in ((key, text(words)) for key, words in named)]
     return chunk(b"LIST", b"INFO" + version + b"".join(texts))
@@ -167,7 +168,7 @@ def _records(name: str, zones: Sequence[Zone], layouts: dict[Sample, _Layout], r
     bags.append((len(generators), len(modulators)))
     if max(len(generators), len(headers)) >= MAX_RECORDS:
         raise OutputError(f"{len(zones)} zones are more than a SoundFont can hold", "render fewer notes or layers")
-    title = _name(name)
+    title = _name(_ascii(name) or DEFAULT_NAME)
     data = {
         b"phdr": title + struct.pack("<3H3I", 0, 0, 0, 0, 0, 0) + _name("EOP") + struct.pack("<3H3I", 0, 0, 1, 0, 0, 0),
         b"pbag": struct.pack("<4H", 0, 0, 1, 0),

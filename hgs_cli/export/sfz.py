@@ -6,20 +6,19 @@ Source: Cakewalk, The sfz Format (version 1 opcodes, which every player reads).
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
 from hgs_cli.errors import OutputError
-from hgs_cli.export.zones import MAX_VELOCITY, Zone, n_layers, velocity_gain
+from hgs_cli.export.zones import MAX_VELOCITY, Zone, n_layers, relative_path, velocity_gain
 
 CURVE_VELOCITIES = (1, 4, 8, 16, 32, 64, 96, MAX_VELOCITY)  # players draw lines between them
 
-# SFZ knows no quotes and no escapes: $ begins a variable, < a header, "word=" an opcode, //, /* a comment, and a \ is
-# read as a /. Windows refuses the rest of them in file names as well.
-_UNWRITABLE = re.compile(r'[$<>="\\*\x00-\x1f\x7f]|//|^\s|\s$')
+# SFZ knows no quotes and no escapes: $ begins a variable, < a header, "word=" an opcode, // and /* a comment, * one of
+# the player's own waves, and a \ is read as a /.
+_UNWRITABLE = re.compile(r'[$<>="\\*]|//|^\s|\s$')
 
 
 def check_sfz_path(path: str) -> None:
@@ -70,11 +69,6 @@ def sfz_text(zones: Sequence[Zone], folder: Path, name: str, release_s: float) -
             lines.append(f"<region> {keys} tune={round(zone.tune_cents)} {_loop(zone, release_s)}")
             lines.append(f"sample={path}")  # up to the end of its line: names may hold spaces
     return "\n".join(lines) + "\n"
-
-
-def relative_path(path: Path, folder: Path) -> str:
-    """A path as files in `folder` name it, with forward slashes."""
-    return Path(os.path.relpath(path, folder)).as_posix()
 
 
 def _loop(zone: Zone, release_s: float) -> str:

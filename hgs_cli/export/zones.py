@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hgs_cli.audio.loop import Loop
+from hgs_cli.errors import OutputError
 from hgs_cli.pitch import nearest_note
 
 N_KEYS = 128
 MAX_VELOCITY = 127
+
+_NO_TEXT = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # neither UTF-8 nor XML has undecodable bytes; XML no controls
 
 
 @dataclass(frozen=True)
@@ -80,8 +85,9 @@ def zones(samples: Sequence[Sample]) -> list[Zone]:
         for note, above in zip(notes, [*notes[1:], None], strict=True):
             high_key = N_KEYS - 1 if above is None else min(math.floor((note.pitch + above.pitch) / 2), N_KEYS - 1)
             if high_key >= low_key:
-                root_key, cents = nearest_note(note.pitch)
-                found.append(Zone(note, low_key, high_key, root_key, -cents, low_velocity, high_velocity))
+                root_key, _ = nearest_note(note.pitch)
+                tune_cents = 100.0 * (root_key - note.pitch)
+                found.append(Zone(note, low_key, high_key, root_key, tune_cents, low_velocity, high_velocity))
                 low_key = high_key + 1
         low_velocity = high_velocity + 1
     return found
@@ -101,3 +107,15 @@ def velocity_gain(velocity: int, layers: int) -> float:
     softer than it was rendered, for any number of layers.
     """
     return math.pow(velocity / MAX_VELOCITY, 2.0 / layers)
+
+
+def relative_path(path: Path, folder: Path) -> str:
+    """A sound file's path as files in `folder` name it, with forward slashes.
+
+    Raises:
+        OutputError: It holds control characters, or bytes that are no text.
+    """
+    text = Path(os.path.relpath(path, folder)).as_posix()
+    if _NO_TEXT.search(text):
+        raise OutputError(f"{text!a} cannot be written into a text file", "choose a name of printable characters")
+    return text
