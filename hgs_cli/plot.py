@@ -1,11 +1,15 @@
-"""Pictures of log-mel spectrograms; the only Pillow import."""
+"""Pictures of waveforms and log-mel spectrograms; the only Pillow import."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -14,10 +18,36 @@ from hgs_cli.spectrum import DB_PER_UNIT, HOP_LENGTH, SAMPLE_RATE
 
 BAND_PIXELS = 3
 PANEL_PIXELS = 480  # width of a panel, whatever the sound's length
+WAVE_PIXELS = 96
+SHEET_COLUMNS = 4
 MARGIN = 36
+SILENT_LEVEL = -1.0  # of a log-mel
 
 _COLOURS = np.array(COLOURS, float)
+_WAVE_COLOUR = COLOURS[2]
 _FREQUENCY_LABELS = ((100.0, "100 Hz"), (1000.0, "1 kHz"), (5000.0, "5 kHz"), (15000.0, "15 kHz"))
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A sound as `draw_sheet` shows it.
+
+    Attributes:
+        title: Above it.
+        audio: Mono at SAMPLE_RATE, (T,).
+        mel: Its log-mel, (N_MELS, n_frames); frames after the sound's end are not drawn.
+    """
+
+    title: str
+    audio: Tensor
+    mel: Tensor
+
+
+def spread(n_items: int, most: int) -> list[int]:
+    """Indices of at most so many items, two or more, that lie evenly from the first to the last."""
+    if n_items <= most:
+        return list(range(n_items))
+    return [round(index * (n_items - 1) / (most - 1)) for index in range(most)]
 
 
 def draw_spectrograms(path: Path, panels: Sequence[tuple[str, Tensor]], filters: Tensor) -> None:
@@ -28,31 +58,98 @@ def draw_spectrograms(path: Path, panels: Sequence[tuple[str, Tensor]], filters:
         panels: Title and log-mel (N_MELS, T) of each, of one size.
         filters: Mel filters, (n_freqs, N_MELS): they tell the frequency of a band.
     """
-    top_db = max(float(mel.max()) for _, mel in panels) * DB_PER_UNIT
-    n_mels, n_frames = panels[0][1].shape
-    bins_hz = np.linspace(0.0, SAMPLE_RATE / 2, filters.shape[0])
-    centres_hz = bins_hz @ filters.double().numpy() / filters.double().numpy().sum(axis=0)
-    width, height = PANEL_PIXELS, n_mels * BAND_PIXELS
-    picture = Image.new("RGB", (len(panels) * (width + MARGIN) + MARGIN, height + 2 * MARGIN), (255, 255, 255))
-    draw = ImageDraw.Draw(picture)
-    font = ImageFont.load_default(14)
+    drawing = _Drawing(len(panels), 1, panels[0][1].shape[0] * BAND_PIXELS, [mel for _, mel in panels], filters)
     for index, (title, mel) in enumerate(panels):
-        left = MARGIN + index * (width + MARGIN)
-        pixels = _colour((mel.flip(0).double().numpy() * DB_PER_UNIT - top_db) / RANGE_DB + 1.0)
-        picture.paste(Image.fromarray(pixels).resize((width, height), Image.Resampling.NEAREST), (left, MARGIN))
-        draw.text((left, MARGIN - 22), title, fill=(0, 0, 0), font=font)
+        left, top = drawing.place(index)
+        drawing.title(left, top, title)
+        drawing.spectrogram(left, top, mel)
+    drawing.picture.save(path, format="PNG")
+
+
+def draw_sheet(path: Path, panels: Sequence[Panel], filters: Tensor) -> None:
+    """Write a PNG of sounds, waveform above log-mel, in place, on one scale of time, level and brightness.
+
+    Args:
+        path: The picture; `outputs.OutputSet` gives the path of a file put aside.
+        panels: The sounds, SHEET_COLUMNS in a row.
+        filters: Mel filters, (n_freqs, N_MELS): they tell the frequency of a band.
+    """
+    n_samples = max(panel.audio.shape[0] for panel in panels)
+    n_frames = n_samples // HOP_LENGTH + 1
+    loudest = max(float(panel.audio.abs().max()) for panel in panels)
+    mels = []
+    for panel in panels:
+        own = panel.mel[:, : panel.audio.shape[0] // HOP_LENGTH + 1]
+        mels.append(torch.nn.functional.pad(own, (0, n_frames - own.shape[1]), value=SILENT_LEVEL))
+    columns = min(SHEET_COLUMNS, len(panels))
+    height = WAVE_PIXELS + mels[0].shape[0] * BAND_PIXELS
+    drawing = _Drawing(columns, math.ceil(len(panels) / columns), height, mels, filters)
+    for index, (panel, mel) in enumerate(zip(panels, mels, strict=True)):
+        left, top = drawing.place(index)
+        drawing.title(left, top, panel.title)
+        drawing.wave(left, top, panel.audio, n_samples, loudest)
+        drawing.spectrogram(left, top + WAVE_PIXELS, mel)
+    drawing.picture.save(path, format="PNG")
+
+
+class _Drawing:
+    """A white sheet with room for panels in rows.
+
+    Args:
+        columns: Panels in a row.
+        rows: Of panels.
+        height: Of a panel, in pixels, without its title and ticks.
+        mels: Log-mels of all panels, which share one scale of brightness.
+        filters: Mel filters, (n_freqs, N_MELS).
+    """
+
+    def __init__(self, columns: int, rows: int, height: int, mels: Sequence[Tensor], filters: Tensor) -> None:
+        self.columns, self.height = columns, height
+        size = (columns * (PANEL_PIXELS + MARGIN) + MARGIN, rows * (height + 2 * MARGIN))
+        self.picture = Image.new("RGB", size, (255, 255, 255))
+        self.draw = ImageDraw.Draw(self.picture)
+        self.font = ImageFont.load_default(14)
+        self.top_db = max(float(mel.max()) for mel in mels) * DB_PER_UNIT
+        bins_hz = np.linspace(0.0, SAMPLE_RATE / 2, filters.shape[0])
+        self.centres_hz = bins_hz @ filters.double().numpy() / filters.double().numpy().sum(axis=0)
+
+    def place(self, index: int) -> tuple[int, int]:
+        """Left and upper edge of a panel."""
+        row, column = divmod(index, self.columns)
+        return MARGIN + column * (PANEL_PIXELS + MARGIN), MARGIN + row * (self.height + 2 * MARGIN)
+
+    def title(self, left: int, top: int, title: str) -> None:
+        self.draw.text((left, top - 22), title, fill=(0, 0, 0), font=self.font)
+
+    def wave(self, left: int, top: int, audio: Tensor, n_samples: int, loudest: float) -> None:
+        """Extremes of audio (T,) column by column; the panel's width is n_samples, its height twice `loudest`."""
+        samples = audio.double().numpy()
+        middle, half = top + WAVE_PIXELS / 2, (WAVE_PIXELS / 2 - 4) / max(loudest, 1e-9)
+        edges = np.arange(PANEL_PIXELS + 1) * n_samples // PANEL_PIXELS
+        for column, (begin, end) in enumerate(pairwise(edges)):
+            part = samples[begin : max(end, begin + 1)]
+            if not part.size:
+                break
+            high, low = (round(middle - half * level) for level in (part.max(), part.min()))
+            self.draw.line((left + column, high, left + column, low), fill=_WAVE_COLOUR)
+
+    def spectrogram(self, left: int, top: int, mel: Tensor) -> None:
+        """A log-mel (N_MELS, n_frames) with its frequencies and, below it, its time."""
+        n_mels, n_frames = mel.shape
+        width, height = PANEL_PIXELS, n_mels * BAND_PIXELS
+        pixels = _colour((mel.flip(0).double().numpy() * DB_PER_UNIT - self.top_db) / RANGE_DB + 1.0)
+        self.picture.paste(Image.fromarray(pixels).resize((width, height), Image.Resampling.NEAREST), (left, top))
         for hz, label in _FREQUENCY_LABELS:
-            band = float(np.interp(hz, centres_hz, np.arange(n_mels)))
-            row = MARGIN + round((n_mels - 0.5 - band) * BAND_PIXELS)
-            draw.line((left - 5, row, left, row), fill=(0, 0, 0))
-            draw.text((left + 4, row - 8), label, fill=(255, 255, 255), font=font)
+            band = float(np.interp(hz, self.centres_hz, np.arange(n_mels)))
+            row = top + round((n_mels - 0.5 - band) * BAND_PIXELS)
+            self.draw.line((left - 5, row, left, row), fill=(0, 0, 0))
+            self.draw.text((left + 4, row - 8), label, fill=(255, 255, 255), font=self.font)
         seconds = n_frames * HOP_LENGTH / SAMPLE_RATE
         step = 1.0 if seconds > 2.0 else 0.2 if seconds > 0.4 else 0.05
         for tick in range(int(seconds / step) + 1):
             column = left + round(tick * step / seconds * width)
-            draw.line((column, MARGIN + height, column, MARGIN + height + 5), fill=(0, 0, 0))
-            draw.text((column - 4, MARGIN + height + 8), f"{tick * step:g} s", fill=(0, 0, 0), font=font)
-    picture.save(path, format="PNG")
+            self.draw.line((column, top + height, column, top + height + 5), fill=(0, 0, 0))
+            self.draw.text((column - 4, top + height + 8), f"{tick * step:g} s", fill=(0, 0, 0), font=self.font)
 
 
 def _colour(brightness: np.ndarray) -> np.ndarray:

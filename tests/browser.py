@@ -1,4 +1,4 @@
-"""A headless Chromium, driven over a pipe: the DevTools protocol as JSON, one message after another, NUL between them."""
+"""A headless Chromium, driven over a pipe: messages of the DevTools protocol in JSON, a NUL after each."""
 
 from __future__ import annotations
 
@@ -118,10 +118,17 @@ class Browser:
         x, y = place
         self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1)
 
+    def click(self, selector: str) -> None:
+        """Click on an element with the mouse, which browsers count as a gesture."""
+        place = self.place(selector)
+        self.mouse("mousePressed", place)
+        self.mouse("mouseReleased", place)
+
     def place(self, selector: str) -> tuple[float, float]:
         """A point low in the middle of an element, scrolled into view."""
         x, y = self.ask(
-            f"(() => {{ const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView({{block: 'nearest'}});"
+            f"(() => {{ const e = document.querySelector({json.dumps(selector)});"
+            " e.scrollIntoView({block: 'nearest', inline: 'nearest', behavior: 'instant'});"
             " const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height * 0.85]; })()"
         )
         return float(x), float(y)

@@ -1,4 +1,4 @@
-"""A page on which an instrument is played and seen: one HTML file that needs no network and no program but a browser."""
+"""A page on which an instrument is played and seen: one HTML file that needs a browser and no network."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def write_audition(
         ],
     }
     style = _read("page.css")
-    script = '"use strict";\n' + "".join(_read(name) for name in _SCRIPTS)
+    script = "".join(_read(name) for name in _SCRIPTS)
     head, tail = (
         Template(half).substitute(
             title=html.escape(title),
@@ -115,9 +115,9 @@ def write_audition(
     )
     with open(path, "wb") as file:
         _write_text(file, head)
-        for index, each in enumerate(inputs):
-            audio = to_sample_rate(torch.from_numpy(_columns(each.audio).T.copy()), each.sample_rate).T.numpy()
-            _write_sound(file, f"input-{index}", audio, SAMPLE_RATE)
+        for index, given in enumerate(inputs):
+            channels = torch.from_numpy(_columns(given.audio).T.copy())  # (C, T)
+            _write_sound(file, f"input-{index}", to_sample_rate(channels, given.sample_rate).T.numpy(), SAMPLE_RATE)
         for index, (each, found) in enumerate(zoned):
             for place, zone in enumerate(found):
                 audio = _columns(each.read(zone.sample))

@@ -391,6 +391,7 @@ function setUpSteps() {
   element("step").max = page.sets.length - 1;
   element("first-step").textContent = page.sets[0].label;
   element("last-step").textContent = page.sets.at(-1).label;
+  element("step-marks").append(...page.sets.map((_, index) => make("option", { value: index })));
   element("step").addEventListener("input", chooseStep);
 }
 
@@ -438,12 +439,17 @@ function describePage() {
   for (const [name, value] of page.facts) {
     element("facts").append(make("div", {}, make("dt", { textContent: name }), make("dd", { textContent: value })));
   }
-  const lines = ["Play with mouse, fingers, MIDI, or the computer keys from A to '; Z and X change the octave."];
-  if (page.inputs.length) lines.push(`${page.inputs.length > 1 ? `1 … ${Math.min(9, page.inputs.length)} play` : "1 plays"} the input.`);
-  lines.push("Grey keys are resampled from the nearest note.");
-  const unheard = page.sets[0].unheard;
-  if (unheard) lines.push(`${unheard} ${unheard > 1 ? "notes lie" : "note lies"} between the keys and cannot be played here.`);
-  element("hint").textContent = lines.join(" ");
+  const { unheard } = page.sets[0];
+  const digits = Math.min(9, page.inputs.length);
+  element("hint").append(
+    make("span", { className: "with-keyboard", textContent: "Computer keys A to ' play; Z and X change the octave. " }),
+    make("span", {
+      className: "with-keyboard",
+      textContent: digits > 1 ? `1 to ${digits} play the inputs. ` : digits ? "1 plays the input. " : "",
+    }),
+    "Grey keys are resampled from the nearest note.",
+    unheard ? ` ${unheard} ${unheard > 1 ? "notes lie" : "note lies"} between keys and cannot be played here.` : "",
+  );
   element("velocity-group").hidden = !hasLayers;
   element("ring-group").hidden = page.sets.every(({ zones }) => zones.every(({ loop }) => loop));
 }

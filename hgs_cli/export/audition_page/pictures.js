@@ -141,7 +141,8 @@ async function drawSpectrogram(canvas, buffer, rate, { palette, rangeDb }, isCur
   const { context, width, height } = prepare(canvas);
   context.drawImage(small, 0, 0, width, height);
   context.font = "11px system-ui, sans-serif";
-  context.fillStyle = "rgb(255 255 255 / 0.85)";
+  context.fillStyle = "white";
+  Object.assign(context, { shadowColor: "black", shadowBlur: 4 }); // legible on bright colours, too
   context.textBaseline = "middle";
   for (const [hz, label] of FREQUENCY_LABELS) {
     const y = height * (1 - Math.log(hz / LOWEST_HZ) / Math.log(HIGHEST_HZ / LOWEST_HZ));

@@ -170,6 +170,7 @@ class Output {
   constructor(sampleRate) {
     this.sampleRate = sampleRate;
     this.context = null;
+    this.input = null;
   }
 
   /** Lets sound out; called from every gesture, since a context may be suspended at any time. */
@@ -180,8 +181,7 @@ class Output {
       } catch {
         this.context = new AudioContext({ latencyHint: "interactive" }); // this rate is not offered
       }
-      this.input = new GainNode(this.context);
-      this.#applyVolume();
+      this.input = new GainNode(this.context, { gain: this.#volume });
       const quieter = new GainNode(this.context, { gain: 1 / MOST_LEVEL });
       this.input.connect(quieter).connect(this.#rounding()).connect(this.context.destination);
     }
@@ -191,11 +191,7 @@ class Output {
 
   set volume(value) {
     this.#volume = value;
-    if (this.context) this.#applyVolume();
-  }
-
-  #applyVolume() {
-    this.input.gain.setTargetAtTime(this.#volume, this.context.currentTime, 0.01);
+    this.input?.gain.setTargetAtTime(value, this.context.currentTime, 0.01);
   }
 
   /** A shaper that leaves single notes as they are, and keeps chords below full scale. */
