@@ -99,7 +99,7 @@ Fade = Annotated[
 Trim = Annotated[bool, typer.Option("--trim", help="Cut silence off both ends.", rich_help_panel=LENGTH_PANEL)]
 Velocities = Annotated[
     int,
-    typer.Option(min=1, max=8, help="Dynamic layers; the softer, the quieter and darker.",
+    typer.Option(min=1, max=8, help="Dynamic layers, equally loud: the softer, the darker.",
                  rich_help_panel=LENGTH_PANEL),
 ]  # fmt: skip
 

@@ -71,6 +71,7 @@ __all__ = [
     "synthesize",
 ]
 
+PLAIN = Finish()  # notes as long as the sound
 BATCH_NOTES = 16  # notes synthesised at once; more are no faster and cost memory
 RESTORING_STEPS = 2  # of comparing the restored sound with the sound; a third brings 0.03 dB
 RESTORING_RATE = 0.7
@@ -263,7 +264,7 @@ def invert_recording(model: Model, recording: Recording, pitch: SourceHint, pass
 
 def _side(model: Model, side: Tensor, x: Tensor) -> Tensor:
     """How far a sound's side (T,) lies above its middle, whose log-mel is x (N_MELS, N_FRAMES)."""
-    level = model.log_mel(side[None].to(model.device))[0] - x
+    level: Tensor = model.log_mel(side[None].to(model.device))[0] - x
     return level.clamp(-SIDE_DB_BELOW / DB_PER_UNIT, SIDE_DB_ABOVE / DB_PER_UNIT).cpu()
 
 
@@ -359,7 +360,7 @@ def render(
     inversion: Inversion,
     pitches: Sequence[float],
     settings: Settings | None = None,
-    finish: Finish | None = None,
+    finish: Finish = PLAIN,
 ) -> Rendered:
     """Play an instrument.
 
@@ -373,7 +374,7 @@ def render(
     Returns:
         One note per pitch.
     """
-    return play(model, single(model, inversion), pitches, settings or Settings(), finish or Finish())
+    return play(model, single(model, inversion), pitches, settings or Settings(), finish)
 
 
 def mix(
@@ -382,7 +383,7 @@ def mix(
     shares: Sequence[float],
     pitches: Sequence[float],
     settings: Settings | None = None,
-    finish: Finish | None = None,
+    finish: Finish = PLAIN,
 ) -> Rendered:
     """Play the instrument between several.
 
@@ -400,11 +401,11 @@ def mix(
     Raises:
         UsageError: The shares do not fit the inversions.
     """
-    return play(model, blend(model, inversions, shares), pitches, settings or Settings(), finish or Finish())
+    return play(model, blend(model, inversions, shares), pitches, settings or Settings(), finish)
 
 
 def play(
-    model: Model, instrument: Instrument, pitches: Sequence[float], settings: Settings, finish: Finish
+    model: Model, instrument: Instrument, pitches: Sequence[float], settings: Settings, finish: Finish = PLAIN
 ) -> Rendered:
     """Notes of an instrument in memory, at its gain; lowered together if one would clip."""
     gain_db = note_gain_db(instrument, settings)

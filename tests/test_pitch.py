@@ -11,7 +11,7 @@ from hgs_cli.pitch import (
     describe_pitch,
     hz_to_midi,
     midi_to_hz,
-    note_file_name,
+    note_tag,
     note_name,
     parse_note,
     parse_pitches,
@@ -87,17 +87,16 @@ def test_a4_is_440_hz_and_an_octave_doubles() -> None:
 
 @pytest.mark.parametrize(
     ("pitch", "name"),
-    [(60, "snare_060_C4.wav"), (61, "snare_061_Cs4.wav"), (60.5, "snare_060_C4p50.wav"), (60.01, "snare_060_C4p01.wav"),
-     (0, "snare_000_C-1.wav"), (127, "snare_127_G9.wav")],
-)  # fmt: skip
-def test_files_are_named_for_their_note(pitch: float, name: str) -> None:
-    assert note_file_name("snare", pitch) == name
+    [(60, "C4"), (61, "Cs4"), (60.5, "C4p50"), (60.01, "C4p01"), (0, "C-1"), (127, "G9")],
+)
+def test_a_note_is_named_in_files(pitch: float, name: str) -> None:
+    assert note_tag(pitch) == name
 
 
 @given(st.sets(pitches_to_the_cent, min_size=2, max_size=2))
-def test_two_pitches_never_share_a_file_name(pitches: set[float]) -> None:
+def test_two_pitches_never_share_a_name_in_files(pitches: set[float]) -> None:
     low, high = sorted(pitches)
-    assert note_file_name("x", low) != note_file_name("x", high)
+    assert note_tag(low) != note_tag(high)
 
 
 @given(pitches_to_the_cent)

@@ -185,7 +185,7 @@ def _quantize(samples: np.ndarray, bits: int) -> np.ndarray:
 
 
 def _is_cancelled(mono_energy: float, loudest_energy: float) -> bool:
-    return mono_energy < loudest_energy * 10.0 ** (CANCELLED_DB / 10.0)
+    return bool(mono_energy < loudest_energy * 10.0 ** (CANCELLED_DB / 10.0))
 
 
 def _read_channels(
