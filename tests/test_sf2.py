@@ -77,6 +77,21 @@ def test_loops_at_the_ends_and_of_few_samples_sound_as_any_other(tmp_path: Path,
     assert peak_db(heard[0] - heard[1]) < -70.0
 
 
+@pytest.mark.parametrize("loop", [Loop(0, 10), Loop(3, 100), Loop(50, 100), Loop(99, 100)])
+def test_around_a_loop_there_is_what_players_read_ahead(tmp_path: Path, loop: Loop) -> None:
+    audio = np.arange(100, dtype=np.float32) / np.float32(2**15)
+    sample = Sample(Path("a.wav"), 60.0, 0, 100, RATE, 1, loop)
+    write_sf2(tmp_path / "a.sf2", "a", zones([sample]), lambda sample: audio, 0.1)
+    data = (tmp_path / "a.sf2").read_bytes()
+    start, end, loop_start, loop_end = struct.unpack_from("<4I", data, data.index(b"shdr") + 8 + 20)
+    assert start + 8 <= loop_start <= loop_end - 32
+    assert loop_end + 8 <= end
+    stored = np.frombuffer(data, "<i2", count=end + 46, offset=data.index(b"sdtasmpl") + 12)
+    period = loop.end - loop.start
+    assert [*stored[:end]] == [i if i < loop.end else loop.start + (i - loop.start) % period for i in range(end)]
+    assert (loop_end - loop_start) % period == 0
+
+
 def test_a_note_fades_while_its_loop_goes_on(tmp_path: Path) -> None:
     audio = play(soundfont(tmp_path, [looped_sine(tmp_path, 60.0)], release_s=1.0), [(0.0, 0.5, 60, 127)], 1.6)
     full = peak_db(between(audio, 0.3, 0.45))
