@@ -133,7 +133,7 @@ def write_audio(path: Path, audio: Tensor, subtype: str, seed: int) -> None:
 
 
 def encode_flac(audio: np.ndarray, sample_rate: int) -> bytes:
-    """A FLAC file of 16 bits in memory, rounded without dither, which would make it half as large again.
+    """A FLAC file of 16 bits in memory, rounded without dither.
 
     Args:
         audio: Finite, (T, C); what lies beyond ±1 is clipped.

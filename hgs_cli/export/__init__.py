@@ -1,1 +1,1 @@
-"""Written notes as samplers and listeners take them, one file per format."""
+"""Instruments as samplers read them: SFZ, DecentSampler, SoundFont, and chunks inside sound files."""

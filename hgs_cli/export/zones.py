@@ -1,13 +1,22 @@
-"""Which written note sounds on which key and velocity."""
+"""Which written note sounds on which keys and velocities."""
 
 from __future__ import annotations
 
+import math
+import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hgs_cli.audio.loop import Loop
+from hgs_cli.errors import OutputError
 from hgs_cli.pitch import nearest_note
+
+N_KEYS = 128
+MAX_VELOCITY = 127
+
+_NO_TEXT = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # neither UTF-8 nor XML has undecodable bytes; XML no controls
 
 
 @dataclass(frozen=True)
@@ -16,7 +25,7 @@ class Sample:
 
     Attributes:
         path: The sound file, where it will stand in the end.
-        pitch: MIDI note that it sounds at, fractions allowed.
+        pitch: MIDI note that it sounds at (69 is 440 Hz), fractions allowed, 0 … 127.
         layer: Dynamic layer, 0 the softest.
         n_frames: Samples a channel.
         sample_rate: In Hz.
@@ -38,13 +47,13 @@ class Zone:
     """The keys and velocities on which a sample sounds.
 
     Attributes:
-        sample: The sample.
-        low_key: First MIDI key.
-        high_key: Last MIDI key.
+        sample: Which.
+        low_key: Lowest MIDI key.
+        high_key: Highest MIDI key, included.
         root_key: MIDI note nearest to the sample's pitch.
-        tune_cents: What a player must add at root_key so that the key sounds in tune.
-        low_velocity: From 1.
-        high_velocity: To 127.
+        tune_cents: What a player must add for the keys to sound in tune: -100 * (pitch - root_key), -50 … 50.
+        low_velocity: Softest velocity, 1 or more.
+        high_velocity: Hardest velocity, included, at most 127.
     """
 
     sample: Sample
@@ -57,20 +66,56 @@ class Zone:
 
 
 def zones(samples: Sequence[Sample]) -> list[Zone]:
-    """The keyboard shared out among samples: every key of every layer plays the sample nearest in pitch.
+    """Spread samples over keyboard and velocities.
 
-    A sample that no key is nearest to, between two that are closer together than a key, gets no zone.
+    A key plays the sample of nearest pitch, the lower of two that are as near; the lowest reaches down to key 0, the
+    highest up to 127, so every key is in exactly one zone of each layer. A sample that no key is nearest to, since it
+    has neighbours closer than a key, is in no zone. Of n layers, the i-th ends at velocity round(127 * (i + 1) / n).
+
+    Returns:
+        Layer by layer, the softest first, from low keys to high.
     """
     layers = sorted({sample.layer for sample in samples})
-    found = []
-    for index, layer in enumerate(layers):
-        members = [sample for sample in samples if sample.layer == layer]
-        keys: dict[int, list[int]] = {}
-        for key in range(128):
-            nearest = min(range(len(members)), key=lambda i: (abs(members[i].pitch - key), members[i].pitch))
-            keys.setdefault(nearest, []).append(key)
-        low, high = (round(127 * (index + step) / len(layers)) for step in (0, 1))
-        for nearest, own in keys.items():
-            root, cents = nearest_note(members[nearest].pitch)
-            found.append(Zone(members[nearest], own[0], own[-1], root, -cents, low + 1, high))
+    found: list[Zone] = []
+    low_velocity = 1
+    for rank, layer in enumerate(layers):
+        high_velocity = round(MAX_VELOCITY * (rank + 1) / len(layers))
+        notes = sorted((sample for sample in samples if sample.layer == layer), key=lambda sample: sample.pitch)
+        low_key = 0
+        for note, above in zip(notes, [*notes[1:], None], strict=True):
+            high_key = N_KEYS - 1 if above is None else min(math.floor((note.pitch + above.pitch) / 2), N_KEYS - 1)
+            if high_key >= low_key:
+                root_key, _ = nearest_note(note.pitch)
+                tune_cents = 100.0 * (root_key - note.pitch)
+                found.append(Zone(note, low_key, high_key, root_key, tune_cents, low_velocity, high_velocity))
+                low_key = high_key + 1
+        low_velocity = high_velocity + 1
     return found
+
+
+def n_layers(zones: Sequence[Zone]) -> int:
+    """How many dynamic layers zones have."""
+    return len({zone.sample.layer for zone in zones})
+
+
+def velocity_gain(velocity: int, layers: int) -> float:
+    """What a player should multiply a sample by, besides choosing its layer: (velocity / 127) ** (2 / layers).
+
+    The square is what SFZ and SoundFont players do of themselves. Layers are softer already; added to that, the whole
+    square would count dynamics twice, and none of it would leave one loudness a layer and a step between two. An nth
+    part of it, in dB, makes every velocity louder than the one below, and the softest layer at its hardest 6 dB
+    softer than it was rendered, for any number of layers.
+    """
+    return math.pow(velocity / MAX_VELOCITY, 2.0 / layers)
+
+
+def relative_path(path: Path, folder: Path) -> str:
+    """A sound file's path as files in `folder` name it, with forward slashes.
+
+    Raises:
+        OutputError: It holds control characters, or bytes that are no text.
+    """
+    text = Path(os.path.relpath(path, folder)).as_posix()
+    if _NO_TEXT.search(text):
+        raise OutputError(f"{text!a} cannot be written into a text file", "choose a name of printable characters")
+    return text
