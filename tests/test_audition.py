@@ -20,7 +20,7 @@ from conftest import tone
 
 from hgs_cli.audio.loop import Loop
 from hgs_cli.export.audition import AuditionInput, AuditionSet, write_audition
-from hgs_cli.export.zones import Sample
+from hgs_cli.export.zones import Sample, velocity_gain
 from hgs_cli.pitch import midi_to_hz
 
 RATE = 44_100
@@ -364,9 +364,11 @@ def test_midi_velocity_chooses_the_layer_and_the_pedal_holds(tmp_path: Path, bro
     browser.open(page)
     browser.click("#midi")
     browser.wait_for("document.querySelector('#midi-state').textContent === 'Listening to Keys'")
-    for velocity, multiple in ((20, 1), (120, 2)):
+    for velocity, multiple in ((40, 1), (120, 2)):
         browser.ask(f"playMidi(0x90, 60, {velocity})")
         browser.wait_for(f"hears({multiple * midi_to_hz(60)})")
+        wanted = 0.4 * 0.8**2 * velocity_gain(velocity, 2)  # the sine, the volume, the velocity
+        browser.wait_for(f"Math.abs(heardLevel() / {wanted} - 1) < 0.02")
         browser.ask("playMidi(0x90, 60, 0)")
         browser.wait_for("heardLevel() === 0")
     browser.ask("playMidi(0xb0, 64, 127); playMidi(0x91, 60, 120); playMidi(0x81, 60, 0)")

@@ -165,7 +165,7 @@ def read_back(path: Path) -> np.ndarray:
 
 
 def encode_flac(audio: np.ndarray, sample_rate: int) -> bytes:
-    """A FLAC file of 16 bits in memory, rounded without dither, which would make it half as large again.
+    """A FLAC file of 16 bits in memory, rounded without dither.
 
     Args:
         audio: Finite, (T, C); what lies beyond ±1 is clipped.

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from hgs_cli.audio.io import encode_flac, to_sample_rate
-from hgs_cli.export.zones import Sample, Zone, zones
+from hgs_cli.export.zones import Sample, Zone, n_layers, zones
 from hgs_cli.palette import COLOURS, RANGE_DB
 from hgs_cli.spectrum import SAMPLE_RATE
 
@@ -95,6 +95,7 @@ def write_audition(
         "sets": [
             {
                 "label": each.label,
+                "layers": n_layers(found),
                 "zones": [_describe(zone, f"note-{index}-{place}") for place, zone in enumerate(found)],
                 "unheard": len(each.samples) - len(found),
             }

@@ -57,6 +57,7 @@ class Panel {
     this.#heading.textContent = heading;
     this.#line.textContent = line;
     this.#picture.setAttribute("role", "img");
+    this.#picture.setAttribute("aria-label", "No picture yet");
     const head = make("header", {}, make("div", {}, this.#heading, this.#line));
     if (button) head.append(button);
     element("panels").append(make("article", { className: "panel" }, head, this.#picture));
@@ -147,8 +148,7 @@ function zoneOf(key, velocity) {
 
 function soundOf(key, velocity) {
   const zone = zoneOf(key, velocity);
-  // Layers say themselves how loud a velocity is; a single one is turned down.
-  const gain = hasLayers ? 1 : (velocity / 127) ** 2;
+  const gain = (velocity / 127) ** (2 / chosen.layers); // as zones.velocity_gain says
   return { id: zone.sound, rate: 2 ** ((key - zone.pitch) / 12), loop: zone.loop, gain, zone };
 }
 
@@ -232,7 +232,7 @@ function decodeAhead(key) {
 
 // --- the keyboard ---
 
-const hasLayers = page.sets.some(({ zones }) => zones.some(({ velocities }) => velocities[1] < 127));
+const hasLayers = page.sets.some(({ layers }) => layers > 1);
 const roots = new Set(page.sets.flatMap(({ zones }) => zones.map(({ root }) => root)));
 const [lowestKey, highestKey] = shownRange();
 
