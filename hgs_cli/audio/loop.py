@@ -369,13 +369,15 @@ def crossfade(before: Tensor, after: Tensor, sample_rate: int) -> Tensor:
     n_samples = before.shape[-1]
     bins_hz = torch.fft.rfftfreq(n_samples, 1.0 / sample_rate, device=before.device)
     band = (FADE_BANDS_PER_OCTAVE * torch.log2(bins_hz.clamp(min=1.0) / 100.0)).long().clamp(0, N_FADE_BANDS - 1)
-    apart = torch.nn.functional.one_hot(band, N_FADE_BANDS).T  # (N_FADE_BANDS, n_bins)
-    spectra = torch.fft.rfft(torch.stack([before, after]), dim=-1)[:, None]
-    shape = (N_FADE_BANDS,) + (1,) * (before.ndim - 1) + (-1,)
-    old, new = torch.fft.irfft(spectra * apart.reshape(shape), n=n_samples, dim=-1)  # (N_FADE_BANDS, …, T)
-    axes = tuple(range(1, old.ndim))
-    power = (old.square().sum(axes, keepdim=True) * new.square().sum(axes, keepdim=True)).sqrt()
-    alike = ((old * new).sum(axes, keepdim=True) / (power + 1e-20)).clamp(0.0, 1.0)
+    apart = torch.nn.functional.one_hot(band, N_FADE_BANDS).T.float()  # (N_FADE_BANDS, n_bins)
+    both = torch.stack([before, after])
+    # Without a window the ends of a loud tone would spill over all bands, and noise would seem alike.
+    seen = torch.fft.rfft(both * torch.hann_window(n_samples, device=before.device), dim=-1).reshape(2, -1, len(band))
+    power, common = seen.abs().square().sum(1) @ apart.T, (seen[0] * seen[1].conj()).real.sum(0) @ apart.T
+    shape = (N_FADE_BANDS,) + (1,) * before.ndim
+    alike = (common / (power[0] * power[1] + 1e-30).sqrt()).clamp(-0.5, 1.0).reshape(shape)
+    spectra = torch.fft.rfft(both, dim=-1)[:, None] * apart.reshape(*shape[:-1], -1)
+    old, new = torch.fft.irfft(spectra, n=n_samples, dim=-1)  # (N_FADE_BANDS, …, T)
     ramp = torch.sin(torch.linspace(0.0, math.pi / 2, n_samples, device=before.device)).square()
     gain = (ramp.square() + (1.0 - ramp).square() + 2.0 * alike * ramp * (1.0 - ramp)).rsqrt()
     faded: Tensor = (gain * torch.lerp(old, new, ramp)).sum(0)
