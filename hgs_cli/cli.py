@@ -367,7 +367,8 @@ def mix(
     mixes = _shares(len(sounds), ratio, steps)
     extras = _extras(audition, plot)
     plans = _mix_plans(sounds, mixes, out, notes, wanted, extras, velocities, name)
-    files = list(dict.fromkeys(path for plan in plans for path in plan.files))
+    shown = list(plans[-1].extras.values())  # one page of all mixes
+    files = [path for plan in plans for path in plan.files if path not in shown] + shown
     if not _still_to_do([files], skip_existing, messages):
         return
     _refuse_existing(files, force, [Source(sound, Path(), sound.stem) for sound in sounds])
@@ -400,8 +401,8 @@ def mix(
     for shares, plan, mine in zip(mixes, plans, written, strict=True):
         facts = {"inputs": [str(sound) for sound in sounds], "shares": [round(share, 6) for share in shares]}
         last = plan is plans[-1]
-        shown = plan if last else replace(plan, extras={})  # the page of all mixes is printed once
-        _print_files(shown, mine, facts, how, as_json)
+        own = plan if last else replace(plan, extras={})  # the page of all mixes is printed once
+        _print_files(own, mine, facts, how, as_json)
 
 
 @app.command(epilog=EXIT_CODES)

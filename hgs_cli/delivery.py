@@ -19,8 +19,8 @@ from hgs_cli.export.audition import AuditionInput, AuditionSet, write_audition
 from hgs_cli.export.dspreset import dspreset_text
 from hgs_cli.export.riff import add_sampler_chunk, add_sampler_chunks_aiff
 from hgs_cli.export.sf2 import write_sf2
-from hgs_cli.export.sfz import sfz_text
-from hgs_cli.export.zones import Sample, Zone, zones
+from hgs_cli.export.sfz import check_sfz_path, sfz_text
+from hgs_cli.export.zones import Sample, Zone, relative_path, zones
 from hgs_cli.finish import Finish
 from hgs_cli.instrument import Instrument, Settings
 from hgs_cli.models.dynamics import layer_softness
@@ -29,7 +29,7 @@ from hgs_cli.pipeline import Note, lowering_db, make_notes, note_gain_db
 from hgs_cli.pitch import describe_pitch, nearest_note
 from hgs_cli.plan import PAGE, PICTURE, NoteKey, Plan
 from hgs_cli.plot import Panel, draw_sheet, spread
-from hgs_cli.spectrum import MODEL_SAMPLES
+from hgs_cli.spectrum import MODEL_SAMPLES, SAMPLE_RATE
 from hgs_cli.weights import Model
 
 RELEASE_S = 0.3  # that a sampler lets a note ring for when its key is let go
@@ -132,6 +132,8 @@ def deliver(
         def read(sample: Sample) -> NDArray[np.float32]:
             return read_back(sources[sample.path])
 
+        for job in jobs:
+            _check_names(job.plan)
         for number, job in enumerate(jobs):
             folder = Path(scratch, str(number))
             folder.mkdir()
@@ -139,11 +141,26 @@ def deliver(
             samples = [_sample(note, folder) for note in notes]
             for note, sample in zip(notes, samples, strict=True):
                 sources[sample.path] = outputs.aside(sample.path) if note.paths else sample.path
-            _write_instruments(job.plan, samples, outputs, read)
+            # What has no pitch of its own is struck and rings out; other notes end when their key is let go.
+            rings = job.instrument.unpitched > 0.5 and all(sample.loop is None for sample in samples)
+            _write_instruments(job.plan, samples, outputs, read, math.inf if rings else RELEASE_S)
             sets.append(AuditionSet(job.label, samples, read))
             written.append(notes)
         _write_extras(model, jobs, sets, inputs, outputs)
     return written
+
+
+def _check_names(plan: Plan) -> None:
+    """Refuse names that an SFZ file cannot hold before anything is made."""
+    if "sfz" in plan.instruments:
+        for paths in plan.notes.values():
+            check_sfz_path(relative_path(next(iter(paths.values())), plan.instruments["sfz"].parent))
+
+
+def _spans(plan: Plan) -> dict[NoteKey, Zone]:
+    """Which keys and velocities play each note; notes that no key plays have none."""
+    notes = [Sample(Path(), key.pitch, key.layer, 1, SAMPLE_RATE, 1, None) for key in plan.notes]
+    return {NoteKey(zone.sample.pitch, zone.sample.layer): zone for zone in zones(notes)}
 
 
 def _write_notes(
@@ -171,7 +188,7 @@ def _write_pass(
 ) -> tuple[list[NoteFiles], float]:
     """Write every note at a gain, as long as none clips; returns them and the loudest peak in dB."""
     written: list[NoteFiles] = []
-    loudest_db = -200.0
+    loudest_db, spans = -200.0, _spans(job.plan)
     for layer, softness in enumerate(layer_softness(job.plan.layers)):
         settings = replace(how.settings, softness=softness)
         keys = [key for key in job.plan.notes if key.layer == layer]
@@ -180,7 +197,7 @@ def _write_pass(
             note_peak_db = peak_db(note.audio)
             loudest_db = max(loudest_db, note_peak_db)
             if not lowering_db(loudest_db):
-                _write_note(note, job.plan.notes[note.key], how, outputs, scratch)
+                _write_note(note, job.plan.notes[note.key], spans.get(note.key), how, outputs, scratch)
                 lufs = measure_lufs(note.audio, how.finish.sample_rate) if how.measured else -math.inf
                 written.append(
                     NoteFiles(
@@ -200,19 +217,23 @@ def _write_pass(
     return written, loudest_db
 
 
-def _write_note(note: Note, paths: Mapping[str, Path], how: How, outputs: OutputSet, scratch: Path) -> None:
+def _write_note(
+    note: Note, paths: Mapping[str, Path], span: Zone | None, how: How, outputs: OutputSet, scratch: Path
+) -> None:
     rate, settings = how.finish.sample_rate, how.settings
     # Another noise for every note.
     seed = settings.seed * 12_800 + round(note.key.pitch * 100) + 2**40 * note.key.layer
     root, cents = nearest_note(note.key.pitch)
+    keys = (root, root) if span is None else (span.low_key, span.high_key)
+    velocities = (1, 127) if span is None else (span.low_velocity, span.high_velocity)
     for file_format, path in paths.items():
 
         def save(aside: Path, file_format: str = file_format) -> None:
             write_audio(aside, note.audio, how.subtype, seed, rate, file_format.upper())
             if file_format == "wav":
-                add_sampler_chunk(aside, root, cents, note.loop, rate)
+                add_sampler_chunk(aside, root, cents, note.loop, rate, keys=keys, velocities=velocities)
             elif file_format == "aiff":
-                add_sampler_chunks_aiff(aside, root, cents, note.loop)
+                add_sampler_chunks_aiff(aside, root, cents, note.loop, keys=keys, velocities=velocities)
 
         outputs.write(path, save)
     if not paths:
@@ -231,16 +252,20 @@ def _sample(note: NoteFiles, scratch: Path) -> Sample:
 
 
 def _write_instruments(
-    plan: Plan, samples: Sequence[Sample], outputs: OutputSet, read: Callable[[Sample], NDArray[np.float32]]
+    plan: Plan,
+    samples: Sequence[Sample],
+    outputs: OutputSet,
+    read: Callable[[Sample], NDArray[np.float32]],
+    release_s: float,
 ) -> None:
     if not plan.instruments:
         return
     mapped: list[Zone] = zones(samples)
     for file_format, target in plan.instruments.items():
         if file_format == "sf2":
-            outputs.write(target, lambda aside: write_sf2(aside, plan.name, mapped, read, RELEASE_S))
+            outputs.write(target, lambda aside: write_sf2(aside, plan.name, mapped, read, release_s))
             continue
-        text = {"sfz": sfz_text, "dspreset": dspreset_text}[file_format](mapped, target.parent, plan.name, RELEASE_S)
+        text = {"sfz": sfz_text, "dspreset": dspreset_text}[file_format](mapped, target.parent, plan.name, release_s)
         outputs.write(target, lambda aside, text=text: aside.write_text(text, encoding="utf-8"))  # type: ignore[misc]
 
 
