@@ -33,7 +33,7 @@ from hgs_cli.spectrum import MODEL_SAMPLES, SAMPLE_RATE
 from hgs_cli.weights import Model
 
 RELEASE_S = 0.3  # that a sampler lets a note ring for when its key is let go
-PICTURE_NOTES = 6  # at most, beside the sounds that came in
+PICTURE_NOTES = 7  # at most, beside the sounds that came in
 _SOURCE_SUFFIX = ".wav"
 
 Advance = Callable[[int], None]
