@@ -41,7 +41,8 @@ def test_one_command_writes_every_section(
     assert done.code == 0, done.err
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert list(figures) == [
-        "format_version", "weights", "settings", "cross_pitch", "source_pitch", "leakage", "overlap", "paper",
+        "format_version", "weights", "settings", "cross_pitch", "source_pitch", "leakage", "dynamics",
+        "overlap", "paper",
     ]  # fmt: skip
     assert "H, stage 1" in figures["paper"]["rows"]
     assert "H on mel-spectrograms" in figures["paper"]["missing"]

@@ -19,7 +19,7 @@ BANDS_PER_OCTAVE, LOWEST_HZ, N_BANDS = 2, 80.0, 17
 FLOOR_DB = 70.0  # below the loudest band: further down nothing is measured
 AUDIBLE_DB = 40.0  # below the loudest band of a stretch: bands further down have no say in its colour
 # Of 400 recorded notes these three limits miss 3 of 137 bowed and blown ones, short ones all of them, and take 2 of 263
-# plucked and struck ones for sustained; with 15 dB it were 15. The steadiest second of the former moves by at most
+# plucked and struck ones for sustained; with 10 dB it were 5. The steadiest second of the former moves by at most
 # 1.6 dB a second in level and colour together, that of nine in ten of the latter by more than 4.
 SILENT_DB = -70.0  # of a frame's summed power: about -125 dB of full scale
 LOUD_DB = 8.0  # a sustain is no further below the note's loudest moment
