@@ -728,6 +728,10 @@ def _deliver(
             messages.warn(
                 f"the notes of {job.plan.name} were lowered by {-notes[0].lowered_db:.1f} dB: one would have clipped"
             )
+        lasting_s = max(note.n_frames / note.sample_rate for note in notes)
+        asked_s = how.finish.duration_s or 0.0
+        if (how.finish.loop and all(note.loop is None for note in notes)) or asked_s > lasting_s + 0.01:
+            messages.line(f"{job.plan.name} has no sustain that could be held: its notes are one-shots")
     return written
 
 

@@ -8,6 +8,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
+from hgs_cli.audio.io import MAX_RATIO_TERM
 from hgs_cli.audio.loop import Loop, find_loop, hold, shorten
 from hgs_cli.audio.mel import resample
 from hgs_cli.errors import UsageError
@@ -51,32 +52,34 @@ class Finish:
             raise UsageError(f"a fade of {self.fade_s:g} s", f"give 0 to {MOST_SECONDS:g} s")
 
 
-def finish_note(audio: Tensor, f0_hz: float, wanted: Finish, seed: int = 0) -> tuple[Tensor, Loop | None]:
+def finish_note(audio: Tensor, f0_hz: float, wanted: Finish, sustained: bool, seed: int) -> tuple[Tensor, Loop | None]:
     """A note at its sample rate, as long as is wanted.
 
     Args:
         audio: At SAMPLE_RATE, (C, T).
         f0_hz: Its pitch.
         wanted: How.
+        sustained: Whether the instrument's notes can be held; if not, this one is neither looped nor made longer.
         seed: Of what a longer note is made of.
 
     Returns:
         (C, T) at the wanted rate, and its loop.
     """
-    ratio = Fraction(wanted.sample_rate, SAMPLE_RATE)
+    # An odd rate would ask for a filter bank of gigabytes; rounding the ratio moves the pitch by under 0.002 cents.
+    ratio = Fraction(wanted.sample_rate, SAMPLE_RATE).limit_denominator(MAX_RATIO_TERM)
     audio = resample(audio, ratio.denominator, ratio.numerator)
     rate = wanted.sample_rate
     n_wanted = None if wanted.duration_s is None else round(wanted.duration_s * rate)
     if wanted.trim:
         audio = _trimmed(audio, rate)
     loop = None
-    if n_wanted is not None and n_wanted > audio.shape[-1]:
+    if sustained and n_wanted is not None and n_wanted > audio.shape[-1]:
         looped = find_loop(audio, f0_hz, rate)
         if looped is not None:
             audio = hold(looped, n_wanted, seed)
     elif n_wanted is not None and n_wanted < audio.shape[-1]:
         audio = shorten(audio, n_wanted, rate)
-    if wanted.loop:
+    if sustained and wanted.loop:
         looped = find_loop(audio, f0_hz, rate)
         if looped is not None:
             audio, loop = looped.audio, looped.loop

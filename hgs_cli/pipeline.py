@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hgs_cli.audio.io import Recording, from_array, read_audio
-from hgs_cli.audio.loop import Loop
+from hgs_cli.audio.loop import Loop, find_loop
 from hgs_cli.audio.loudness import CEILING_DB, instrument_gain_db, peak_db
 from hgs_cli.audio.periodicity import measure_periodicity
 from hgs_cli.audio.source_pitch import SourcePitch, detect_pitch
@@ -420,13 +420,25 @@ def make_notes(
     model: Model, instrument: Instrument, keys: Sequence[NoteKey], settings: Settings, finish: Finish
 ) -> Iterator[Note]:
     """Synthesise notes in batches, before any gain: memory does not grow with their number."""
+    may_be_held = finish.loop or finish.duration_s is not None
+    sustained = may_be_held and _is_sustained(model, instrument, keys, settings)
     for start in range(0, len(keys), BATCH_NOTES):
         chosen = keys[start : start + BATCH_NOTES]
         audio = synthesize(model, instrument, [key.pitch for key in chosen], settings).cpu()
         for key, one in zip(chosen, audio, strict=True):
             sounding_hz = note_to_hz(key.pitch + settings.tune_cents / 100.0)
-            finished, loop = finish_note(one if one.ndim == 2 else one[None], sounding_hz, finish, settings.seed)
+            finished, loop = finish_note(
+                one if one.ndim == 2 else one[None], sounding_hz, finish, sustained, settings.seed
+            )
             yield Note(key, finished.T if one.ndim == 2 else finished[0], loop)
+
+
+def _is_sustained(model: Model, instrument: Instrument, keys: Sequence[NoteKey], settings: Settings) -> bool:
+    """Whether the note nearest to the sound's own can be held: then all of them are asked, else none."""
+    own = UNPITCHED_REFERENCE if instrument.refined_at is None else instrument.refined_at
+    nearest = min((key.pitch for key in keys), key=lambda pitch: abs(pitch - own))
+    audio = synthesize(model, instrument, [nearest], settings)[0].cpu()
+    return find_loop(audio, note_to_hz(nearest + settings.tune_cents / 100.0), SAMPLE_RATE) is not None
 
 
 def note_gain_db(instrument: Instrument, settings: Settings) -> float:

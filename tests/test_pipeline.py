@@ -295,7 +295,10 @@ def test_the_public_names_are_those_of_the_package() -> None:
     import hgs_cli
 
     assert hgs_cli.render is render
-    assert set(hgs_cli.__all__) == {"__version__", "invert", "load_model", "mix", "render"}
+    assert set(hgs_cli.__all__) == {
+        "Finish", "Inversion", "Model", "Rendered", "Settings", "__version__", "invert", "load_model", "mix", "render",
+    }  # fmt: skip
+    assert all(getattr(hgs_cli, name) is not None for name in hgs_cli.__all__)
     assert inspect.getdoc(hgs_cli.invert)
     with pytest.raises(AttributeError, match="no attribute 'play_guitar'"):
         _ = hgs_cli.play_guitar
