@@ -136,11 +136,33 @@ def test_sixty_four_channels_at_a_high_rate_are_read(tmp_path: Path) -> None:
     assert read_audio(path).audio.shape[0] == pytest.approx(0.2 * SAMPLE_RATE, abs=2)
 
 
-def test_arrays_must_be_mono_and_of_a_sane_rate() -> None:
-    with pytest.raises(InputError, match="not mono"):
-        from_array(torch.zeros(2, 1000), SAMPLE_RATE)
-    with pytest.raises(InputError, match="sample rate"):
-        from_array(torch.zeros(1000), 10)
+def test_arrays_must_be_sound_of_a_sane_rate() -> None:
+    for shape in ((2, 3, 4000), (4000, 65), (4000, 0), ()):
+        with pytest.raises(InputError, match=r"\(T, C\)"):
+            from_array(torch.zeros(shape), SAMPLE_RATE)
+    for rate in (0, 3_999, 1_000_000):
+        with pytest.raises(InputError, match="sample rate"):
+            from_array(torch.ones(5000), rate)
+
+
+def test_channels_in_memory_are_heard_as_those_of_a_file(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    both = (tone()[:, None] + 0.1 * rng.standard_normal((tone().size, 2))).astype(np.float32)
+    soundfile.write(tmp_path / "both.wav", both, SAMPLE_RATE, subtype="FLOAT")
+    held, read = from_array(both, SAMPLE_RATE, stereo=True), read_audio(tmp_path / "both.wav", stereo=True)
+    assert torch.allclose(held.audio, read.audio, atol=1e-6)
+    assert held.side is not None
+    assert read.side is not None
+    assert torch.allclose(held.side, read.side, atol=1e-6)
+    assert torch.allclose(held.audio + held.side, torch.from_numpy(both[:, 0]), atol=1e-6)
+    assert from_array(both, SAMPLE_RATE).side is None
+
+
+def test_channels_in_memory_that_cancel_are_heard_by_the_loudest() -> None:
+    opposite = np.stack([tone(), -0.9 * tone()], axis=1)
+    recording = from_array(opposite, SAMPLE_RATE, stereo=True)
+    assert recording.cancelled
+    assert torch.allclose(recording.audio, torch.from_numpy(tone()))
 
 
 signals = hnp.arrays(np.float32, st.integers(1, 2000), elements=st.floats(-1, 1, width=32))

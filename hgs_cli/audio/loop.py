@@ -29,6 +29,7 @@ GAP_DB = 10.0  # below its mean no moment of a sustain is: the rise of an onset 
 STRETCHES_S = (0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5, 2.75, 3.0, 3.25, 3.5)
 FADE_S = 0.1  # over which two moments are faded into each other; they are compared over twice this
 FADE_PERIODS = 4
+CUT_FADE_SAMPLES = 256  # where a held note ends a little before its own end
 SHORTEST_LOOP_S = 0.4  # in shorter ones repeated noise is heard as a flutter
 N_STARTS = 16  # tried for a loop
 N_REFINED = 8  # of the pairs found at a quarter of the rate, which are looked at again at the full rate
@@ -408,5 +409,10 @@ def _spliced(audio: Tensor, pieces: list[tuple[int, int]], n_fade: int, sample_r
 
 
 def _fitted(audio: Tensor, n_samples: int) -> Tensor:
-    """Audio of up to a period more or less than `n_samples`, with exactly those; its end is faded already."""
-    return torch.nn.functional.pad(audio, (0, n_samples - audio.shape[-1]))
+    """Audio of up to a period more or less than `n_samples`, with exactly those; what is cut off is faded over."""
+    extra = audio.shape[-1] - n_samples
+    if extra <= 0:
+        return torch.nn.functional.pad(audio, (0, -extra))
+    n_fade = min(max(2 * extra, CUT_FADE_SAMPLES), n_samples)
+    ramp = torch.cos(torch.linspace(0.0, torch.pi / 2, n_fade)).square().to(audio)
+    return torch.cat([audio[..., : n_samples - n_fade], audio[..., n_samples - n_fade : n_samples] * ramp], -1)
