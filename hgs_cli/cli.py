@@ -276,13 +276,16 @@ def render(
 
     from hgs_cli.delivery import How, Job
     from hgs_cli.pipeline import open_sound, single
+    from hgs_cli.pitch import describe_pitch
 
     how = How(settings, finish, subtype, measured=as_json)
 
     def work(index: int, advance: Advance) -> str:
         source, plan = sources[index], plans[index]
         inversion = open_sound(model, source.path, hint, passes, messages.warn, stereo)
-        jobs = [Job(single(model, inversion), plan, plan.name)]
+        heard = "none" if inversion.source_pitch is None else describe_pitch(inversion.source_pitch)
+        facts = (("Notes", str(len(notes))), ("Pitch of the sound", heard))
+        jobs = [Job(single(model, inversion), plan, plan.name, facts)]
         inputs = _inputs([source.path], bool(extras))
         written = _deliver(model, jobs, how, inputs, force, advance, messages)
         _print_files(plan, written[0], {"input": str(source.path)}, how, as_json)
@@ -394,7 +397,7 @@ def mix(
     label = plans[0].name.rsplit("_", 1)[0]
     with messages.batch([label], len(notes) * velocities * len(mixes)) as batch, batch.file(0) as advance:
         jobs = [
-            Job(blend(model, opened, shares), plan, _percents(shares).replace("-", " / ") + " %")
+            Job(blend(model, opened, shares), plan, " / ".join(f"{100 * share:.0f} %" for share in shares[1:]))
             for shares, plan in zip(mixes, plans, strict=True)
         ]
         written = _deliver(model, jobs, how, _inputs(sounds, bool(extras)), force, advance, messages)

@@ -76,11 +76,13 @@ class Job:
         instrument: From `single` or `blend`.
         plan: Its files.
         label: Of its notes, where a page has several instruments.
+        facts: Names and values that a page shows.
     """
 
     instrument: Instrument
     plan: Plan
     label: str
+    facts: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -274,16 +276,16 @@ def _write_extras(
 ) -> None:
     """Pages and pictures, each of the jobs whose plans name it."""
     shown: dict[tuple[str, Path], list[AuditionSet]] = {}
-    titles: dict[Path, str] = {}
+    facts: dict[Path, tuple[tuple[str, str], ...]] = {}
     for job, one in zip(jobs, sets, strict=True):
         for kind, target in job.plan.extras.items():
             shown.setdefault((kind, target), []).append(one)
-            titles.setdefault(target, target.stem)
+            facts.setdefault(target, job.facts)
     for (kind, target), mine in shown.items():
         if kind == PAGE:
             outputs.write(
                 target,
-                lambda aside, t=titles[target], m=mine: write_audition(aside, t, m, inputs),  # type: ignore[misc]
+                lambda aside, t=target, m=mine: write_audition(aside, t.stem, m, inputs, facts[t]),  # type: ignore[misc]
             )
         elif kind == PICTURE:
             outputs.write(target, lambda aside, m=mine: _draw(model, aside, m, inputs))  # type: ignore[misc]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -76,14 +77,12 @@ class Adversary(nn.Module):
     def __init__(self, timbre_dim: int) -> None:
         super().__init__()
         self.timbre_dim = timbre_dim
-        self.layers = nn.Sequential(
-            nn.Linear(timbre_dim, self.HIDDEN_DIM),
-            nn.LeakyReLU(0.2),
-            nn.Dropout(self.DROPOUT),
-            nn.Linear(self.HIDDEN_DIM, self.HIDDEN_DIM),
-            nn.LeakyReLU(0.2),
-            nn.Dropout(self.DROPOUT),
-            nn.Linear(self.HIDDEN_DIM, N_PITCHES),
+        self.layers = nn.ModuleList(
+            [
+                nn.Linear(timbre_dim, self.HIDDEN_DIM),
+                nn.Linear(self.HIDDEN_DIM, self.HIDDEN_DIM),
+                nn.Linear(self.HIDDEN_DIM, N_PITCHES),
+            ]
         )
         self.register_buffer("bank", torch.zeros(self.BANK, timbre_dim))
         self.register_buffer("keys", torch.full((self.BANK,), -1))  # -1: no feature yet
@@ -93,14 +92,24 @@ class Adversary(nn.Module):
         self.bank = torch.cat([self.bank, h[:, : self.timbre_dim].detach().float()])[-self.BANK :]
         self.keys = torch.cat([self.keys, key])[-self.BANK :]
 
-    def forward(self, h: Tensor) -> Tensor:
+    def forward(self, h: Tensor, rng: np.random.Generator | None = None) -> Tensor:
         """Logits (B, N_PITCHES) from features h (B, h_dim).
 
         Every value is scaled to unit variance over the bank: what hardly varies may not hide there.
+
+        Args:
+            h: Features, (B, h_dim).
+            rng: Of the dropout with which it learns; None for its answer.
         """
         known = self.bank[self.keys >= 0]
         mean, scale = known.mean(0), known.std(0, correction=0) + 1e-6
-        logits: Tensor = self.layers((h[:, : self.timbre_dim].float() - mean) / scale)
+        y = (h[:, : self.timbre_dim].float() - mean) / scale
+        for layer in self.layers[:-1]:
+            y = F.leaky_relu(layer(y), 0.2)
+            if rng is not None:
+                kept = torch.from_numpy(rng.random(tuple(y.shape)) >= self.DROPOUT).to(y.device)
+                y = y * kept / (1.0 - self.DROPOUT)
+        logits: Tensor = self.layers[-1](y)
         return logits
 
 

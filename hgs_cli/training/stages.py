@@ -243,12 +243,12 @@ class Warmup(Stage):
 
     def _teach_adversary(self, optimiser: Optimiser) -> None:
         """Let the adversary learn from features of this batch and of earlier ones."""
-        adversary = self.adversary.train()
+        adversary = self.adversary
         known = torch.nonzero(adversary.keys >= 0)[:, 0]
         for _ in range(self.config.adversary_steps if len(known) else 0):
             drawn = self.sampler.rng.integers(len(known), size=4 * self.loop.batch_size)
             chosen = known[torch.from_numpy(drawn).to(known.device)]
-            optimiser.step(F.cross_entropy(adversary(adversary.bank[chosen]), adversary.keys[chosen]))
+            optimiser.step(F.cross_entropy(adversary(adversary.bank[chosen], self.sampler.rng), adversary.keys[chosen]))
 
     def _blurred(self, h: Tensor) -> Tensor:
         """Features (B, h_dim) with a little noise on the timbre part, still of unit length.
@@ -273,7 +273,7 @@ class Warmup(Stage):
             instrument_logits = self.classifier(h[known])
         key = batch.p[batch.pitched].round().long().clamp(0, N_PITCHES - 1)
         self.adversary.remember(h[batch.pitched], key)
-        pitch_logits = self.adversary.eval()(h[batch.pitched])
+        pitch_logits = self.adversary(h[batch.pitched])
         label = batch.label[known]
         classification = _cross_entropy(instrument_logits, label)
         confusion = confusion_loss(pitch_logits, self.prior[batch.label[batch.pitched]])
