@@ -10,7 +10,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -194,15 +194,12 @@ def invert(
 
     settings = Settings(normalize=normalize, lufs=lufs, seed=seed, stereo=stereo)
 
-    def work(index: int, _: Advance) -> str:
+    def work(index: int, _: Advance) -> Done:
         facts = _invert_one(
             model, sources[index].path, targets[index], audio, plot, hint, passes, settings, subtype, force, messages
         )
-        for path in () if as_json else targets[index]:
-            typer.echo(str(path))
-        if as_json:
-            typer.echo(json.dumps(facts))
-        return f"{facts['seconds']:.2f} s"
+        lines = [json.dumps(facts)] if as_json else [str(path) for path in targets[index]]
+        return Done(f"{facts['seconds']:.2f} s", lines)
 
     _each([sources[index].path for index in chosen], lambda number, tell: work(chosen[number], tell), messages)
 
@@ -280,7 +277,7 @@ def render(
 
     how = How(settings, finish, subtype, measured=as_json)
 
-    def work(index: int, advance: Advance) -> str:
+    def work(index: int, advance: Advance) -> Done:
         source, plan = sources[index], plans[index]
         inversion = open_sound(model, source.path, hint, passes, messages.warn, stereo)
         heard = "none" if inversion.source_pitch is None else describe_pitch(inversion.source_pitch)
@@ -288,8 +285,8 @@ def render(
         jobs = [Job(single(model, inversion), plan, plan.name, facts)]
         inputs = _inputs([source.path], bool(extras))
         written = _deliver(model, jobs, how, inputs, force, advance, messages)
-        _print_files(plan, written[0], {"input": str(source.path)}, how, as_json)
-        return f"{len(written[0])} note{'s' if len(written[0]) > 1 else ''}"
+        lines = _file_lines(plan, written[0], {"input": str(source.path)}, how, as_json)
+        return Done(f"{len(written[0])} note{'s' if len(written[0]) > 1 else ''}", lines)
 
     _each(
         [sources[index].path for index in chosen], lambda number, tell: work(chosen[number], tell), messages,
@@ -387,9 +384,9 @@ def mix(
 
     inversions: list[Inversion | None] = [None] * len(sounds)
 
-    def read(index: int, _: Advance) -> str:
+    def read(index: int, _: Advance) -> Done:
         inversions[index] = open_sound(model, sounds[index], hints[index], passes, messages.warn, stereo)
-        return "read"
+        return Done("read", [])
 
     _each(sounds, read, Messages(quiet=True))
     opened = [inversion for inversion in inversions if inversion is not None]
@@ -405,7 +402,8 @@ def mix(
         facts = {"inputs": [str(sound) for sound in sounds], "shares": [round(share, 6) for share in shares]}
         last = plan is plans[-1]
         own = plan if last else replace(plan, extras={})  # the page of all mixes is printed once
-        _print_files(own, mine, facts, how, as_json)
+        for line in _file_lines(own, mine, facts, how, as_json):
+            typer.echo(line)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -422,14 +420,13 @@ def info(
     """
     from hgs_cli.info import describe_file
 
-    def work(index: int, _: Advance) -> str:
+    def work(index: int, _: Advance) -> Done:
         facts = describe_file(files[index])
         if as_json:
-            typer.echo(json.dumps(facts))
-        else:
-            rows = [(key, value if isinstance(value, str) else json.dumps(value)) for key, value in facts.items()]
-            print_table(str(files[index]), rows, to_stdout=True)
-        return ""
+            return Done("", [json.dumps(facts)])
+        rows = [(key, value if isinstance(value, str) else json.dumps(value)) for key, value in facts.items()]
+        print_table(str(files[index]), rows, to_stdout=True)
+        return Done("", [])
 
     _each(files, work, Messages(quiet=True))
 
@@ -479,12 +476,25 @@ def bench(
 # --- what commands share --------------------------------------------------------------------------------------------
 
 
-def _each(sounds: Sequence[Path], work: Callable[[int, Advance], str], messages: Messages, steps: int = 0) -> None:
+@dataclass(frozen=True)
+class Done:
+    """How the work on one file went.
+
+    Attributes:
+        how: In a few words, for people.
+        lines: Its results, for stdout.
+    """
+
+    how: str
+    lines: Sequence[str]
+
+
+def _each(sounds: Sequence[Path], work: Callable[[int, Advance], Done], messages: Messages, steps: int = 0) -> None:
     """Do the work for every sound, finish the rest when one fails, and say the failures last.
 
     Args:
         sounds: Named as they come.
-        work: Takes a sound's index and a function that takes steps done; returns how it went, in a few words.
+        work: Takes a sound's index and a function that takes steps done.
         messages: For progress.
         steps: Of the work for one sound.
 
@@ -498,7 +508,10 @@ def _each(sounds: Sequence[Path], work: Callable[[int, Advance], str], messages:
             try:
                 with batch.file(index) as advance:
                     done = work(index, advance)
-                batch.done(index, done)
+                with batch.paused():
+                    for line in done.lines:
+                        typer.echo(line)
+                batch.done(index, done.how)
             except (InputError, OutputError) as error:
                 if len(sounds) == 1:
                     raise
@@ -738,14 +751,13 @@ def _deliver(
     return written
 
 
-def _print_files(plan: Plan, notes: Sequence[NoteFiles], facts: dict[str, Any], how: How, as_json: bool) -> None:
-    """Print a result's files, as paths or as JSON with the facts given."""
+def _file_lines(plan: Plan, notes: Sequence[NoteFiles], facts: dict[str, Any], how: How, as_json: bool) -> list[str]:
+    """A result's files as paths, or as JSON with the facts given."""
     from hgs_cli.plan import describe_note, layer_velocities
 
     if not as_json:
-        for path in plan.files:
-            typer.echo(str(path))
-        return
+        return [str(path) for path in plan.files]
+    lines = []
     for note in notes:
         told = {
             **describe_note(note.key),
@@ -762,9 +774,10 @@ def _print_files(plan: Plan, notes: Sequence[NoteFiles], facts: dict[str, Any], 
             "seed": how.settings.seed,
         }
         for kind, path in note.paths.items():
-            typer.echo(json.dumps({"path": str(path), **facts, "format": kind, **told}))
+            lines.append(json.dumps({"path": str(path), **facts, "format": kind, **told}))
     for kind, path in [*plan.instruments.items(), *plan.extras.items()]:
-        typer.echo(json.dumps({"path": str(path), **facts, "format": kind}))
+        lines.append(json.dumps({"path": str(path), **facts, "format": kind}))
+    return lines
 
 
 def _invert_one(

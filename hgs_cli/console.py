@@ -69,7 +69,10 @@ class Messages:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        # Redirected, results would go where the bars go: to stderr.
+        with Progress(
+            *columns, console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False
+        ) as progress:
             yield Batch(self, names, steps, progress)
 
     def table(self, title: str, rows: Sequence[tuple[str, ...]], header: Sequence[str] = ()) -> None:
@@ -114,6 +117,18 @@ class Batch:
                 self.messages.line(f"{name}: {done} of {self.steps}")
 
         yield advance
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Take the bars away while the body prints results."""
+        if self.progress is None:
+            yield
+            return
+        self.progress.stop()
+        try:
+            yield
+        finally:
+            self.progress.start()
 
     def done(self, index: int, how: str) -> None:
         """Count a file as worked on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -579,6 +580,29 @@ def test_a_shell_sees_the_same_code_and_line(bundle: Path, tmp_path: Path) -> No
     outcome = run_process(["render", "missing.wav"], bundle, tmp_path)
     assert (outcome.code, outcome.out) == (3, "")
     assert outcome.err == "hgs: error: missing.wav does not exist — check the path\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="there are no pseudo-terminals here")
+def test_on_a_terminal_bars_go_to_stderr_and_results_to_stdout(bundle: Path, sound: Path, tmp_path: Path) -> None:
+    shutil.copy(sound, tmp_path / "other.wav")
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hgs_cli", "render", "tone.wav", "other.wav", "-p", "60"],
+        cwd=tmp_path,
+        env={**os.environ, "HGS_WEIGHTS": str(bundle), "PYTHONPATH": str(ROOT), "TERM": "xterm"},
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    out, _ = process.communicate(timeout=120)
+    seen = b""
+    with contextlib.suppress(OSError):  # the other end is closed
+        while block := os.read(ours, 65_536):
+            seen += block
+    os.close(ours)
+    assert out.decode().splitlines() == ["tone/tone_060_C4.wav", "other/other_060_C4.wav"]
+    assert b"files" in seen
+    assert b"tone_060" not in seen
 
 
 def test_an_interrupt_exits_130_and_leaves_nothing(bundle: Path, tmp_path: Path) -> None:

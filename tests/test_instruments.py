@@ -22,7 +22,7 @@ TOLERANCE_CENTS = 6.0  # the tracker's, on notes with noise, and half a cent of 
 def sustained(tmp_path: Path) -> Path:
     """Four seconds of a steady, slightly breathy tone at A3, in stereo."""
     time_s = np.arange(4 * SAMPLE_RATE) / SAMPLE_RATE
-    tone = sum(np.sin(2 * np.pi * 220.0 * k * time_s + k) / k for k in range(1, 12))
+    tone = np.sum([np.sin(2 * np.pi * 220.0 * k * time_s + k) / k for k in range(1, 12)], axis=0)
     ramp = np.minimum(1.0, np.minimum(time_s, time_s[::-1]) / 0.08)
     noise = 0.01 * np.random.default_rng(3).standard_normal((time_s.size, 2))
     path = tmp_path / "organ ü.wav"
