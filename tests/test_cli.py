@@ -564,6 +564,25 @@ def test_an_absent_device_is_a_usage_error(hgs: Run, sound: Path) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_the_device_comes_from_the_environment_and_an_option_wins(
+    hgs: Run, sound: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HGS_DEVICE", "cuda")
+    assert "no CUDA device" in hgs("render", sound, "-p", "60").err
+    assert hgs("render", sound, "-p", "60", "--device", "cpu").code == 0
+    monkeypatch.setenv("HGS_DEVICE", "abacus")
+    assert hgs("render", sound, "-p", "61").code == 2
+
+
+def test_given_weights_win_over_those_of_the_environment(
+    hgs: Run, sound: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HGS_WEIGHTS", "missing.safetensors")
+    assert hgs("render", sound, "-p", "60").code == 4
+    assert hgs("render", sound, "-p", "60", "--weights", bundle).code == 0
+
+
 def test_a_bug_is_not_dressed_up_as_a_mistake(
     bundle: Path, sound: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
