@@ -41,6 +41,8 @@ MOST_LEVELLED_DB = 12.0  # by which a note of a mix is brought to the level betw
 CROPPED_FADE_S = 0.25  # where the model's length ends before the sound does
 LOUDER_DB = 4.0  # how much louder than its source a moment of a note may be
 LOUDER_DB_PER_SEMITONE = 0.2
+HUSHED_DB = 40.0  # further down a sound of a mix does not quieten the others
+SILENT_DB = 60.0  # below its loudest moment a sound says nothing of a mix
 SLOWEST_DECAY = 0.5  # of the source's, in dB a second: a lower note may ring longer
 FAR_FROM, FAR_TO = 24.0, 30.0  # semitones from a sound's own note, between which a clear tone begins to be made sure of
 COLOUR_KNOTS = (7, 4)  # over frequency and over a sound's length, on which variation is drawn
@@ -348,8 +350,10 @@ def note_envelopes(model: Model, instrument: Instrument, q: Tensor, settings: Se
         if part.share == 1.0:
             harmonic, noise_part = carried.harmonic, carried.noise_part
         else:
-            harmonic = harmonic + part.share * (carried.harmonic - first.harmonic)
-            noise_part = noise_part + part.share * (carried.noise_part - first.noise_part)
+            added_h, added_n = _added(part, carried, first)
+            harmonic, noise_part = harmonic + part.share * added_h, noise_part + part.share * added_n
+    if 0.0 < instrument.unpitched < 1.0 and settings.detail > 0.0:
+        harmonic = harmonic + settings.detail * 10.0 / DB_PER_UNIT * math.log10(1.0 - instrument.unpitched)
     envelopes = Envelopes(_move(instrument, harmonic, q, settings), noise_part)
     # A tone is asked for outright, or it is what the unpitched share of the sound lacks.
     share = _tonal_share(instrument, q) if settings.tonal is None else torch.ones_like(q)
@@ -365,6 +369,18 @@ def note_envelopes(model: Model, instrument: Instrument, q: Tensor, settings: Se
         envelopes = _soften(model, envelopes, q, settings.softness)
     envelopes = _restrain(model, instrument, envelopes, q)
     return _level(model, instrument, envelopes, q, settings) if instrument.sources else envelopes
+
+
+def _added(part: Part, carried: Envelopes, first: Envelopes) -> tuple[Tensor, Tensor]:
+    """What a sound's detail adds to E_h and E_n of a mix, each (B, n_mels, n_frames).
+
+    Where the sound is silent, silence over what G took for silence says nothing of the others, and must not lift them.
+    A sound without a pitch has no harmonics, 70 dB below G's: that is no detail, and the mix keeps its pitched share.
+    """
+    added_h, added_n = carried.harmonic - first.harmonic, carried.noise_part - first.noise_part
+    silent = (part.loudness_db < part.loudness_db.max() - SILENT_DB).to(added_h.device)
+    added_h, added_n = (torch.where(silent, added.clamp(max=0.0), added) for added in (added_h, added_n))
+    return (torch.zeros_like(added_h) if part.source_pitch is None else added_h), added_n
 
 
 def _refined(instrument: Instrument, q: Tensor) -> Tensor:
@@ -492,6 +508,8 @@ def _restrain(model: Model, instrument: Instrument, envelopes: Envelopes, q: Ten
         interval = torch.zeros_like(q) if part.source_pitch is None else q - part.source_pitch
         decay = torch.pow(2.0, interval / 12.0).clamp(SLOWEST_DECAY, 1.0)[:, None]
         source_db = part.loudness_db.to(q.device)
+        if part.share < 1.0:  # the end of its file is no step in the others
+            source_db = source_db.clamp(min=float(source_db.max()) - HUSHED_DB)
         louder_db = (LOUDER_DB + LOUDER_DB_PER_SEMITONE * interval.abs())[:, None]
         allowed_db = allowed_db + part.share * (torch.lerp(source_db.max(), source_db, decay) + louder_db)
     harmonic, noise_part = envelopes.harmonic.clamp(max=MAX_LEVEL), envelopes.noise_part.clamp(max=MAX_LEVEL)

@@ -70,3 +70,17 @@ def test_an_sfz_of_the_snare_is_read_and_played_by_others(hgs: Run, monkeypatch:
         note = heard[round(start * RATE) : round(end * RATE)]
         assert np.abs(note).max() > 0.01
         assert abs(cents_off(note[: RATE // 2], key)) < 4 * TOLERANCE_CENTS  # half a second, most of it noise
+
+
+@pytest.mark.weights
+def test_a_mix_has_no_burst_and_no_step_where_one_of_its_sounds_ends(
+    hgs: Run, sustained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HGS_WEIGHTS", str(RELEASED))
+    outcome = hgs("mix", sustained, SNARE, "-p", "57", "--ratio", "3,1")
+    assert outcome.code == 0, outcome.err
+    audio = soundfile.read(outcome.lines[0])[0]
+    twentieths = audio[RATE // 10 : 2 * RATE].reshape(-1, RATE // 20)
+    levels = 10 * np.log10(np.square(twentieths).mean(1) + 1e-12)
+    assert np.abs(np.diff(levels)).max() < 3.0  # from one twentieth of a second to the next
+    assert levels.max() < levels[:4].max() + 1.0
