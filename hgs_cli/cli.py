@@ -201,7 +201,7 @@ def invert(
     chosen = still_to_do(targets, skip_existing, messages)
     refuse_existing((path for index in chosen for path in targets[index]), force, sources)
     if dry_run:
-        print_plan([(sources[index].path, targets[index]) for index in chosen], as_json)
+        print_plan([({"input": str(sources[index].path)}, targets[index]) for index in chosen], as_json)
         return
     if not chosen:
         return
@@ -280,7 +280,7 @@ def render(
     chosen = still_to_do(files, skip_existing, messages)
     refuse_existing((path for index in chosen for path in files[index]), force, sources)
     if dry_run:
-        print_plan([(sources[index].path, files[index]) for index in chosen], as_json)
+        print_plan([({"input": str(sources[index].path)}, files[index]) for index in chosen], as_json)
         return
     settings = make_settings(detail, tonal, variation, vibrato, normalize, lufs, seed, tune, a4, stereo)
     finish = make_finish(loop, duration, fade, trim, sample_rate)
@@ -390,7 +390,7 @@ def mix(
         return
     refuse_existing(files, force, [Source(sound, Path(), sound.stem) for sound in sounds])
     if dry_run:
-        print_plan([(sound, files if sound is sounds[0] else []) for sound in sounds], as_json)
+        print_plan([({"inputs": [str(sound) for sound in sounds]}, files)], as_json)
         return
     settings = make_settings(detail, tonal, variation, vibrato, normalize, lufs, seed, tune, a4, stereo)
     finish = make_finish(loop, duration, fade, trim, sample_rate)
@@ -470,7 +470,7 @@ def bench(
 
     set_threads(threads)
     messages = Messages(quiet)
-    with messages.progress("timing", STEPS) as advance:
+    with messages.batch(["timing"], STEPS) as batch, batch.file(0) as advance:
         report = run_bench(sound, weights, device, runs, advance)
     if as_json:
         typer.echo(json.dumps(report.to_dict()))

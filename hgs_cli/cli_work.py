@@ -106,11 +106,11 @@ def still_to_do(files: Sequence[Sequence[Path]], skip_existing: bool, messages: 
     return chosen
 
 
-def print_plan(planned: Sequence[tuple[Path, Sequence[Path]]], as_json: bool) -> None:
-    """Print what a call would write, as paths or as JSON."""
-    for source, paths in planned:
+def print_plan(planned: Sequence[tuple[dict[str, Any], Sequence[Path]]], as_json: bool) -> None:
+    """Print what a call would write, as paths or as JSON with the facts beside them."""
+    for facts, paths in planned:
         for path in paths:
-            typer.echo(json.dumps({"path": str(path), "input": str(source)}) if as_json else str(path))
+            typer.echo(json.dumps({"path": str(path), **facts}) if as_json else str(path))
 
 
 def read_notes(spec: str, messages: Messages) -> tuple[float, ...]:

@@ -37,24 +37,6 @@ class Messages:
         self.line(f"hgs: warning: {text}")
 
     @contextmanager
-    def progress(self, label: str, total: int) -> Iterator[Advance]:
-        """Show a bar on a terminal while the body runs, and nothing anywhere else.
-
-        Yields:
-            A function that takes the number of steps done since its last call.
-        """
-        if self.quiet or not sys.stderr.isatty():
-            yield lambda steps: None
-            return
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task(label, total=total)
-            yield lambda steps: progress.advance(task, steps)
-
-    @contextmanager
     def batch(self, names: Sequence[str], steps: int) -> Iterator[Batch]:
         """Show how far the work on several files is: bars with the time left on a terminal, else a line now and then.
 

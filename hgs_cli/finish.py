@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 
 import torch
 from torch import Tensor
 
-from hgs_cli.audio.io import MAX_RATIO_TERM
-from hgs_cli.audio.loop import Loop, find_loop, hold, shorten
-from hgs_cli.audio.mel import resample
+from hgs_cli.audio.io import to_sample_rate
+from hgs_cli.audio.loop import Loop, fade_out, find_loop, hold, shorten
 from hgs_cli.errors import UsageError
 from hgs_cli.spectrum import SAMPLE_RATE
 
@@ -65,10 +63,8 @@ def finish_note(audio: Tensor, f0_hz: float, wanted: Finish, sustained: bool, se
     Returns:
         (C, T) at the wanted rate, and its loop.
     """
-    # An odd rate would ask for a filter bank of gigabytes; rounding the ratio moves the pitch by under 0.002 cents.
-    ratio = Fraction(wanted.sample_rate, SAMPLE_RATE).limit_denominator(MAX_RATIO_TERM)
-    audio = resample(audio, ratio.denominator, ratio.numerator)
     rate = wanted.sample_rate
+    audio = to_sample_rate(audio, SAMPLE_RATE, rate)
     n_wanted = None if wanted.duration_s is None else round(wanted.duration_s * rate)
     if wanted.trim:
         audio = _trimmed(audio, rate)
@@ -84,8 +80,8 @@ def finish_note(audio: Tensor, f0_hz: float, wanted: Finish, sustained: bool, se
         if looped is not None:
             audio, loop = looped.audio, looped.loop
     if wanted.fade_s:
-        longest_s = (audio.shape[-1] - (0 if loop is None else loop.end)) / rate
-        audio = _fade_out(audio, min(wanted.fade_s, longest_s), rate)  # the loop itself stays level
+        n_most = audio.shape[-1] - (0 if loop is None else loop.end)  # the loop itself stays level
+        audio = fade_out(audio, min(round(wanted.fade_s * rate), n_most))
     return audio, loop
 
 
@@ -96,12 +92,6 @@ def _trimmed(audio: Tensor, rate: int) -> Tensor:
         return audio
     start = max(0, int(heard[0]) - round(TRIM_LEAD_S * rate))
     end = min(audio.shape[-1], int(heard[-1]) + 1 + round(TRIM_FADE_S * rate))
-    return _fade_out(audio[:, start:end], TRIM_FADE_S, rate) if end < audio.shape[-1] else audio[:, start:]
-
-
-def _fade_out(audio: Tensor, seconds: float, rate: int) -> Tensor:
-    n_fade = min(round(seconds * rate), audio.shape[-1])
-    if n_fade < 1:
-        return audio
-    ramp = torch.cos(torch.linspace(0.0, torch.pi / 2, n_fade)).square()
-    return torch.cat([audio[:, : audio.shape[-1] - n_fade], audio[:, audio.shape[-1] - n_fade :] * ramp], dim=1)
+    if end == audio.shape[-1]:
+        return audio[:, start:]
+    return fade_out(audio[:, start:end], min(round(TRIM_FADE_S * rate), end - start))

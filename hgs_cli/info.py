@@ -87,5 +87,5 @@ def _describe_bundle(own: dict[str, Any], shapes: dict[str, list[int]]) -> dict[
         "version": own["version"],
         "parameters": sum(parts.values()),
         **{f"parameters_{part}": count for part, count in parts.items()},
-        "training": own.get("training"),
+        "training": own.get("extra", {}).get("training"),
     }

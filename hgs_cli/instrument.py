@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from hgs_cli.audio.loop import fade_out
 from hgs_cli.audio.loudness import measure_lufs, reference_levels
 from hgs_cli.errors import UsageError
 from hgs_cli.inversion import Inversion
@@ -574,5 +575,4 @@ def _soft_ends(audio: Tensor) -> Tensor:
     audio = torch.cat([audio[:, :n_begin] * begin, audio[:, n_begin:]], dim=1)
     seconds = CROPPED_FADE_S if audio.shape[-1] == MODEL_SAMPLES else FADE_S
     n_fade = min(round(seconds * SAMPLE_RATE), audio.shape[-1] // 4)
-    ramp = torch.cos(torch.linspace(0.0, torch.pi / 2, n_fade, device=audio.device)).square()
-    return torch.cat([audio[:, : audio.shape[-1] - n_fade], audio[:, audio.shape[-1] - n_fade :] * ramp], dim=1)
+    return fade_out(audio, n_fade)

@@ -420,7 +420,8 @@ def make_notes(
     model: Model, instrument: Instrument, keys: Sequence[NoteKey], settings: Settings, finish: Finish
 ) -> Iterator[Note]:
     """Synthesise notes in batches, before any gain: memory does not grow with their number."""
-    may_be_held = finish.loop or finish.duration_s is not None
+    length_s = instrument.length_samples / SAMPLE_RATE
+    may_be_held = finish.loop or (finish.duration_s is not None and (finish.trim or finish.duration_s > length_s))
     sustained = may_be_held and _is_sustained(model, instrument, keys, settings)
     for start in range(0, len(keys), BATCH_NOTES):
         chosen = keys[start : start + BATCH_NOTES]
@@ -437,7 +438,8 @@ def _is_sustained(model: Model, instrument: Instrument, keys: Sequence[NoteKey],
     """Whether the note nearest to the sound's own can be held: then all of them are asked, else none."""
     own = UNPITCHED_REFERENCE if instrument.refined_at is None else instrument.refined_at
     nearest = min((key.pitch for key in keys), key=lambda pitch: abs(pitch - own))
-    audio = synthesize(model, instrument, [nearest], settings)[0].cpu()
+    plain = replace(settings, softness=0.0, stereo=False)  # all layers and channels are answered alike
+    audio = synthesize(model, instrument, [nearest], plain)[0].cpu()
     return find_loop(audio, note_to_hz(nearest + settings.tune_cents / 100.0), SAMPLE_RATE) is not None
 
 

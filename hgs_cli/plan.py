@@ -22,7 +22,6 @@ PAGE, PICTURE = "audition", "plot"  # kinds of file beside the formats
 DEFAULT_NAME = "{stem}_{midi:03d}_{note}"
 LAYERED_NAME = DEFAULT_NAME + "_v{layer}"
 _TEXT_FIELDS = ("stem", "note")
-_NUMBER_FIELDS = ("midi", "cents", "layer", "velocity")
 _LONGEST_SPEC = 3  # characters of a format spec: 03d; a width of millions would be a name of megabytes
 _LONGEST_NAME = 255  # bytes, what file systems allow
 _TEMPLATE_HELP = "use {stem}, {midi:03d}, {note}, {cents}, {layer} and {velocity}"
@@ -210,7 +209,8 @@ def parse_formats(text: str) -> tuple[str, ...]:
 def layer_velocities(layers: int) -> list[tuple[int, int]]:
     """Lowest and highest MIDI velocity of each dynamic layer, softest first: 1 to 127 in even parts."""
     ends = [round(127 * (index + 1) / layers) for index in range(layers)]
-    return list(zip([1, *(end + 1 for end in ends[:-1])], ends, strict=True))
+    starts = [1, *(end + 1 for end in ends)][:layers]
+    return list(zip(starts, ends, strict=True))
 
 
 def make_plan(

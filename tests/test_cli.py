@@ -17,7 +17,7 @@ import pyloudnorm
 import pytest
 import soundfile
 import torch
-from conftest import ROOT, SNARE, Run, run_process, tone
+from conftest import RELEASED, ROOT, SNARE, Run, run_process, tone
 from typer.testing import CliRunner
 
 from hgs_cli import __version__
@@ -655,6 +655,8 @@ def test_info_tells_of_instruments_and_weights(hgs: Run, sound: Path, bundle: Pa
     assert (weights["kind"], weights["version"]) == ("weights", "tiny")
     assert weights["sha256"] == instrument["weights_sha256"]
     assert hgs("info", sound).code == 3
+    if RELEASED.is_file():
+        assert json.loads(hgs("info", RELEASED, "--json").out)["training"]["stage"] == "hyper-gan"
     assert hgs("info", "missing.hgs").code == 3
 
 

@@ -232,9 +232,9 @@ def _blocks(
         yield block.mean(axis=1) if channels is None else block[:, channels]
 
 
-def to_sample_rate(audio: Tensor, rate_hz: int) -> Tensor:
-    """Resample audio (…, T) at rate_hz to SAMPLE_RATE."""
-    ratio = Fraction(SAMPLE_RATE, rate_hz).limit_denominator(MAX_RATIO_TERM)
+def to_sample_rate(audio: Tensor, rate_hz: int, wanted_hz: int = SAMPLE_RATE) -> Tensor:
+    """Resample audio (…, T) at rate_hz to wanted_hz."""
+    ratio = Fraction(wanted_hz, rate_hz).limit_denominator(MAX_RATIO_TERM)
     return resample(audio, ratio.denominator, ratio.numerator)
 
 

@@ -173,10 +173,14 @@ def shorten(audio: Tensor, n_samples: int, sample_rate: int) -> Tensor:
     """
     if audio.shape[-1] <= n_samples:
         return audio
-    n_fade = min(round(SHORTENED_FADE_S * sample_rate), n_samples // 4)
+    return fade_out(audio[..., :n_samples], min(round(SHORTENED_FADE_S * sample_rate), n_samples // 4))
+
+
+def fade_out(audio: Tensor, n_fade: int) -> Tensor:
+    """Audio (…, T) whose last n_fade samples, T at most, go to silence."""
+    n_whole = audio.shape[-1] - n_fade
     ramp = torch.cos(torch.linspace(0.0, math.pi / 2, n_fade, device=audio.device)).square()
-    kept = audio[..., :n_samples]
-    return torch.cat([kept[..., : n_samples - n_fade], kept[..., n_samples - n_fade :] * ramp], -1)
+    return torch.cat([audio[..., :n_whole], audio[..., n_whole:] * ramp], -1)
 
 
 def _fade_samples(period: float, sample_rate: int) -> int:
@@ -413,6 +417,4 @@ def _fitted(audio: Tensor, n_samples: int) -> Tensor:
     extra = audio.shape[-1] - n_samples
     if extra <= 0:
         return torch.nn.functional.pad(audio, (0, -extra))
-    n_fade = min(max(2 * extra, CUT_FADE_SAMPLES), n_samples)
-    ramp = torch.cos(torch.linspace(0.0, torch.pi / 2, n_fade)).square().to(audio)
-    return torch.cat([audio[..., : n_samples - n_fade], audio[..., n_samples - n_fade : n_samples] * ramp], -1)
+    return fade_out(audio[..., :n_samples], min(max(2 * extra, CUT_FADE_SAMPLES), n_samples))

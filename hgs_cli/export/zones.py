@@ -12,6 +12,7 @@ from pathlib import Path
 from hgs_cli.audio.loop import Loop
 from hgs_cli.errors import OutputError
 from hgs_cli.pitch import nearest_note
+from hgs_cli.plan import layer_velocities
 
 N_KEYS = 128
 MAX_VELOCITY = 127
@@ -70,16 +71,14 @@ def zones(samples: Sequence[Sample]) -> list[Zone]:
 
     A key plays the sample of nearest pitch, the lower of two that are as near; the lowest reaches down to key 0, the
     highest up to 127, so every key is in exactly one zone of each layer. A sample that no key is nearest to, since it
-    has neighbours closer than a key, is in no zone. Of n layers, the i-th ends at velocity round(127 * (i + 1) / n).
+    has neighbours closer than a key, is in no zone. Layers share the velocities as `layer_velocities` says.
 
     Returns:
         Layer by layer, the softest first, from low keys to high.
     """
     layers = sorted({sample.layer for sample in samples})
     found: list[Zone] = []
-    low_velocity = 1
-    for rank, layer in enumerate(layers):
-        high_velocity = round(MAX_VELOCITY * (rank + 1) / len(layers))
+    for layer, (low_velocity, high_velocity) in zip(layers, layer_velocities(len(layers)), strict=True):
         notes = sorted((sample for sample in samples if sample.layer == layer), key=lambda sample: sample.pitch)
         low_key = 0
         for note, above in zip(notes, [*notes[1:], None], strict=True):
@@ -89,7 +88,6 @@ def zones(samples: Sequence[Sample]) -> list[Zone]:
                 tune_cents = 100.0 * (root_key - note.pitch)
                 found.append(Zone(note, low_key, high_key, root_key, tune_cents, low_velocity, high_velocity))
                 low_key = high_key + 1
-        low_velocity = high_velocity + 1
     return found
 
 
