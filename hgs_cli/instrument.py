@@ -16,7 +16,7 @@ from hgs_cli.inversion import Inversion
 from hgs_cli.models.detail import N_PHASES, Detail, apply_tonal, keep_ringing, transfer_detail
 from hgs_cli.models.detail_transfer import FORMANT_WIDTH, FORMANT_WIDTH_MELS, mel_blur
 from hgs_cli.models.dynamics import soften
-from hgs_cli.models.generator import MAX_LEVEL, Envelopes
+from hgs_cli.models.generator import MAX_LEVEL, Envelopes, Theta
 from hgs_cli.models.motion import Motion, carried_motion, measure_motion, movement
 from hgs_cli.models.stretch import Stretch
 from hgs_cli.models.vocoder import mel_points_hz
@@ -113,7 +113,7 @@ class Part:
         motion, unrefined = None, None
         if inversion.source_pitch is not None:
             h = inversion.feature[None].to(model.device)
-            unrefined = model.network.envelopes(h, h.new_tensor([inversion.source_pitch]))
+            unrefined = model.network.envelopes(h, h.new_tensor([inversion.source_pitch]), model.theta)
             first, detail = inversion.first, inversion.detail
             whole = Envelopes(first.harmonic + detail.harmonic, first.noise_part + detail.noise_part)
             p = inversion.source_pitch
@@ -148,7 +148,7 @@ class Instrument:
 
     Attributes:
         feature: h, (1, h_dim).
-        offsets: Δ by layer name, each of batch 1.
+        theta: θ(1 + Δ), G's weights with the offsets of H folded in.
         parts: Every sound's detail, source pitch and share; shares sum to 1.
         cents: Contour of the pitch, (N_FRAMES,).
         length_samples: Length of a note.
@@ -161,7 +161,7 @@ class Instrument:
     """
 
     feature: Tensor
-    offsets: dict[str, Tensor]
+    theta: Theta
     parts: tuple[Part, ...]
     cents: Tensor
     length_samples: int
@@ -183,7 +183,7 @@ def single(model: Model, inversion: Inversion) -> Instrument:
     """The instrument that one inversion is."""
     return Instrument(
         feature=inversion.feature[None].to(model.device),
-        offsets={name: value.to(model.device) for name, value in inversion.offsets.items()},
+        theta=model.fold(inversion.offsets),
         parts=(Part.of(model, inversion),),
         cents=inversion.cents.to(model.device),
         length_samples=inversion.length_samples,
@@ -223,7 +223,7 @@ def blend(model: Model, inversions: Sequence[Inversion], shares: Sequence[float]
     offsets = {name: value.half().float() for name, value in offsets.items()}  # as precise as an inversion's own
     instrument = Instrument(
         feature=h,
-        offsets=offsets,
+        theta=model.fold(offsets),
         parts=tuple(replace(source.parts[0], share=share) for (share, _), source in zip(mixed, sources, strict=True)),
         cents=sum((share * one.cents for share, one in mixed), torch.zeros(())).to(model.device),
         length_samples=round(sum(share * one.length_samples for share, one in mixed)),
@@ -283,8 +283,9 @@ def synthesize(model: Model, instrument: Instrument, pitches: Sequence[float], s
             time_gain=_time_gain(instrument, settings),
             phases=phases,
             stretches=stretches,
+            length_samples=instrument.length_samples,
         )
-        return _soft_ends(audio[:, : instrument.length_samples])
+        return _soft_ends(audio)
 
     middle = sounding(envelopes, settings.seed, _phases(instrument, settings))
     if not settings.stereo:
@@ -325,16 +326,9 @@ def _side_level(instrument: Instrument) -> Tensor | None:
 def note_envelopes(model: Model, instrument: Instrument, q: Tensor, settings: Settings) -> Envelopes:
     """Envelopes of notes at pitches q (B,): G's, the detail carried to q, and tone for what had no pitch."""
     network = model.network
-    h = instrument.feature.expand(q.shape[0], -1)
     refined = _refined(instrument, q)
     z = _noise(model, q, settings)
-    first = network.envelopes(h, q, instrument.offsets, z)
-    if bool((refined < 1.0).any()):
-        # Between both envelopes, as the detail is measured, and three times faster than offsets that differ by note.
-        plain, weight = network.envelopes(h, q, None, z), refined[:, None, None]
-        first = Envelopes(
-            torch.lerp(plain.harmonic, first.harmonic, weight), torch.lerp(plain.noise_part, first.noise_part, weight)
-        )
+    first = _first(model, instrument, q, refined, z)
     harmonic, noise_part = first.harmonic, first.noise_part
     for part in instrument.parts:
         carried = transfer_detail(
@@ -347,6 +341,7 @@ def note_envelopes(model: Model, instrument: Instrument, q: Tensor, settings: Se
             settings.detail,
             part.unrefined,
             refined,
+            model.dtype,
         )
         if part.share == 1.0:
             harmonic, noise_part = carried.harmonic, carried.noise_part
@@ -370,6 +365,34 @@ def note_envelopes(model: Model, instrument: Instrument, q: Tensor, settings: Se
         envelopes = _soften(model, envelopes, q, settings.softness)
     envelopes = _restrain(model, instrument, envelopes, q)
     return _level(model, instrument, envelopes, q, settings) if instrument.sources else envelopes
+
+
+def _first(model: Model, instrument: Instrument, q: Tensor, refined: Tensor, z: Tensor | None) -> Envelopes:
+    """G's envelopes of notes q (B,), with as much of the offsets of H as `refined` (B,) says.
+
+    Between the envelopes with and without them, as the detail is measured, and three times faster than offsets that
+    differ by note.
+    """
+    h = instrument.feature.expand(q.shape[0], -1)
+
+    def drawn(theta: Theta, notes: Tensor) -> Envelopes:
+        """Of those notes alone that have any of it."""
+        if bool(notes.all()):
+            return model.network.envelopes(h, q, theta, z)
+        made = model.network.envelopes(h[notes], q[notes], theta, None if z is None else z[notes])
+        whole = [part.new_zeros(len(q), *part.shape[1:]).index_put_((notes,), part) for part in vars(made).values()]
+        return Envelopes(*whole)
+
+    with_h, without_h = refined > 0.0, refined < 1.0
+    if not bool(without_h.any()):
+        return drawn(instrument.theta, with_h)
+    plain = drawn(model.theta, without_h)
+    if not bool(with_h.any()):
+        return plain
+    own, weight = drawn(instrument.theta, with_h), refined[:, None, None]
+    return Envelopes(
+        torch.lerp(plain.harmonic, own.harmonic, weight), torch.lerp(plain.noise_part, own.noise_part, weight)
+    )
 
 
 def _added(part: Part, carried: Envelopes, first: Envelopes) -> tuple[Tensor, Tensor]:

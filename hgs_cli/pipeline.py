@@ -241,7 +241,7 @@ def invert_recording(model: Model, recording: Recording, pitch: SourceHint, pass
     p = x.new_tensor([UNPITCHED_REFERENCE if source.midi is None else source.midi])
     n_passes = model.network.config.hypernetwork.n_passes if passes is None else passes
     offsets = model.network.refine(h, p, n_passes)
-    first = model.network.envelopes(h, p, offsets)
+    first = model.network.envelopes(h, p, model.fold(offsets))
     detail = measure_detail(x[0].cpu(), audio, periodicity, source.midi, _row(first))
     inversion = Inversion(
         feature=h[0],
@@ -279,7 +279,7 @@ def reinvert(model: Model, inversion: Inversion) -> Inversion:
     h = model.network.extract(x)
     p = x.new_tensor([UNPITCHED_REFERENCE if inversion.source_pitch is None else inversion.source_pitch])
     offsets = model.network.refine(h, p, inversion.passes)
-    first = _row(model.network.envelopes(h, p, offsets))
+    first = _row(model.network.envelopes(h, p, model.fold(offsets)))
     old, detail = inversion.first, inversion.detail
     moved = replace(
         detail,
@@ -297,12 +297,12 @@ def reconstruct(model: Model, inversion: Inversion) -> Reconstruction:
     source = inversion.source_pitch
     p = h.new_tensor([UNPITCHED_REFERENCE if source is None else source])
     network = model.network
-    offsets = {name: value.to(model.device) for name, value in inversion.offsets.items()}
-    refined = network.envelopes(h, p, offsets)
+    refined = network.envelopes(h, p, model.fold(inversion.offsets))
     detail = replace(inversion.detail, remainder=None)  # that is for what is heard, not for what is drawn
     detailed = transfer_detail(network.detail_transfer, detail, inversion.first, refined, source, p, 1.0)
     x_init, x_hat, x_detailed = (
-        network.compose(envelopes, p)[0].cpu() for envelopes in (network.envelopes(h, p), refined, detailed)
+        network.compose(envelopes, p)[0].cpu()
+        for envelopes in (network.envelopes(h, p, model.theta), refined, detailed)
     )
     length_frames = min(N_FRAMES, inversion.length_samples // HOP_LENGTH + 1)
     return Reconstruction(inversion.mel, x_init, x_hat, x_detailed, length_frames)

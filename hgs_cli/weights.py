@@ -12,6 +12,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from torch.overrides import TorchFunctionMode
 
 from hgs_cli.audio.mel import LogMel, mel_filters
 from hgs_cli.errors import UsageError, WeightsError
+from hgs_cli.models.generator import Theta
 from hgs_cli.models.hyperganstrument import HyperGANStrument, ModelConfig
 from hgs_cli.models.vocoder import Vocoder
 from hgs_cli.spectrum import MelConfig
@@ -50,6 +52,7 @@ class Model:
         version: Of the weights.
         sha256: Checksum of the bundle file.
         path: The bundle.
+        dtype: In which the convolutions of G multiply, float32 by default: see `choose_dtype`.
     """
 
     network: HyperGANStrument
@@ -59,6 +62,16 @@ class Model:
     version: str
     sha256: str
     path: Path
+    dtype: torch.dtype = torch.float32
+
+    @cached_property
+    def theta(self) -> Theta:
+        """G's own weights, without offsets, ready to be played."""
+        return self.network.fold({}, self.dtype)
+
+    def fold(self, offsets: dict[str, Tensor]) -> Theta:
+        """G's weights with the offsets of one sound, ready to be played."""
+        return self.network.fold({name: value.to(self.device) for name, value in offsets.items()}, self.dtype)
 
 
 def find_bundle(weights: Path | None = None) -> Path:
@@ -98,6 +111,16 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cpu")
 
 
+def choose_dtype(device: torch.device) -> torch.dtype:
+    """The precision in which G's convolutions multiply: bfloat16 on processors that do so several times faster.
+
+    Envelopes then differ by 0.05 dB on average. All else is float32.
+    """
+    has = torch.cpu.get_capabilities()
+    fast = device.type == "cpu" and (has.get("avx512_bf16") or has.get("amx_bf16"))
+    return torch.bfloat16 if fast else torch.float32
+
+
 def load_model(weights: Path | None = None, device: str = "auto") -> Model:
     """Load the networks from a bundle.
 
@@ -129,7 +152,7 @@ def load_model(weights: Path | None = None, device: str = "auto") -> Model:
         raise WeightsError(f"the tensors in {path} do not fit the networks its header tells of", _REINSTALL) from error
     network.requires_grad_(False).eval().to(target)
     vocoder, log_mel = Vocoder(filters).to(target), LogMel(config.mel).to(target)
-    return Model(network, vocoder, log_mel, target, version, sha256, path)
+    return Model(network, vocoder, log_mel, target, version, sha256, path, choose_dtype(target))
 
 
 def build_model(config: ModelConfig, seed: int = 0) -> HyperGANStrument:

@@ -9,7 +9,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from hgs_cli.models.detail_transfer import DetailTransfer, mel_blur, wholeness
+from hgs_cli.models.detail_transfer import DetailTransfer, TakenBack, mel_blur, wholeness
 from hgs_cli.models.generator import Envelopes, noise_log_bias
 from hgs_cli.models.stretch import Stretch, measure_stretch
 from hgs_cli.models.vocoder import GAIN_STEP_SAMPLES, mel_points_hz, mel_triangles
@@ -318,6 +318,7 @@ def transfer_detail(
     amount: float = 1.0,
     unrefined: Envelopes | None = None,
     refined: Tensor | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> Envelopes:
     """Add an input's detail to the network's envelopes at other pitches.
 
@@ -331,6 +332,7 @@ def transfer_detail(
         amount: 0 nothing … 1 all; at the source pitch all of it restores the input.
         unrefined: As `known`, without the offsets of H.
         refined: How much of the offsets is in `first`, (B,): what H says no longer is detail again. All when None.
+        dtype: In which convolutions multiply.
     """
     if amount == 0.0:
         return first
@@ -338,17 +340,14 @@ def transfer_detail(
     r_h, r_n = detail.harmonic.float().to(device)[None], detail.noise_part.float().to(device)[None]
     if source is not None:
         at_source = Envelopes(*(part.float().to(device).reshape(r_h.shape) for part in vars(known).values()))
-        p = pitch.new_tensor([source])
+        taken_back = None
         if unrefined is not None and refined is not None and bool((refined < 1.0).any()):
             by_h = [
-                (1.0 - refined)[:, None, None] * (with_h - without_h.float().to(device).reshape(r_h.shape))
-                for with_h, without_h in zip(
-                    (at_source.harmonic, at_source.noise_part), (unrefined.harmonic, unrefined.noise_part), strict=True
-                )
+                with_h - without_h.float().to(device).reshape(r_h.shape)
+                for with_h, without_h in zip(vars(at_source).values(), vars(unrefined).values(), strict=True)
             ]
-            r_h, r_n, p = r_h + by_h[0], r_n + by_h[1], p.expand_as(pitch)
-            at_source = Envelopes(at_source.harmonic - by_h[0], at_source.noise_part - by_h[1])
-        r_h, r_n = transfer(r_h, r_n, at_source, first, p, pitch)
+            taken_back = TakenBack(by_h[0][0], by_h[1][0], 1.0 - refined)
+        r_h, r_n = transfer(r_h, r_n, at_source, first, pitch.new_tensor([source]), pitch, taken_back, dtype)
         if detail.remainder is not None:
             remainder = wholeness(pitch - source)[:, None, None] * detail.remainder.float().to(device)
             r_h, r_n = r_h + remainder, r_n + remainder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hgs_cli.models.feature_extractor import timbre_part
-from hgs_cli.models.layers import ModulatedConv1d, PitchEmbedding, activate, low_rank_product, serve_rows
+from hgs_cli.models.layers import Change, FoldedWeight, ModulatedConv1d, PitchEmbedding, activate, changed, serve_rows
 from hgs_cli.spectrum import N_FRAMES, N_MELS, comb_power, level_to_power, midi_to_hz, power_to_level
 
 FRAMES_PER_STEP = 4
@@ -59,6 +60,10 @@ class Envelopes:
 
     harmonic: Tensor
     noise_part: Tensor
+
+
+Theta = dict[str, FoldedWeight]
+"""θ(1 + Δ) of one sound by layer name, from `Generator.fold`."""
 
 
 def noise_log_bias(filters: Tensor) -> Tensor:
@@ -125,17 +130,12 @@ class SynthesisBlock(nn.Module):
         self.conv1 = ModulatedConv1d(out_channels, out_channels, 3, w_dim)
         self.shortcut = nn.Conv1d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
 
-    def forward(self, x: Tensor, w: Tensor, offsets: dict[str, Tensor], name: str) -> Tensor:
+    def forward(self, x: Tensor, w: Tensor, offsets: Mapping[str, Change], name: str) -> Tensor:
         """Map (B, in_channels, T) to (B, out_channels, T or 2T); `name` prefixes this block's offsets."""
         if self.up:
             x = F.interpolate(x, scale_factor=2, mode="linear")
-        position = self.position
         y = self.conv0(x, w, offsets.get(f"{name}.conv0"))
-        offset = offsets.get(f"{name}.position")
-        if offset is None:
-            y = y + position
-        else:
-            y = y + serve_rows(position * (1.0 + low_rank_product(offset, position.shape[0])), y.shape[0])
+        y = y + changed(self.position, offsets.get(f"{name}.position"), y.shape[0])
         y = activate(self.conv1(activate(y), w, offsets.get(f"{name}.conv1")))
         return (y + self.shortcut(x)) * math.sqrt(0.5)
 
@@ -187,7 +187,27 @@ class Generator(nn.Module):
         shapes["head_bias"] = (self.head.out_channels, 0)
         return shapes
 
-    def forward(self, h: Tensor, z: Tensor, p: Tensor, offsets: dict[str, Tensor] | None = None) -> Envelopes:
+    def fold(self, offsets: dict[str, Tensor], dtype: torch.dtype = torch.float32) -> Theta:
+        """θ(1 + Δ) of one sound, to be played at any number of pitches.
+
+        Args:
+            offsets: Δ by layer name, each of batch 1; an absent name is an untouched layer.
+            dtype: In which convolutions multiply; they add in float32.
+        """
+        theta: dict[str, FoldedWeight] = {"head": self.head.fold(offsets.get("head"), dtype)}
+        theta["constant"] = FoldedWeight(changed(self.constant, offsets.get("constant"), 1)[0])
+        if "head_bias" in offsets:
+            theta["head_bias"] = FoldedWeight(self.head.bias * offsets["head_bias"][0])
+        for index, block in enumerate(self.blocks):
+            assert isinstance(block, SynthesisBlock)
+            name = f"block{index}.position"
+            theta[name] = FoldedWeight(changed(block.position, offsets.get(name), 1)[0])
+            for part in ("conv0", "conv1"):
+                name = f"block{index}.{part}"
+                theta[name] = getattr(block, part).fold(offsets.get(name), dtype)
+        return theta
+
+    def forward(self, h: Tensor, z: Tensor, p: Tensor, offsets: Mapping[str, Change] | None = None) -> Envelopes:
         """Generate the envelopes of a note.
 
         Args:
@@ -196,21 +216,22 @@ class Generator(nn.Module):
             p: Pitch as MIDI note numbers, fractions included, (B,).
             offsets: Δ by layer name as `offset_shapes` lists them: factors (N, outputs + inputs, rank), or
                 (N, outputs) for a plain vector; N divides B, and each of the N sounds has B / N notes in a row. An
-                absent name is an untouched layer.
+                absent name is an untouched layer. Or θ(1 + Δ) from `fold`.
 
         Returns:
             E_h and E_n, each (B, n_mels, n_frames), float32.
         """
         offsets = offsets or {}
         w = self.mapping(h, z, p)
-        x = self.constant[None].expand(h.shape[0], -1, -1)
-        if "constant" in offsets:
-            x = x * serve_rows(1.0 + low_rank_product(offsets["constant"], self.constant.shape[0]), x.shape[0])
+        x = changed(self.constant, offsets.get("constant"), h.shape[0]).expand(h.shape[0], -1, -1)
         for index, block in enumerate(self.blocks):
             x = block(x, w, offsets, f"block{index}")
         y = self.head(x, w, offsets.get("head")).float()
-        if "head_bias" in offsets:
-            y = y + serve_rows(self.head.bias * offsets["head_bias"], y.shape[0])[:, :, None]
+        head_bias = offsets.get("head_bias")
+        if isinstance(head_bias, FoldedWeight):
+            y = y + head_bias.weight[:, None]
+        elif head_bias is not None:
+            y = y + serve_rows(self.head.bias * head_bias, y.shape[0])[:, :, None]
         y = y.unflatten(1, (FRAMES_PER_STEP, N_PARTS, self.config.n_mels))
         # (B, frame in step, part, mel, step) → (B, part, mel, step, frame in step)
         y = y.permute(0, 2, 3, 4, 1).flatten(3)

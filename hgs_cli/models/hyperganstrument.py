@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -10,8 +11,9 @@ from torch import Tensor, nn
 
 from hgs_cli.models.detail_transfer import DetailTransfer, DetailTransferConfig
 from hgs_cli.models.feature_extractor import FeatureExtractor, FeatureExtractorConfig
-from hgs_cli.models.generator import Envelopes, Generator, GeneratorConfig
+from hgs_cli.models.generator import Envelopes, Generator, GeneratorConfig, Theta
 from hgs_cli.models.hypernetwork import Hypernetwork, HypernetworkConfig, add_offsets
+from hgs_cli.models.layers import Change
 from hgs_cli.spectrum import MelConfig
 
 
@@ -77,7 +79,7 @@ class HyperGANStrument(nn.Module):
         return h.new_zeros(h.shape[0], self.config.generator.z_dim)
 
     def envelopes(
-        self, h: Tensor, p: Tensor, offsets: dict[str, Tensor] | None = None, z: Tensor | None = None
+        self, h: Tensor, p: Tensor, offsets: Mapping[str, Change] | None = None, z: Tensor | None = None
     ) -> Envelopes:
         """E_h and E_n of notes: G(h, z, p; θ(1 + Δ)).
 
@@ -85,10 +87,14 @@ class HyperGANStrument(nn.Module):
             h: Feature, (B, h_dim).
             p: Pitch as MIDI note numbers, (B,).
             offsets: Δ from `refine`, of as many sounds as divide B, each with B / N notes in a row; none for the
-                plain θ.
+                plain θ. Or what `fold` makes of those of one sound.
             z: Noise, (B, z_dim); zeros when not given.
         """
         return self.generator(h, self.zero_noise(h) if z is None else z, p, offsets)
+
+    def fold(self, offsets: dict[str, Tensor], dtype: torch.dtype = torch.float32) -> Theta:
+        """θ(1 + Δ) of one sound, to be played at any number of pitches; arguments as `Generator.fold`."""
+        return self.generator.fold(offsets, dtype)
 
     def compose(self, envelopes: Envelopes, p: Tensor, known: Tensor | None = None) -> Tensor:
         """x̂, the log-mel of the envelopes at pitch p (B,): (B, n_mels, n_frames).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -53,6 +54,32 @@ def low_rank_product(factors: Tensor, out_channels: int) -> Tensor:
     return torch.matmul(factors[:, :out_channels], factors[:, out_channels:].transpose(1, 2))
 
 
+@dataclass(frozen=True)
+class FoldedWeight:
+    """A weight with the offsets of one sound folded in, θ' = θ·(1 + Δ): made once, played at any number of pitches.
+
+    Attributes:
+        weight: As the parameter, in the precision that it is played in.
+        energy: Of a modulated convolution, the sums of its squares over the taps, (in_channels, out_channels).
+    """
+
+    weight: Tensor
+    energy: Tensor | None = None
+
+
+Change = Tensor | FoldedWeight | None
+"""What enters a layer: factors of Δ, a weight that has them already, or nothing."""
+
+
+def changed(parameter: Tensor, change: Change, n_rows: int) -> Tensor:
+    """A parameter (out, in) under its change, for a batch: (n_rows or 1, out, in)."""
+    if change is None:
+        return parameter[None]
+    if isinstance(change, FoldedWeight):
+        return change.weight[None]
+    return serve_rows(parameter * (1.0 + low_rank_product(change, parameter.shape[0])), n_rows)
+
+
 class ModulatedConv1d(nn.Module):
     """Convolution along time whose weights are modulated by a style and demodulated (StyleGAN2), and may be offset.
 
@@ -81,19 +108,29 @@ class ModulatedConv1d(nn.Module):
         nn.init.normal_(self.affine.weight, std=1.0 / math.sqrt(w_dim))
         nn.init.ones_(self.affine.bias)
 
-    def forward(self, x: Tensor, w: Tensor, factors: Tensor | None = None) -> Tensor:
+    def fold(self, factors: Tensor | None, dtype: torch.dtype) -> FoldedWeight:
+        """The weight with one sound's factors of Δ (1, out_channels + in_channels, rank), to be played in `dtype`."""
+        weight: Tensor = self.weight
+        if factors is not None:
+            weight = weight * (1.0 + low_rank_product(factors, self.out_channels)[0, :, :, None])
+        energy = weight.square().sum(2).T.contiguous() if self.demodulate else None
+        return FoldedWeight(weight.to(dtype), energy)
+
+    def forward(self, x: Tensor, w: Tensor, factors: Change = None) -> Tensor:
         """Convolve x (B, in_channels, T) under the style w (B, w_dim).
 
         Args:
             x: Input, (B, in_channels, T).
             w: Style, (B, w_dim).
             factors: Low-rank factors of Δ, (N, out_channels + in_channels, rank), or nothing; N divides B, and each of
-                the N sounds serves B / N rows in a row.
+                the N sounds serves B / N rows in a row. Or the folded weight of one sound.
 
         Returns:
             (B, out_channels, T), bias added, not activated.
         """
         style = self.affine(w)
+        if isinstance(factors, FoldedWeight):
+            return self._forward_folded(x, style, factors)
         x = x * style[:, :, None]
         weight: Tensor = self.weight
         delta: Tensor | None = None
@@ -115,6 +152,15 @@ class ModulatedConv1d(nn.Module):
                 total = total + torch.bmm(sounds, change.to(sounds.dtype)).flatten(0, 1)
             y = y * torch.rsqrt(total.float() + 1e-8).to(y.dtype)[:, :, None]
         return y + self.bias[:, None]
+
+    def _forward_folded(self, x: Tensor, style: Tensor, folded: FoldedWeight) -> Tensor:
+        """As `forward`, for x (B, in_channels, T) and its style (B, in_channels); the result is float32."""
+        dtype = folded.weight.dtype
+        y = F.conv1d(x.to(dtype) * style.to(dtype)[:, :, None], folded.weight, padding=self.kernel_size // 2)
+        if folded.energy is None:
+            return y.float() + self.bias[:, None]
+        scale = torch.rsqrt(torch.matmul(style.square(), folded.energy) + 1e-8)
+        return torch.addcmul(self.bias[:, None], y.float(), scale[:, :, None])
 
     def _forward_by_rank(self, x: Tensor, style: Tensor, factors: Tensor) -> Tensor:
         """As `forward`, without ever making Δ: cheaper where a sound has fewer rows than its Δ has ranks.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +17,7 @@ from hgs_cli.spectrum import (
     HOP_LENGTH,
     MODEL_SAMPLES,
     N_FFT,
+    N_FRAMES,
     SAMPLE_RATE,
     MelConfig,
     level_to_power,
@@ -23,13 +26,20 @@ from hgs_cli.spectrum import (
     partial_ratio,
 )
 
-TABLE_SAMPLES = 65_536  # one period; 30 points on the highest harmonic of a 20 Hz note keep images below -60 dB
+TABLE_SAMPLES = 65_536  # one period at most; 30 points on a note's highest harmonic keep images below -60 dB
+HARMONIC_SAMPLES = 64  # points of a shorter table on the highest harmonic at least
+LEAST_TABLE = 4096
 TOP_HZ = 20_000.0
 TOP_LEVEL = 1.2  # 10 dB above full scale: a network's slip is not to lower a whole instrument
 MOST_SPECKLE = 0.3  # 15 dB: the rare deep hole in noise is not filled up
 LOBE_BINS = 4  # on either side of a partial: the first lobe left out is 48 dB down, and turns at another speed
 INAUDIBLE = 1.8  # 90 dB
+FLOOR_POWER = 10.0 ** (FLOOR_DB / 10.0)
+FLOOR_MARGIN = 1e-4  # for rounding: what is at the floor is silent
+# Of samples of unit noise, so that a bin of its spectrum, as a full-scale sinusoid is 1, has unit expected power.
+NOISE_SCALE = float(torch.hann_window(N_FFT).square().sum()) ** -0.5 * float(torch.hann_window(N_FFT).sum()) / 2
 LEAST_OFFSET = 1e-3  # of a bin: keeps away from the poles of the lobe's formula, and errs by a millionth
+CUTS = (48, 112, 256, 512)  # bins between which matrices over mel bands are cut: less than a fifth of them is left
 GAIN_STEP_SAMPLES = 64  # the time grid of `time_gain`
 
 
@@ -72,6 +82,23 @@ def noise_template(filters: Tensor) -> Tensor:
     return (filters.sum(0) * torch.exp(torch.special.digamma(freedom) - torch.log(freedom))).float()
 
 
+@dataclass(frozen=True)
+class _Block:
+    """Some neighbouring bins, and the mel bands that have to do with them: most weights between both are zero."""
+
+    bins: slice
+    mels: slice
+
+
+def _blocks(filters: Tensor) -> list[_Block]:
+    """The bins below, between and above CUTS, with the mel bands (n_freqs, n_mels) that reach into them."""
+    blocks = []
+    for low, high in pairwise([0, *CUTS, filters.shape[0]]):
+        bands = (filters[low:high] > 0).any(0).nonzero()[:, 0]
+        blocks.append(_Block(slice(low, high), slice(int(bands[0]), int(bands[-1]) + 1)))
+    return blocks
+
+
 class Vocoder(nn.Module):
     """Shapes a flat periodic source by E_h and Gaussian noise by E_n, with one inverse STFT.
 
@@ -89,6 +116,7 @@ class Vocoder(nn.Module):
     filters: Tensor
     template: Tensor
     window: Tensor
+    window_power: Tensor
 
     def __init__(self, filters: Tensor) -> None:
         super().__init__()
@@ -101,7 +129,14 @@ class Vocoder(nn.Module):
         weights[int(touched[-1]) + 1 :] = weights[touched[-1]]
         self.register_buffer("interpolation", (weights / weights.sum(1, keepdim=True)).T.contiguous(), persistent=False)
         self.edges_hz = mel_points_hz(MelConfig())
-        self.register_buffer("window", torch.hann_window(N_FFT), persistent=False)
+        self._speckle_blocks = _blocks(filters)
+        self._noise_blocks = _blocks(self.interpolation.T)
+        window = torch.hann_window(N_FFT)
+        self.register_buffer("window", window, persistent=False)
+        power = torch.zeros(MODEL_SAMPLES + N_FFT)
+        for frame in range(N_FRAMES):
+            power[frame * HOP_LENGTH :][:N_FFT] += window.square()
+        self.register_buffer("window_power", power, persistent=False)
 
     def forward(
         self,
@@ -113,6 +148,7 @@ class Vocoder(nn.Module):
         time_gain: Tensor | None = None,
         phases: Tensor | None = None,
         stretches: Sequence[Stretch | None] | None = None,
+        length_samples: int = MODEL_SAMPLES,
     ) -> Tensor:
         """Make notes audible.
 
@@ -125,47 +161,78 @@ class Vocoder(nn.Module):
             time_gain: Gain on the waveform, every GAIN_STEP_SAMPLES samples, (B or 1, n_gains): sharpens attacks.
             phases: Phases of the first harmonics of every note, (n_phases,); random ones without it, and above it.
             stretches: Of the partials of every note, None for harmonics.
+            length_samples: How much of the notes is drawn; what is drawn does not depend on it.
 
         Returns:
-            Audio on the scale of the input of the front end, (B, MODEL_SAMPLES).
+            Audio on the scale of the input of the front end, (B, length_samples).
         """
         assert e_h.shape == e_n.shape
         assert pitch.shape == (e_h.shape[0], e_h.shape[2])
+        assert 0 < length_samples <= MODEL_SAMPLES
         stretches = stretches or [None] * len(pitch)
-        notes = [
-            self._note(harmonic, noise_part, contour, seed, phases, stretch)
-            for harmonic, noise_part, contour, stretch in zip(e_h, e_n, pitch, stretches, strict=True)
-        ]
-        audio = torch.stack(notes)
+        audio = torch.empty(len(pitch), length_samples, device=e_h.device)
+        for row, harmonic, noise_part, contour, stretch in zip(audio, e_h, e_n, pitch, stretches, strict=True):
+            row.copy_(self._note(harmonic, noise_part, contour, seed, phases, stretch, length_samples))
         if time_gain is not None:
-            gain = nn.functional.interpolate(time_gain[:, None], scale_factor=GAIN_STEP_SAMPLES, mode="linear")
-            audio = audio * gain[:, 0, :MODEL_SAMPLES]
+            n_gains = length_samples // GAIN_STEP_SAMPLES + 2
+            gain = nn.functional.interpolate(
+                time_gain[:, None, :n_gains], scale_factor=GAIN_STEP_SAMPLES, mode="linear"
+            )
+            audio.mul_(gain[:, 0, :length_samples])
         return audio
 
     def _note(
-        self, e_h: Tensor, e_n: Tensor, pitch: Tensor, seed: int, phases: Tensor | None, stretch: Stretch | None
+        self,
+        e_h: Tensor,
+        e_n: Tensor,
+        pitch: Tensor,
+        seed: int,
+        phases: Tensor | None,
+        stretch: Stretch | None,
+        length_samples: int,
     ) -> Tensor:
-        """One note: envelopes (n_mels, n_frames) and contour (n_frames,) to audio (MODEL_SAMPLES,)."""
-        note_seed = (seed * 1_000_003 + round(100.0 * float(pitch.median()))) % 2**63
-        generator = torch.Generator().manual_seed(note_seed)
-        noise = torch.randn(MODEL_SAMPLES + N_FFT, generator=generator).to(e_h.device)
-        noise = noise * float(self.window.square().sum()) ** -0.5 * float(self.window.sum()) / 2
+        """One note: envelopes (n_mels, n_frames) and contour (n_frames,) to audio (length_samples,)."""
+        n_frames = min(N_FRAMES, (length_samples - 1 + N_FFT // 2) // HOP_LENGTH + 1)  # those that reach into it
+        midi = float(pitch.median())
+        noise = self._spectra(self._noise((seed * 1_000_003 + round(100.0 * midi)) % 2**63, n_frames).to(e_h.device))
         if stretch is None:
-            source = periodic_source(midi_to_hz(pitch.double()), seed, phases).to(e_h.device)
-            spectra = self._spectra(torch.stack([source, noise]))
+            source = periodic_source(midi_to_hz(pitch.double()), seed, phases, n_frames).to(e_h.device)
+            spectrum = self._spectra(source)
         else:
             f0_hz = midi_to_hz(pitch.double() + stretch.cents / 100.0)
             loudest = int(level_to_power(e_h).sum(0).argmax())
-            partials = partials_spectrum(f0_hz, stretch.coefficient, seed, phases, loudest, self._highest_hz(e_h))
-            spectra = torch.cat([partials.to(e_h.device)[None], self._spectra(noise[None])])
-        # (2, n_freqs, n_frames): unit power at the peak of a harmonic, unit expected power in a bin of noise
+            partials = partials_spectrum(
+                f0_hz, stretch.coefficient, seed, phases, loudest, self._highest_hz(e_h), n_frames
+            )
+            spectrum = partials.to(e_h.device)
+        # (n_frames, n_freqs) both: unit power at the peak of a harmonic, unit expected power in a bin of noise
+        e_h, e_n = e_h[:, :n_frames].T, e_n[:, :n_frames].T
+        even = torch.where(e_n > -1.0, e_n - self._speckle(noise), e_n)  # the floor stays silence
         at_harmonics = self._at_harmonics(float(midi_to_hz(pitch.median())), stretch)
-        even = torch.where(e_n > -1.0, e_n - self._speckle(spectra[1]), e_n)  # the floor stays silence
-        parts = torch.view_as_real(spectra)  # real factors on real and imaginary parts: half the work of complex ones
-        parts[0].mul_(bin_gain(at_harmonics, e_h)[..., None])
-        parts[0].addcmul_(parts[1], bin_gain(self.interpolation.T, even)[..., None])
-        spectrum = spectra[0]
-        return torch.istft(spectrum, N_FFT, HOP_LENGTH, window=self.window, center=True, length=MODEL_SAMPLES)
+        spectrum.mul_(bin_gain(e_h, at_harmonics, _blocks(at_harmonics.T)))
+        spectrum.add_(noise.mul_(bin_gain(even, self.interpolation, self._noise_blocks)))
+        return self._overlap_add(spectrum, length_samples)
+
+    def _noise(self, seed: int, n_frames: int) -> Tensor:
+        """White noise whose spectra have unit expected power, as long as so many frames, on the CPU."""
+        n_samples = (n_frames - 1) * HOP_LENGTH + N_FFT  # a multiple of 16: a shorter draw begins as a longer one
+        noise = torch.randn(n_samples, generator=torch.Generator().manual_seed(seed))
+        return noise.mul_(NOISE_SCALE)
+
+    def _overlap_add(self, spectrum: Tensor, length_samples: int) -> Tensor:
+        """Inverse STFT of centred frames (n_frames, n_freqs), by least squares: (length_samples,).
+
+        Source: Griffin & Lim, Signal estimation from modified short-time Fourier transform (1984).
+        """
+        frames = torch.fft.irfft(spectrum, N_FFT).mul_(self.window)
+        n_frames, n_hops = frames.shape[0], N_FFT // HOP_LENGTH
+        hops = frames.new_zeros(n_frames + n_hops - 1, HOP_LENGTH)
+        pieces = frames.reshape(n_frames, n_hops, HOP_LENGTH)
+        for hop in range(n_hops):
+            hops[hop : hop + n_frames] += pieces[:, hop]
+        begin = N_FFT // 2
+        audio = hops.flatten()[begin : begin + length_samples]
+        return audio / self.window_power[begin : begin + length_samples]
 
     def _highest_hz(self, e_h: Tensor) -> float:
         """Frequency above which E_h (n_mels, n_frames) is never within INAUDIBLE of its highest level."""
@@ -174,57 +241,65 @@ class Vocoder(nn.Module):
         return min(TOP_HZ, float(self.edges_hz[last + 2]))
 
     def _spectra(self, audio: Tensor) -> Tensor:
-        """Spectra of audio (n, MODEL_SAMPLES + N_FFT), (n, n_freqs, n_frames)."""
-        return torch.stft(audio, N_FFT, HOP_LENGTH, window=self.window, center=False, return_complex=True)
+        """Spectra of the frames of audio (T,), the first beginning with it: (n_frames, n_freqs)."""
+        return torch.fft.rfft(audio.unfold(0, N_FFT, HOP_LENGTH) * self.window)
 
     def _speckle(self, spectrum: Tensor) -> Tensor:
-        """By how much a spectrum of unit noise (n_freqs, n_frames) is above its level, in every mel band and frame.
+        """By how much spectra of unit noise (n_frames, n_freqs) are above their level, (n_frames, n_mels).
 
         E_n that was measured has the speckle of the recording in it, and a network's is a mean of logarithms: either
         would flutter once more with the speckle of our own noise.
         """
         scale = (self.window.sum() / 2) ** 2
-        power = torch.matmul(self.filters.T, spectrum.real.square() + spectrum.imag.square()) / scale
-        level = torch.log10(power / self.template[:, None] + 1e-12) * (10.0 / DB_PER_UNIT)
-        return level.clamp(-MOST_SPECKLE, MOST_SPECKLE)
+        power = torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag)
+        heard = power.new_zeros(len(power), self.filters.shape[1])
+        for block in self._speckle_blocks:
+            heard[:, block.mels] += torch.matmul(power[:, block.bins], self.filters[block.bins, block.mels])
+        level = torch.log10(heard / (scale * self.template) + 1e-12).mul_(10.0 / DB_PER_UNIT)
+        return level.clamp_(-MOST_SPECKLE, MOST_SPECKLE)
 
     def _at_harmonics(self, f0_hz: float, stretch: Stretch | None) -> Tensor:
-        """Weights that read an envelope at the harmonics of f0 and draw straight lines between, (n_freqs, n_mels).
+        """Weights that read an envelope at the harmonics of f0 and draw straight lines between, (n_mels, n_freqs).
 
         Bands between the harmonics of a high note, and those below its fundamental, say nothing that was ever heard;
         read directly, they would sound through the side lobes of the window.
         """
         bin_hz = SAMPLE_RATE / N_FFT
-        n_freqs = self.interpolation.shape[1]
+        n_freqs, device = self.interpolation.shape[1], self.interpolation.device
         coefficient = 0.0 if stretch is None else stretch.coefficient
-        ratio = torch.arange(n_freqs, device=self.interpolation.device) * (bin_hz / f0_hz)
-        place = partial_number(ratio, coefficient)  # in harmonics
         last = max(1, int(partial_number(torch.tensor(TOP_HZ / f0_hz), coefficient)))
+        harmonic = torch.arange(1.0, last + 1.0, device=device)
+        position = (partial_ratio(harmonic, coefficient) * (f0_hz / bin_hz)).clamp(max=n_freqs - 1)
+        below = position.long().clamp(max=n_freqs - 2)
+        bins = self.interpolation.T
+        read = torch.lerp(bins[below], bins[below + 1], (position - below)[:, None])  # (last, n_mels)
+
+        ratio = torch.arange(n_freqs, device=device) * (bin_hz / f0_hz)
+        place = partial_number(ratio, coefficient)  # in harmonics
         low = torch.floor(place).clamp(1, max(1, last - 1))
         fraction = (place - low).clamp(0.0, 1.0)[:, None]
-        high = (low + 1).clamp(max=last)
-
-        def read(harmonic: Tensor) -> Tensor:
-            """Mel weights at harmonics (n_freqs,): (n_freqs, n_mels)."""
-            position = (partial_ratio(harmonic, coefficient) * (f0_hz / bin_hz)).clamp(max=n_freqs - 1)
-            below = position.long().clamp(max=n_freqs - 2)
-            return torch.lerp(self.interpolation.T[below], self.interpolation.T[below + 1], (position - below)[:, None])
-
-        return torch.lerp(read(low), read(high), fraction)
+        low = low.long()
+        return torch.lerp(read[low - 1], read[low.clamp(max=last - 1)], fraction).T
 
 
-def bin_gain(weights: Tensor, level: Tensor) -> Tensor:
+def bin_gain(level: Tensor, weights: Tensor, blocks: Sequence[_Block]) -> Tensor:
     """Amplitude factor of every bin; the floor is silence.
 
     Args:
-        weights: How a bin reads mel bands, (n_freqs, n_mels).
-        level: (n_mels, n_frames).
+        level: (n_frames, n_mels).
+        weights: How a bin reads mel bands, (n_mels, n_freqs); they sum to 1 for every bin.
+        blocks: Where they are not zero.
 
     Returns:
-        (n_freqs, n_frames).
+        (n_frames, n_freqs).
     """
-    power = level_to_power(torch.matmul(weights, level.clamp(max=TOP_LEVEL)))
-    return (power - 10.0 ** (FLOOR_DB / 10.0)).clamp(min=0.0).sqrt()
+    exponent = (level.clamp(max=TOP_LEVEL) - 1.0) * (DB_PER_UNIT / 20.0 * math.log(10.0))
+    gain = torch.empty(len(level), weights.shape[1], device=level.device)
+    for block in blocks:
+        torch.matmul(exponent[:, block.mels], weights[block.mels, block.bins], out=gain[:, block.bins])
+    gain.exp_()
+    # Not √(power - floor), which takes three times as long: 20 dB above the floor they differ by 0.04 dB.
+    return gain.sub_(FLOOR_POWER * (1.0 + FLOOR_MARGIN) / gain).clamp_(min=0.0)
 
 
 def fixed_angles(seed: int, phases: Tensor | None) -> Tensor:
@@ -242,6 +317,7 @@ def partials_spectrum(
     phases: Tensor | None = None,
     moment: int = 0,
     highest_hz: float = TOP_HZ,
+    n_frames: int | None = None,
 ) -> Tensor:
     """Spectrum of the unit-amplitude partials of a stiff string, as if its frames had been cut out of audio.
 
@@ -255,18 +331,20 @@ def partials_spectrum(
         phases: Of the first partials at `moment`, in radians, (n_phases,), in place of random ones.
         moment: The frame at which the phases were measured; before and after, the partials drift apart.
         highest_hz: Where partials end.
+        n_frames: Of them, how many are drawn; all if not given.
 
     Returns:
-        (n_freqs, n_frames), complex.
+        (n_frames, n_freqs), complex.
     """
     f0_hz = f0_hz.cpu()
-    n_frames, n_freqs = len(f0_hz), N_FFT // 2 + 1
+    n_frames, n_freqs = n_frames or len(f0_hz), N_FFT // 2 + 1
     most = max(1, int(partial_number(torch.tensor(highest_hz / float(f0_hz.max())), coefficient)))
     angles = fixed_angles(seed, phases)
     number = torch.arange(1.0, min(most, len(angles)) + 1.0, dtype=torch.float64)
     ratio = partial_ratio(number, coefficient)[:, None]
     cycles = torch.cumsum(torch.cat([f0_hz[:1] * 0.0, 0.5 * (f0_hz[1:] + f0_hz[:-1])]) * (HOP_LENGTH / SAMPLE_RATE), 0)
-    turns = number[:, None] * cycles[moment] + ratio * (cycles - cycles[moment])  # (n_partials, n_frames)
+    at_moment, cycles, f0_hz = cycles[moment], cycles[:n_frames], f0_hz[:n_frames]
+    turns = number[:, None] * at_moment + ratio * (cycles - at_moment)  # (n_partials, n_frames)
     phase = (math.tau * (turns - torch.floor(turns))).float() + angles[: len(number), None]
     place = (ratio * f0_hz * (N_FFT / SAMPLE_RATE)).float()  # in bins
     middle = torch.round(place)
@@ -276,7 +354,7 @@ def partials_spectrum(
     height = torch.sin(math.pi * offset) * (N_FFT / 4.0 / math.pi) * (1.0 - 2.0 * torch.remainder(middle, 2.0))
     lobe = torch.view_as_real(torch.polar(torch.ones_like(phase), phase) * height)
     frame = torch.arange(n_frames)
-    spectrum = torch.zeros(n_freqs * n_frames, 2)
+    spectrum = torch.zeros(n_frames * n_freqs, 2)
     middle = middle.long()
     for step in range(-LOBE_BINS, LOBE_BINS + 1):
         x = offset + step
@@ -286,38 +364,45 @@ def partials_spectrum(
             value = torch.where((bins < 0)[..., None], value * torch.tensor([1.0, -1.0]), value)
             value = torch.where((bins == 0)[..., None], value * torch.tensor([2.0, 0.0]), value)
             bins = bins.abs()
-        spectrum.index_add_(0, (bins * n_frames + frame).flatten(), value.flatten(0, 1))
-    return torch.view_as_complex(spectrum).reshape(n_freqs, n_frames)
+        spectrum.index_add_(0, (frame * n_freqs + bins).flatten(), value.flatten(0, 1))
+    return torch.view_as_complex(spectrum).reshape(n_frames, n_freqs)
 
 
-def periodic_source(f0_hz: Tensor, seed: int, phases: Tensor | None = None) -> Tensor:
+def periodic_source(f0_hz: Tensor, seed: int, phases: Tensor | None = None, n_frames: int | None = None) -> Tensor:
     """Unit-amplitude harmonics of a moving fundamental, phases fixed.
 
     Args:
         f0_hz: Fundamental at every frame, float64, (n_frames,).
         seed: Chooses the phases; the same for every note, so that neighbouring keys have one character.
         phases: Of the first harmonics, in radians, (n_phases,), in place of random ones.
+        n_frames: How many frames are drawn; all if not given.
 
     Returns:
-        Audio from half a window before the first frame to half a window after the last, (MODEL_SAMPLES + N_FFT,).
+        Audio from half a window before the first frame to half a window after the last, ((n - 1) · hop + n_fft,).
     """
     f0_hz = f0_hz.cpu()
     n_harmonics = min(TABLE_SAMPLES // 2 - 1, int(TOP_HZ / float(f0_hz.max())))
+    # As short as it may be: what lies in a core's own cache is read several times faster.
+    n_table = min(TABLE_SAMPLES, max(LEAST_TABLE, 2 ** math.ceil(math.log2(HARMONIC_SAMPLES * max(1, n_harmonics)))))
     angles = fixed_angles(seed, phases)[:n_harmonics]
-    spectrum = torch.zeros(TABLE_SAMPLES // 2 + 1, dtype=torch.complex64)
-    spectrum[1 : n_harmonics + 1] = torch.polar(torch.full_like(angles, TABLE_SAMPLES / 2.0), angles)
-    table = torch.fft.irfft(spectrum, TABLE_SAMPLES)
+    spectrum = torch.zeros(n_table // 2 + 1, dtype=torch.complex64)
+    spectrum[1 : n_harmonics + 1] = torch.polar(torch.full_like(angles, n_table / 2.0), angles)
+    table = torch.fft.irfft(spectrum, n_table)
     table = torch.cat([table, table[:1]])
 
     # Held for half a window at either end: (n_frames + n_fft / hop,) knots, straight lines between them.
     ends = N_FFT // 2 // HOP_LENGTH
     knots = torch.cat([f0_hz[:1].expand(ends), f0_hz, f0_hz[-1:].expand(ends)]) / SAMPLE_RATE
+    knots = knots[: (n_frames or len(f0_hz)) + 2 * ends]
     cycles = torch.cumsum(0.5 * HOP_LENGTH * (knots[1:] + knots[:-1]), 0)
     start = torch.cat([cycles.new_zeros(1), cycles[:-1]])
     step = torch.arange(HOP_LENGTH, dtype=torch.float32)
     slope = ((knots[1:] - knots[:-1]) / (2.0 * HOP_LENGTH)).float()
     # Whole cycles are dropped at every knot in double precision: what is left of a hop is exact enough in single.
-    phase = (start - torch.floor(start)).float()[:, None] + step * (knots[:-1].float()[:, None] + slope[:, None] * step)
-    position = (phase - torch.floor(phase)).flatten() * TABLE_SAMPLES
-    index = position.int().clamp(max=TABLE_SAMPLES - 1)
-    return torch.lerp(table[index], table[index + 1], position - index)
+    first = (start - torch.floor(start)).float()[:, None]
+    phase = (slope[:, None] * step).add_(knots[:-1].float()[:, None]).mul_(step).add_(first)
+    position = phase.frac_().mul_(n_table).flatten()
+    index = position.int().clamp_(max=n_table - 1)
+    position -= index
+    below = table.index_select(0, index)
+    return torch.lerp(below, table.index_select(0, index.add_(1)), position)
