@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import os
@@ -68,7 +69,7 @@ def read_audio(path: Path, stereo: bool = False) -> Recording:
     check_file(path, "give a sound file")  # libsndfile would wait for a pipe, and call other failures "System error"
     try:
         # As bytes: names need not be UTF-8, and soundfile would encode them as such.
-        with soundfile.SoundFile(os.fsencode(path)) as file:
+        with _silent_decoders(), soundfile.SoundFile(os.fsencode(path)) as file:
             if not MIN_RATE_HZ <= file.samplerate <= MAX_RATE_HZ or file.channels > MAX_CHANNELS:
                 raise InputError(
                     f"{path} has {file.channels} channels at {file.samplerate} Hz",
@@ -114,6 +115,8 @@ def from_array(audio: Tensor | np.ndarray, sample_rate: int, stereo: bool = Fals
     if not bool(torch.isfinite(audio).all()):
         raise InputError("the audio holds values that are not finite numbers", "give finite samples")
     _check_range(audio, "the audio")
+    if not audio.shape[0]:
+        raise InputError("the audio is empty", "give sound")
     used = math.ceil(MODEL_SAMPLES * sample_rate / SAMPLE_RATE)
     cropped_s = max(0, audio.shape[0] - used) / sample_rate
     audio = audio[: used + FILTER_FRAMES]
@@ -189,6 +192,23 @@ def _quantize(samples: np.ndarray, bits: int) -> np.ndarray:
 
 def _is_cancelled(mono_energy: float, loudest_energy: float) -> bool:
     return bool(mono_energy < loudest_energy * 10.0 ** (CANCELLED_DB / 10.0))
+
+
+@contextlib.contextmanager
+def _silent_decoders() -> Iterator[None]:
+    """Keep from stderr what libsndfile's MP3 decoder writes there about damaged files, past Python and unasked."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is no stderr
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _read_channels(
