@@ -220,7 +220,7 @@ class _ShapesOnly(TorchFunctionMode):
             return torch.zeros(()).expand(*args)  # one number seen many times
         if getattr(func, "__module__", None) == "torch.nn.init":
             return kwargs["tensor"] if "tensor" in kwargs else args[0]
-        if func in (torch.Tensor.copy_, torch.Tensor.mul_, torch.Tensor.zero_, torch.Tensor.fill_):
+        if func in (torch.Tensor.copy_, torch.Tensor.zero_, torch.Tensor.mul_, torch.Tensor.mul, torch.Tensor.div):
             return args[0]
         return func(*args, **kwargs)
 

@@ -7,6 +7,7 @@ import json
 import math
 import struct
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -133,7 +134,7 @@ def damage_stored(draw: Draw, data: bytes) -> bytes:
             header.pop(name, None)
         elif kind == "stranger":
             stranger = draw(st.sampled_from(("offsets.head", "offsets.x", "detail.attack", "__class__", "side", "\n")))
-            header[stranger] = dict(told) if isinstance(told, dict) else draw(st.sampled_from(ODD_FACTS))
+            header[stranger] = deepcopy(told) if isinstance(told, dict) else deepcopy(draw(st.sampled_from(ODD_FACTS)))
         elif kind == "bytes" and draw(st.booleans()):
             return damage_bytes(draw, stored_bytes(header, bytes(values)))
     return stored_bytes(header, bytes(values))
@@ -152,7 +153,7 @@ def _change_one(draw: Draw, facts: dict[str, Any]) -> None:
     visit(facts)
     if places:
         node, key = draw(st.sampled_from(places))
-        node[key] = draw(st.sampled_from(ODD_FACTS))
+        node[key] = deepcopy(draw(st.sampled_from(ODD_FACTS)))
 
 
 def _overwrite(draw: Draw, values: bytearray, told: dict[str, Any]) -> None:

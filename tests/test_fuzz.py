@@ -14,7 +14,7 @@ import os
 import resource
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -89,12 +89,16 @@ def check_command(outcome: Outcome, codes: tuple[int, ...] = (0, 2, 3, 4, 5)) ->
 SOUNDS = sound_corpus()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Damaged:
-    """A damaged sound; its bytes are long, and where an example fails they are on disk."""
+    """A damaged sound."""
 
     suffix: str
-    data: bytes = field(repr=False)
+    data: bytes
+
+    def __repr__(self) -> str:
+        """Without the bytes, which are many; those of the last example are on disk."""
+        return f"{len(self.data)} bytes of damaged {self.suffix}"
 
 
 @st.composite

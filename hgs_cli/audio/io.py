@@ -77,7 +77,8 @@ def read_audio(path: Path, stereo: bool = False) -> Recording:
                 )
             rate_hz, claimed_frames = file.samplerate, file.frames
             used_frames = math.ceil(MODEL_SAMPLES * rate_hz / SAMPLE_RATE)
-            audio, side, cancelled = _read_channels(file, used_frames + FILTER_FRAMES, stereo)
+            with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is refused below
+                audio, side, cancelled = _read_channels(file, used_frames + FILTER_FRAMES, stereo)
     except (soundfile.SoundFileError, OSError, RuntimeError, TypeError) as error:  # TypeError: a name that ends in .raw
         raise InputError(f"{path} cannot be read as sound", _SUPPORTED) from error
     if audio.size == 0:
@@ -159,14 +160,14 @@ def write_audio(
     else:
         assert subtype == "FLOAT", subtype
     try:
-        soundfile.write(path, samples, sample_rate, subtype=subtype, format=file_format)
+        soundfile.write(os.fsencode(path), samples, sample_rate, subtype=subtype, format=file_format)
     except soundfile.SoundFileError as error:
         raise OSError(str(error)) from error
 
 
 def read_back(path: Path) -> np.ndarray:
     """All of a sound file that hgs wrote, float32, (T, C)."""
-    samples: np.ndarray = soundfile.read(path, dtype="float32", always_2d=True)[0]
+    samples: np.ndarray = soundfile.read(os.fsencode(path), dtype="float32", always_2d=True)[0]
     return samples
 
 
