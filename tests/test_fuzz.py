@@ -209,13 +209,14 @@ def test_a_damaged_instrument_plays_finite_notes_or_is_refused(
     model: Model, instruments: list[bytes], tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "damaged.hgs"
+    pitch = data.draw(st.sampled_from((0.0, 57.0, 60.5, 127.0)))
     path.write_bytes(damage_stored(data.draw, data.draw(st.sampled_from(instruments))))
     json.dumps(tried(describe_file, path), default=str)
     inversion = tried(open_sound, model, path)
     if isinstance(inversion, HgsError):
         assert isinstance(inversion, InputError)
         return
-    check_notes(model, inversion, [data.draw(st.sampled_from((0.0, 57.0, 60.5, 127.0)))])
+    check_notes(model, inversion, [pitch])
 
 
 @examples(100)
