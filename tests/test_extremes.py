@@ -339,7 +339,7 @@ def test_a_residual_as_large_as_a_wrong_pitch_makes_it_gives_finite_notes(model:
         assert bool(torch.isfinite(played.audio).all())
 
 
-SIZES = {
+SIZES: dict[str, dict[str, Any]] = {
     "gigantic": {"generator": {"channels": [10**9] * 4}},
     "large": {"generator": {"channels": [65_536, 65_536, 65_536, 65_536], "w_dim": 65_536}},
     "wide": {"hypernetwork": {"hidden_dim": 65_536, "block_dim": 65_536, "rank": 65_536, "head_rank": 65_536}},
