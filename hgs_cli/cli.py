@@ -492,6 +492,9 @@ def bench(
 
 def main() -> None:
     """Run the command line."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="surrogateescape")  # paths are printed as they are, in whatever encoding
+    for stream in (sys.stdin, sys.stdout):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(
+                errors="surrogateescape"
+            )  # paths are read and printed as they are, whatever the encoding
     app(prog_name="hgs")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -89,9 +90,9 @@ def refuse_existing(targets: Iterable[Path], force: bool, sources: Sequence[Sour
     from hgs_cli.outputs import check_targets
 
     files = list(targets)
-    read = {source.path.resolve() for source in sources}
+    read = {os.path.realpath(source.path) for source in sources}  # Path.resolve raises for links in a circle
     for target in files:
-        if target.resolve() in read:
+        if os.path.realpath(target) in read:
             raise UsageError(f"{target} would be written over itself", "choose another folder with -o or another name")
     check_targets(files, force)
 
@@ -100,7 +101,7 @@ def still_to_do(files: Sequence[Sequence[Path]], skip_existing: bool, messages: 
     """Indices of those results that are not there as a whole already."""
     if not skip_existing:
         return list(range(len(files)))
-    chosen = [index for index, paths in enumerate(files) if not all(path.exists() for path in paths)]
+    chosen = [index for index, paths in enumerate(files) if not all(os.path.exists(path) for path in paths)]
     if len(chosen) < len(files):
         messages.line(f"{len(files) - len(chosen)} of {len(files)} are there already")
     return chosen

@@ -12,6 +12,7 @@ class HgsError(Exception):
     """
 
     exit_code = 1
+    longest = 600  # characters of the line: a name or a number may be as long as its file
 
     def __init__(self, what: str, remedy: str) -> None:
         super().__init__(what, remedy)
@@ -19,8 +20,16 @@ class HgsError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        # File names may hold line breaks; an error stays one line whatever it names.
-        return " ".join(f"{self.what} — {self.remedy}".splitlines())
+        # File names may hold line breaks and codes that steer a terminal; an error stays one line whatever it names.
+        what, remedy = (
+            "".join(each if each.isprintable() or "\udc80" <= each <= "\udcff" else " " for each in text)
+            for text in (self.what, self.remedy)
+        )
+        spare = max(0, len(what) + len(remedy) + 3 - self.longest)
+        if spare:
+            half = max(0, len(what) - spare - 1) // 2
+            what = f"{what[:half]}…{what[len(what) - half :]}"
+        return f"{what} — {remedy}"
 
 
 class UsageError(HgsError):

@@ -3,42 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from pathlib import Path
 from typing import Any
 
 from hgs_cli.errors import InputError
+from hgs_cli.inputs import StoredTensor, check_file, read_stored
 from hgs_cli.pitch import describe_pitch
 from hgs_cli.rate import SAMPLE_RATE
 
-MAX_HEADER_BYTES = 16 * 2**20
+MAX_BYTES = 512 * 2**20  # of any file of hgs: more is not read for its checksum either
+_LONGEST_TEXT = 200  # characters of a version or a name
 _HELP = "give an .hgs file or a weights bundle"
-
-
-def read_safetensors_header(path: Path) -> dict[str, Any]:
-    """Header of a safetensors file: type, shape and place of every tensor, and `__metadata__`.
-
-    Raises:
-        InputError: It is missing or no such file.
-
-    Source: the safetensors format: eight bytes of length, little-endian, then JSON.
-    """
-    if path.is_dir():
-        raise InputError(f"{path} is a folder", _HELP)
-    try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if not 2 <= length <= min(MAX_HEADER_BYTES, path.stat().st_size - 8):
-                raise ValueError(length)
-            header = json.loads(file.read(length))
-        if not isinstance(header, dict):
-            raise TypeError(header)
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist", "check the path") from error
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise InputError(f"{path} is neither an instrument nor weights", _HELP) from error
-    return header
 
 
 def describe_file(path: Path) -> dict[str, Any]:
@@ -47,45 +23,65 @@ def describe_file(path: Path) -> dict[str, Any]:
     Raises:
         InputError: It is neither, or its header is damaged.
     """
-    header = read_safetensors_header(path)
+    size = check_file(path, _HELP)
     try:
-        own = json.loads(header.pop("__metadata__")["hgs"])
-        shapes = {name: tensor["shape"] for name, tensor in header.items()}
-        facts = _describe_inversion(own, shapes) if "source_pitch" in own else _describe_bundle(own, shapes)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        stored = read_stored(path, MAX_BYTES)
+        describe = _describe_inversion if "source_pitch" in stored.facts else _describe_bundle
+        facts = describe(stored.facts, stored.tensors)
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path} is neither an instrument nor weights", _HELP) from error
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"path": str(path), "bytes": path.stat().st_size, **facts, "sha256": sha256}
+    return {"path": str(path), "bytes": size, **facts, "sha256": sha256}
 
 
-def _describe_inversion(own: dict[str, Any], shapes: dict[str, list[int]]) -> dict[str, Any]:
-    pitch = own["source_pitch"]
+def _describe_inversion(facts: dict[str, Any], tensors: dict[str, StoredTensor]) -> dict[str, Any]:
+    pitch = None if facts["source_pitch"] is None else _number(facts["source_pitch"])
     return {
         "kind": "instrument",
-        "format_version": own["format_version"],
-        "pitch": "none" if pitch is None else describe_pitch(float(pitch)),
+        "format_version": _count(facts["format_version"]),
+        "pitch": "none" if pitch is None else describe_pitch(pitch),
         "midi": pitch,
-        "seconds": round(own["length_samples"] / SAMPLE_RATE, 3),
-        "passes": own["passes"],
-        "refined_layers": sum(name.startswith("offsets.") for name in shapes),
-        "stretched": "detail.stretch" in shapes,
-        "stereo": "side" in shapes,
-        "lufs": round(own["reference_lufs"], 2),
-        "weights_sha256": own["weights_sha256"],
+        "seconds": round(_count(facts["length_samples"]) / SAMPLE_RATE, 3),
+        "passes": _count(facts["passes"]),
+        "refined_layers": sum(name.startswith("offsets.") for name in tensors),
+        "stretched": "detail.stretch" in tensors,
+        "stereo": "side" in tensors,
+        "lufs": round(_number(facts["reference_lufs"]), 2),
+        "weights_sha256": _text(facts["weights_sha256"]),
     }
 
 
-def _describe_bundle(own: dict[str, Any], shapes: dict[str, list[int]]) -> dict[str, Any]:
+def _describe_bundle(facts: dict[str, Any], tensors: dict[str, StoredTensor]) -> dict[str, Any]:
     parts: dict[str, int] = {}
-    for name, shape in shapes.items():
-        part = name.split(".")[0]
-        parts[part] = parts.get(part, 0) + math.prod(shape)
+    for name, tensor in tensors.items():
+        part = _text(name.split(".")[0])
+        parts[part] = parts.get(part, 0) + math.prod(tensor.shape)
     return {
         "kind": "weights",
-        "format_version": own["format_version"],
-        "version": own["version"],
+        "format_version": _count(facts["format_version"]),
+        "version": _text(facts["version"]),
         "parameters": sum(parts.values()),
         **{f"parameters_{part}": count for part, count in parts.items()},
-        "training": own.get("extra", {}).get("training"),
+        "training": facts.get("extra", {}).get("training"),
     }
+
+
+def _number(value: Any) -> int | float:
+    """A number that a musician could mean, or ValueError."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= 1000.0:
+        raise ValueError(value)
+    return value
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or not 0 <= value <= 2**31:
+        raise ValueError(value)
+    return value
+
+
+def _text(value: Any) -> str:
+    """Text that can be printed as it is, or ValueError."""
+    if not isinstance(value, str) or not value.isprintable() or len(value) > _LONGEST_TEXT:
+        raise ValueError(value)
+    return value

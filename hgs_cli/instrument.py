@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hgs_cli.audio.loop import fade_out
 from hgs_cli.audio.loudness import measure_lufs, reference_levels
-from hgs_cli.errors import UsageError
+from hgs_cli.errors import UsageError, WeightsError
 from hgs_cli.inversion import Inversion
 from hgs_cli.models.detail import N_PHASES, Detail, apply_tonal, keep_ringing, transfer_detail
 from hgs_cli.models.detail_transfer import FORMANT_WIDTH, FORMANT_WIDTH_MELS, mel_blur
@@ -49,7 +49,16 @@ FAR_FROM, FAR_TO = 24.0, 30.0  # semitones from a sound's own note, between whic
 COLOUR_KNOTS = (7, 4)  # over frequency and over a sound's length, on which variation is drawn
 COLOUR_DB, NOISE_DB = 6.0, 4.0  # spread at them: sustained notes move by 2 to 3 dB; soft lies 3.4 dB from loud
 SIDE_SEED = 2**31  # beside the seed: the noise of the side is not that of the middle
+MOST_LEVEL = 4.0  # of an envelope before it is restrained: 150 dB above a full-scale sinusoid
 NEARBY_FRAMES = 9  # 0.1 s: a note may rise a little before its source does
+_RANGES = {
+    "detail": (0.0, 1.0),
+    "tonal": (0.0, 1.0),
+    "variation": (0.0, 1.0),
+    "lufs": (-100.0, 20.0),
+    "tune_cents": (-2400.0, 2400.0),
+    "softness": (0.0, 1.0),
+}
 
 
 @dataclass(frozen=True)
@@ -67,6 +76,9 @@ class Settings:
         tune_cents: What every note sounds above its name.
         stereo: Whether notes have two channels, which differ as those of the sound did, if it had two.
         softness: How much darker notes are, as if played softer but equally loud, 0 … 1.
+
+    Raises:
+        UsageError: A value is out of range.
     """
 
     detail: float = 1.0
@@ -79,6 +91,12 @@ class Settings:
     tune_cents: float = 0.0
     stereo: bool = False
     softness: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, (least, most) in _RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:  # NaN is not in any range
+                raise UsageError(f"{name} of {value}", f"give {least:g} to {most:g}")
 
 
 @dataclass(frozen=True)
@@ -115,7 +133,10 @@ class Part:
             h = inversion.feature[None].to(model.device)
             unrefined = model.network.envelopes(h, h.new_tensor([inversion.source_pitch]), model.theta)
             first, detail = inversion.first, inversion.detail
-            whole = Envelopes(first.harmonic + detail.harmonic, first.noise_part + detail.noise_part)
+            whole = Envelopes(
+                (first.harmonic + detail.harmonic).clamp(max=MOST_LEVEL),
+                (first.noise_part + detail.noise_part).clamp(max=MOST_LEVEL),
+            )
             p = inversion.source_pitch
             motion = measure_motion(inversion.mel, whole, p, detail.stretch_at(p, p))
         loudness_db = 10.0 * torch.log10(nearby)
@@ -265,10 +286,17 @@ def synthesize(model: Model, instrument: Instrument, pitches: Sequence[float], s
     Returns:
         (N, length_samples) on the model's device; in stereo (N, 2, length_samples), whose mean is what it would be in
         mono.
+
+    Raises:
+        WeightsError: The networks give numbers that are not finite.
     """
     pitches = [pitch + settings.tune_cents / 100.0 for pitch in pitches]
     q = torch.tensor(pitches, dtype=torch.float32, device=model.device)
     envelopes = note_envelopes(model, instrument, q, settings)
+    if not bool(torch.isfinite(envelopes.harmonic.sum() + envelopes.noise_part.sum())):
+        raise WeightsError(
+            f"the weights {model.path} do not make finite notes of this sound", "use the released weights"
+        )
     contour = q[:, None].expand(-1, N_FRAMES)
     if settings.keep_vibrato:
         contour = contour + instrument.cents / 100.0
@@ -350,6 +378,8 @@ def note_envelopes(model: Model, instrument: Instrument, q: Tensor, settings: Se
             harmonic, noise_part = harmonic + part.share * added_h, noise_part + part.share * added_n
     if 0.0 < instrument.unpitched < 1.0 and settings.detail > 0.0:
         harmonic = harmonic + settings.detail * 10.0 / DB_PER_UNIT * math.log10(1.0 - instrument.unpitched)
+    # Where nothing of a band was heard, a residual may be as large as G's error there. The clamp keeps powers finite.
+    harmonic, noise_part = harmonic.clamp(max=MOST_LEVEL), noise_part.clamp(max=MOST_LEVEL)
     envelopes = Envelopes(_move(instrument, harmonic, q, settings), noise_part)
     # A tone is asked for outright, or it is what the unpitched share of the sound lacks.
     share = _tonal_share(instrument, q) if settings.tonal is None else torch.ones_like(q)

@@ -12,12 +12,13 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from hgs_cli.audio.io import MIN_SAMPLES
 from hgs_cli.errors import InputError
+from hgs_cli.inputs import StoredTensor, check_file, read_stored
 from hgs_cli.models.detail import N_PHASES, Detail
 from hgs_cli.models.generator import Envelopes
 from hgs_cli.models.vocoder import GAIN_STEP_SAMPLES
@@ -47,6 +48,21 @@ _OPTIONAL_SHAPES = {
     "detail.remainder": _GRID,
     "side": _GRID,
 }
+# What no sound comes near, and from which finite notes can be made; see `Inversion.impossible`.
+_MOST = {
+    "feature": 2.0,  # its parts are of unit length
+    "cents": 200.0,
+    "mel": 1.5,
+    "harmonic": 50.0,  # a G that was never asked for such a note gives -15 now and then, and its residual 14
+    "noise_part": 50.0,
+    "remainder": 50.0,
+    "attack": 10.0,
+    "phases": 10.0,
+    "stretch": 1200.0,
+    "side": 4.0,
+    "offsets": 1000.0,
+}
+MOST_DB = 300.0  # of gains and levels
 _FULL_PRECISION = ("feature", "cents", "detail.stretch")  # small, and the networks or the ear are sensitive to them
 
 
@@ -92,7 +108,10 @@ class Inversion:
 
     def save(self, path: Path) -> None:
         """Write the .hgs file in place; `outputs.OutputSet` gives the path of a file put aside."""
-        save_file(_tensors(self), path, metadata={"hgs": json.dumps(_header(self))})
+        try:
+            save_file(_tensors(self), path, metadata={"hgs": json.dumps(_header(self))})
+        except SafetensorError as error:  # a full disk, for instance
+            raise OSError(str(error)) from error
 
     @classmethod
     def load(cls, path: Path) -> Inversion:
@@ -101,21 +120,28 @@ class Inversion:
         Raises:
             InputError: It is missing, not an inversion, damaged, or of a version that this hgs does not read.
         """
-        if path.is_dir():
-            raise InputError(f"{path} is a folder", "give an .hgs file")
-        if not path.exists():
-            raise InputError(f"{path} does not exist", "check the path")
+        check_file(path, "give an .hgs file")
         try:
-            if path.stat().st_size > MAX_BYTES:
-                raise InputError(f"{path} is larger than any inversion", _REMAKE)
+            stored = read_stored(path, MAX_BYTES)
+            _check_header(path, stored.facts)
+            _check_shapes(path, stored.tensors)
             with safe_open(path, framework="pt") as file:
-                header = json.loads((file.metadata() or {})["hgs"])
-                _check_header(path, header)
-                tensors = {name: file.get_tensor(name) for name in file.keys()}
+                tensors = {name: file.get_tensor(name).float() for name in stored.tensors}
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path} is not an inversion of hgs", _REMAKE) from error
-        _check_tensors(path, tensors)
-        return _assemble(header, {name: value.float() for name, value in tensors.items()})
+        inversion = _assemble(stored.facts, tensors)
+        wrong = inversion.impossible()
+        if wrong is not None:
+            raise InputError(f"{path} is damaged: {wrong} holds values that no sound has", _REMAKE)
+        return inversion
+
+    def impossible(self) -> str | None:
+        """Name of a tensor that holds values no sound gives: not finite, or so large that a note would not be."""
+        for name, tensor in _named(self).items():
+            most = _MOST["offsets" if name.startswith("offsets.") else name.split(".")[-1]]
+            if tensor.numel() and not float(tensor.abs().max()) <= most:  # NaN is not less than anything
+                return name
+        return None
 
 
 def _header(inversion: Inversion) -> dict[str, Any]:
@@ -133,17 +159,21 @@ def _header(inversion: Inversion) -> dict[str, Any]:
     }
 
 
-def _tensors(inversion: Inversion) -> dict[str, Tensor]:
-    """Every tensor under its name in the file, in the precision of the file."""
+def _named(inversion: Inversion) -> dict[str, Tensor]:
+    """Every tensor under its name in the file."""
     tensors = {name: getattr(inversion, name) for name in ("feature", "cents", "mel", "side")}
     for part in ("first", "detail"):
         held = getattr(inversion, part)
         tensors |= {f"{part}.{field.name}": getattr(held, field.name) for field in fields(held)}
     tensors |= {f"offsets.{name}": value for name, value in inversion.offsets.items()}
+    return {name: value for name, value in tensors.items() if value is not None}
+
+
+def _tensors(inversion: Inversion) -> dict[str, Tensor]:
+    """Every tensor under its name in the file, in the precision of the file."""
     return {
         name: (value.float() if name in _FULL_PRECISION else value.half()).cpu().contiguous().clone()
-        for name, value in tensors.items()
-        if value is not None
+        for name, value in _named(inversion).items()
     }
 
 
@@ -174,6 +204,8 @@ def _check_header(path: Path, header: dict[str, Any]) -> None:
     """Raise InputError for another format version, ValueError or KeyError for what is not as `_header` says."""
     if header["format"] != FORMAT:
         raise ValueError(header["format"])
+    if type(header["format_version"]) is not int:
+        raise ValueError(header["format_version"])
     if header["format_version"] not in READ_VERSIONS:
         raise InputError(
             f"{path} has inversion format {header['format_version']}; this hgs reads up to {FORMAT_VERSION}", _REMAKE
@@ -181,23 +213,25 @@ def _check_header(path: Path, header: dict[str, Any]) -> None:
     numbers = ("input_gain_db", "reference_lufs", "reference_peak_db")
     pitch = header["source_pitch"]
     for value in [header[name] for name in numbers] + ([] if pitch is None else [pitch]):
-        if type(value) not in (int, float) or not math.isfinite(value) or abs(value) > 1000.0:
+        if type(value) not in (int, float) or not math.isfinite(value) or abs(value) > MOST_DB:
             raise ValueError(value)
     if pitch is not None and not 0.0 <= pitch <= 127.0:
         raise ValueError(pitch)
-    for name, largest in (("length_samples", MODEL_SAMPLES), ("passes", MAX_PASSES)):
-        if type(header[name]) is not int or not 0 <= header[name] <= largest:
+    for name, least, most in (("length_samples", MIN_SAMPLES, MODEL_SAMPLES), ("passes", 0, MAX_PASSES)):
+        if type(header[name]) is not int or not least <= header[name] <= most:
             raise ValueError(name)
     if not isinstance(header["weights_sha256"], str):
         raise ValueError("weights_sha256")
 
 
-def _check_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    for name, shape in {"feature": None, **_SHAPES}.items():
-        if name not in tensors or (shape and tuple(tensors[name].shape) != shape) or tensors["feature"].ndim != 1:
+def _check_shapes(path: Path, tensors: dict[str, StoredTensor]) -> None:
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    for name, shape in _SHAPES.items():
+        if shapes.get(name) != shape:
             raise InputError(f"{path} is damaged: {name} is missing or of the wrong shape", _REMAKE)
-    for name, tensor in tensors.items():
+    if len(shapes.get("feature", ())) != 1:
+        raise InputError(f"{path} is damaged: feature is missing or of the wrong shape", _REMAKE)
+    for name, shape in shapes.items():
         known = name == "feature" or name in _SHAPES or name.startswith("offsets.")
-        known = known or _OPTIONAL_SHAPES.get(name) == tuple(tensor.shape)
-        if not known or not tensor.is_floating_point() or not bool(torch.isfinite(tensor.float()).all()):
-            raise InputError(f"{path} is damaged: {name} is unknown or holds values that are not finite", _REMAKE)
+        if not known and _OPTIONAL_SHAPES.get(name) != shape:
+            raise InputError(f"{path} is damaged: {name} is unknown or of the wrong shape", _REMAKE)

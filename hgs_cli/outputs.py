@@ -117,20 +117,17 @@ class OutputSet:
 
 
 def check_targets(targets: Iterable[Path], force: bool) -> None:
-    """Refuse targets that are folders, lie below a file, or exist when `force` is off.
+    """Refuse targets that cannot be, are folders, lie below a file, or exist when `force` is off.
 
     Raises:
         OutputError: Naming the first such target and how many more there are.
     """
     existing: list[Path] = []
     for target in targets:
-        if target.is_dir():
-            raise OutputError(f"{target} is a folder, not a file", "choose another name with -o")
-        for parent in target.parents:
-            if parent.exists():
-                if not parent.is_dir():
-                    raise OutputError(f"{parent} is a file, not a folder", _WRITABLE)
-                break
+        try:
+            _check_place(target)
+        except OSError as error:  # too long a name, a folder that may not be entered
+            raise OutputError(f"cannot write {target}: {_reason(error)}", "choose another name or folder") from error
         if os.path.lexists(target):
             existing.append(target)
     if existing and not force:
@@ -138,6 +135,16 @@ def check_targets(targets: Iterable[Path], force: bool) -> None:
         raise OutputError(
             f"{existing[0]}{others} already exist{'' if others else 's'}", "use --force to overwrite or -o"
         )
+
+
+def _check_place(target: Path) -> None:
+    if target.is_dir():
+        raise OutputError(f"{target} is a folder, not a file", "choose another name with -o")
+    for parent in target.parents:
+        if parent.exists():
+            if not parent.is_dir():
+                raise OutputError(f"{parent} is a file, not a folder", _WRITABLE)
+            break
 
 
 def _rename_without_overwriting(aside: Path, target: Path) -> None:

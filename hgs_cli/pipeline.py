@@ -20,7 +20,7 @@ from hgs_cli.audio.loop import Loop, find_loop
 from hgs_cli.audio.loudness import CEILING_DB, instrument_gain_db, peak_db
 from hgs_cli.audio.periodicity import measure_periodicity
 from hgs_cli.audio.source_pitch import SourcePitch, detect_pitch
-from hgs_cli.errors import InputError
+from hgs_cli.errors import InputError, WeightsError
 from hgs_cli.finish import Finish, finish_note
 from hgs_cli.instrument import (
     CROPPED_FADE_S,
@@ -348,6 +348,9 @@ def _is_drum(source: SourcePitch, x: Tensor, periodicity: Tensor) -> bool:
 def _with_levels(model: Model, inversion: Inversion) -> Inversion:
     """Round the inversion to what its file holds, and measure the reference notes of exactly that."""
     inversion = inversion.rounded()
+    wrong = inversion.impossible()
+    if wrong is not None:  # a sound was checked when it was read; a bundle's numbers may each be finite and no weights
+        raise WeightsError(f"the weights {model.path} make a {wrong} of no sound", "use the released weights")
     lufs, peak = measure_references(model, single(model, inversion), inversion.source_pitch)
     return replace(inversion, reference_lufs=lufs, reference_peak_db=peak)
 
@@ -476,9 +479,11 @@ def _fits(model: Model, inversion: Inversion) -> bool:
     if inversion.feature.shape != (model.network.config.feature_extractor.h_dim,):
         return False
     shapes = model.network.generator.offset_shapes()
+    sizes = model.network.config.hypernetwork
     for name, factors in inversion.offsets.items():
-        if name not in shapes or factors.ndim != (3 if shapes[name][1] else 2) or factors.shape[0] != 1:
+        if name not in shapes:
             return False
-        if factors.shape[1] != sum(shapes[name]) or factors.shape[-1] == 0:
+        rank = inversion.passes * (sizes.head_rank if name == "head" else sizes.rank)  # every pass adds its own
+        if factors.shape != (1, sum(shapes[name]), *([rank] if shapes[name][1] else [])):
             return False
-    return True
+    return set(inversion.offsets) == (set(shapes) if inversion.passes else set())

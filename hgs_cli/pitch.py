@@ -13,6 +13,7 @@ from hgs_cli.errors import UsageError
 
 MIN_PITCH = 0.0
 MAX_PITCH = 127.0
+MOST_NOTES = 100_000  # of all ranges of a spec together; there are 12,701 pitches
 USUAL_PITCHES = (21.0, 108.0)  # the piano's keys; outside them a warning is given
 NOTE_NAMES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 
@@ -58,9 +59,11 @@ def parse_pitches(spec: str) -> tuple[float, ...]:
     """Read a pitch spec, a comma list of notes and ranges, to pitches in the order given, each once.
 
     Raises:
-        UsageError: An entry is no note or range, lies outside 0 to 127, descends, or the spec is empty.
+        UsageError: An entry is no note or range, lies outside 0 to 127, descends, the spec is empty, or its ranges have
+            over MOST_NOTES notes.
     """
     pitches: dict[float, None] = {}
+    asked = 0
     for entry in spec.split(","):
         text = entry.strip()
         matched = _RANGE.fullmatch(text)
@@ -74,6 +77,9 @@ def parse_pitches(spec: str) -> tuple[float, ...]:
         if stride < 0.01:  # file names tell notes apart to the cent
             raise UsageError(f"range {text!r} has a stride below one cent", "use a stride of 0.01 semitones or more")
         count = math.floor((high - low) / stride + 1e-9) + 1
+        asked += count
+        if asked > MOST_NOTES:
+            raise UsageError(f"ranges of over {MOST_NOTES:,} notes", "every note is played once: give a range once")
         for index in range(count):
             pitches[round(low + index * stride, 2)] = None
     return tuple(pitches)

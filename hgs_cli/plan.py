@@ -109,12 +109,12 @@ def find_sources(
         if str(argument) == "-":
             alone = False
             text = "".join(stdin)
-            parted = text.split("\0") if "\0" in text else text.splitlines()
+            parted = text.split("\0") if "\0" in text else text.split("\n")  # a name may hold other line breaks
             given = [Path(path) for path in parted if path]
         else:
             given = [argument]
         for path in given:
-            if path.is_dir():
+            if os.path.isdir(path):  # unlike Path's own, never raises
                 alone = False
                 for sound in _sounds_in(path, recursive, suffixes):
                     found.setdefault(_normal(sound), (sound, sound.parent.relative_to(path)))
@@ -162,13 +162,14 @@ def _named(sounds: Sequence[tuple[Path, Path]]) -> list[Source]:
             for index, name in zip(group, _told_apart([sounds[index][0] for index in group]), strict=True):
                 names[index] = name
     taken: set[tuple[str, str]] = set()
+    counts: dict[tuple[str, str], int] = {}
     sources = []
     for (path, folder), plain in zip(sounds, names, strict=True):
-        name, count = plain, 1
-        while (_same(str(folder)), _same(name)) in taken:
-            count += 1
-            name = f"{plain}-{count}"
-        taken.add((_same(str(folder)), _same(name)))
+        name, place = plain, _same(str(folder))
+        while (place, _same(name)) in taken:
+            counts[place, plain] = counts.get((place, plain), 1) + 1
+            name = f"{plain}-{counts[place, plain]}"
+        taken.add((place, _same(name)))
         sources.append(Source(path, folder, name))
     return sources
 
@@ -277,7 +278,7 @@ def _note_path(template: str, stem: str, key: NoteKey, layers: int) -> str:
             if name not in values or conversion or len(spec or "") > _LONGEST_SPEC or (spec and name in _TEXT_FIELDS):
                 raise UsageError(f"name {template!r} has {{{name}{':' + spec if spec else ''}}}", _TEMPLATE_HELP)
             parts.append(format(values[name], spec or ""))
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise UsageError(f"name {template!r} is no template: {error}", _TEMPLATE_HELP) from error
     path = "".join(parts)
     _check_relative(template, path)

@@ -23,7 +23,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from hgs_cli.audio.mel import LogMel, mel_filters
-from hgs_cli.errors import UsageError, WeightsError
+from hgs_cli.errors import InputError, UsageError, WeightsError
+from hgs_cli.inputs import Stored, check_file, read_stored
 from hgs_cli.models.generator import Theta
 from hgs_cli.models.hyperganstrument import HyperGANStrument, ModelConfig
 from hgs_cli.models.vocoder import Vocoder
@@ -34,7 +35,9 @@ FORMAT_VERSION = 1
 BUNDLE_NAME = "hgs.safetensors"
 CHECKSUMS_NAME = "SHA256SUMS"
 ENVIRONMENT_NAME = "HGS_WEIGHTS"
-MAX_BYTES = 512 * 2**20
+MAX_BYTES = 128 * 2**20  # five times what is released
+_LONGEST_VERSION = 100  # characters
+_MAX_CHECKSUMS = 2**20  # characters that are read of a SHA256SUMS
 DEVICES = ("auto", "cpu", "cuda")
 
 _REINSTALL = "get the file again, or install hgs again"
@@ -83,7 +86,7 @@ def find_bundle(weights: Path | None = None) -> Path:
     for name, value in ((None, weights), (ENVIRONMENT_NAME, os.environ.get(ENVIRONMENT_NAME))):
         if value:
             path = Path(value)
-            if not path.is_file():
+            if not os.path.isfile(path):  # unlike Path's own, never raises: too long a name is no file either
                 source = f" (from {name})" if name else ""
                 raise WeightsError(f"weights {path}{source} are not a file", "give a bundle such as hgs.safetensors")
             return path
@@ -134,22 +137,22 @@ def load_model(weights: Path | None = None, device: str = "auto") -> Model:
     """
     target = choose_device(device)
     path = find_bundle(weights)
+    stored = _read_stored(path)  # before the checksum: a file that is no bundle may be endless
     sha256 = verify_checksum(path)
-    header, tensors = _read_bundle(path)
     try:
-        config = ModelConfig.from_dict(header["config"])
-        version = str(header["version"])
+        config = ModelConfig.from_dict(stored.facts["config"])
+        version = str(stored.facts["version"])[:_LONGEST_VERSION]
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"the header of {path} lacks something this hgs needs: {error}", _REINSTALL) from error
     if config.mel != MelConfig():
         raise WeightsError(f"{path} was trained for another front end", "use weights made by this version of hgs")
     filters = mel_filters(config.mel)
-    with _SkipInit():
+    with _ShapesOnly():
         network = HyperGANStrument(config, filters)
-    try:
-        network.load_state_dict(tensors, strict=True, assign=True)
-    except RuntimeError as error:
-        raise WeightsError(f"the tensors in {path} do not fit the networks its header tells of", _REINSTALL) from error
+    wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    if wanted != {name: tensor.shape for name, tensor in stored.tensors.items()}:
+        raise WeightsError(f"the tensors in {path} do not fit the networks its header tells of", _REINSTALL)
+    network.load_state_dict(_read_tensors(path, stored), strict=True, assign=True)
     network.requires_grad_(False).eval().to(target)
     vocoder, log_mel = Vocoder(filters).to(target), LogMel(config.mel).to(target)
     return Model(network, vocoder, log_mel, target, version, sha256, path, choose_dtype(target))
@@ -206,8 +209,7 @@ def read_header(path: Path) -> dict[str, Any]:
     Raises:
         WeightsError: The file is no bundle, or one of another format version.
     """
-    header: dict[str, Any] = _open_bundle(path, lambda header, file: header)
-    return header
+    return _read_stored(path).facts
 
 
 def verify_checksum(path: Path) -> str:
@@ -216,55 +218,64 @@ def verify_checksum(path: Path) -> str:
     Raises:
         WeightsError: A SHA256SUMS beside it names another checksum for it.
     """
-    actual = _sha256(path)
-    expected = _read_checksums(path.parent).get(path.name, actual)
+    try:
+        actual = _sha256(path)
+        expected = _read_checksums(path.parent).get(path.name, actual)
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path} or the {CHECKSUMS_NAME} beside it cannot be read", _REINSTALL) from error
     if actual != expected:
         raise WeightsError(f"{path} fails its checksum in {CHECKSUMS_NAME}", _REINSTALL)
     return actual
 
 
-class _SkipInit(TorchFunctionMode):
-    """Leave out random initialisation: every value is about to be replaced, and drawing millions takes a while."""
+class _ShapesOnly(TorchFunctionMode):
+    """Build networks of which only the shapes matter: every value is about to be replaced.
+
+    Whatever sizes a header tells of, they cost no memory, and nothing is drawn at random, which for millions of values
+    takes a while. torch's own meta device would do the same, and import a thousand modules in two seconds.
+    """
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        if func in (torch.empty, torch.zeros, torch.ones, torch.randn):
+            return torch.zeros(()).expand(*args)  # one number seen many times
         if getattr(func, "__module__", None) == "torch.nn.init":
             return kwargs["tensor"] if "tensor" in kwargs else args[0]
-        if func is torch.randn:
-            return torch.empty(*args, **kwargs)
+        if func in (torch.Tensor.copy_, torch.Tensor.zero_, torch.Tensor.mul_, torch.Tensor.mul, torch.Tensor.div):
+            return args[0]
         return func(*args, **kwargs)
 
 
-def _open_bundle(path: Path, read: Callable[[dict[str, Any], Any], Any]) -> Any:
+def _read_stored(path: Path) -> Stored:
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise WeightsError(f"{path} is larger than any bundle", "give a bundle such as hgs.safetensors")
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})["hgs"])
-            if header["format"] != FORMAT:
-                raise KeyError(FORMAT)
-            if header["format_version"] != FORMAT_VERSION:
-                raise WeightsError(
-                    f"{path} has bundle format {header['format_version']}; this hgs reads {FORMAT_VERSION}",
-                    "use weights and hgs of one version",
-                )
-            return read(header, file)
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        check_file(path, "give a bundle such as hgs.safetensors")
+        stored = read_stored(path, MAX_BYTES)
+        if stored.facts["format"] != FORMAT or type(stored.facts["format_version"]) is not int:
+            raise KeyError(FORMAT)
+    except InputError as error:
+        raise WeightsError(error.what, error.remedy) from error
+    except (OSError, KeyError, ValueError) as error:
         raise WeightsError(f"{path} is not a weights bundle of hgs", _REINSTALL) from error
+    if stored.facts["format_version"] != FORMAT_VERSION:
+        raise WeightsError(
+            f"{path} has bundle format {stored.facts['format_version']}; this hgs reads {FORMAT_VERSION}",
+            "use weights and hgs of one version",
+        )
+    return stored
 
 
-def _read_bundle(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    def read(header: dict[str, Any], file: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}
-        return header, {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
-
-    header, tensors = _open_bundle(path, read)
+def _read_tensors(path: Path, stored: Stored) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name).float() for name in stored.tensors}
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} is not a weights bundle of hgs", _REINSTALL) from error
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        if not bool(torch.isfinite(tensor).all()):
             raise WeightsError(f"{name} in {path} is not finite", _REINSTALL)
-    return header, tensors
+    return tensors
 
 
 def _sha256(path: Path) -> str:
@@ -274,10 +285,10 @@ def _sha256(path: Path) -> str:
 
 def _read_checksums(folder: Path) -> dict[str, str]:
     """Checksums by file name, as `sha256sum` writes them; empty where no file lists them."""
-    try:
-        lines = (folder / CHECKSUMS_NAME).read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
+    if not os.path.lexists(folder / CHECKSUMS_NAME):
         return {}
+    with open(folder / CHECKSUMS_NAME, encoding="utf-8") as file:
+        lines = file.read(_MAX_CHECKSUMS).splitlines()
     pairs = (line.split(maxsplit=1) for line in lines if line.strip())
     return {name.lstrip("*").strip(): value.lower() for value, name in pairs}
 

@@ -134,7 +134,7 @@ def test_impossible_facts_are_refused(file: Path, header: dict[str, object]) -> 
 def test_missing_foreign_misshapen_or_infinite_tensors_are_refused(
     file: Path, tensors: dict[str, Tensor | None]
 ) -> None:
-    with pytest.raises(InputError, match="is damaged"):
+    with pytest.raises(InputError, match=r"is damaged|is not an inversion"):
         Inversion.load(spoilt(file, None, tensors))
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,10 +18,12 @@ from torch import Tensor
 
 from hgs_cli.audio.mel import resample
 from hgs_cli.errors import InputError
+from hgs_cli.inputs import check_file
 from hgs_cli.spectrum import MODEL_SAMPLES, SAMPLE_RATE
 
 MIN_SAMPLES = 441  # 10 ms: less has no spectrum to speak of
 SILENCE_DB = -90.0  # a peak below this is the noise of an empty 16-bit file
+LOUDEST = 1e10  # whole numbers of 32 bits, stored as they are, are less; the power of more overflows
 MAX_CHANNELS = 64
 MIN_RATE_HZ, MAX_RATE_HZ = 4_000, 768_000
 BLOCK_FRAMES = 65_536  # read in blocks, so that channels and rates only cost what is kept of them
@@ -59,15 +63,13 @@ def read_audio(path: Path, stereo: bool = False) -> Recording:
         stereo: Keep what the first two channels differ by; of more channels, only these two are read then.
 
     Raises:
-        InputError: The file is missing, a folder, not audio, empty, too short, silent, or holds values that are not
-            finite.
+        InputError: The file is missing, a folder, a pipe, not audio, empty, too short, silent, or holds values that are
+            not finite or too large.
     """
-    if path.is_dir():
-        raise InputError(f"{path} is a folder", "give a sound file")
-    if not path.exists():  # libsndfile would call this a "System error"
-        raise InputError(f"{path} does not exist", "check the path")
+    check_file(path, "give a sound file")  # libsndfile would wait for a pipe, and call other failures "System error"
     try:
-        with soundfile.SoundFile(path) as file:
+        # As bytes: names need not be UTF-8, and soundfile would encode them as such.
+        with _silent_decoders(), soundfile.SoundFile(os.fsencode(path)) as file:
             if not MIN_RATE_HZ <= file.samplerate <= MAX_RATE_HZ or file.channels > MAX_CHANNELS:
                 raise InputError(
                     f"{path} has {file.channels} channels at {file.samplerate} Hz",
@@ -75,13 +77,15 @@ def read_audio(path: Path, stereo: bool = False) -> Recording:
                 )
             rate_hz, claimed_frames = file.samplerate, file.frames
             used_frames = math.ceil(MODEL_SAMPLES * rate_hz / SAMPLE_RATE)
-            audio, side, cancelled = _read_channels(file, used_frames + FILTER_FRAMES, stereo)
-    except (soundfile.SoundFileError, OSError, RuntimeError) as error:
+            with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is refused below
+                audio, side, cancelled = _read_channels(file, used_frames + FILTER_FRAMES, stereo)
+    except (soundfile.SoundFileError, OSError, RuntimeError, TypeError) as error:  # TypeError: a name that ends in .raw
         raise InputError(f"{path} cannot be read as sound", _SUPPORTED) from error
     if audio.size == 0:
         raise InputError(f"{path} is empty", "give a file with sound in it")
     if not np.isfinite(audio).all():
         raise InputError(f"{path} holds values that are not finite numbers", "export it again")
+    _check_range(audio, str(path))
     result = to_sample_rate(torch.from_numpy(audio), rate_hz)[:MODEL_SAMPLES]
     cropped_s = max(0.0, (claimed_frames - used_frames) / rate_hz) if audio.size > used_frames else 0.0
     _check_sound(result, str(path), cropped_s)
@@ -99,7 +103,7 @@ def from_array(audio: Tensor | np.ndarray, sample_rate: int, stereo: bool = Fals
         stereo: Keep what the first two channels differ by.
 
     Raises:
-        InputError: It is empty, too short, silent, or not finite, or of another shape.
+        InputError: It is empty, too short, silent, not finite or too large, or of another shape.
     """
     audio = torch.as_tensor(audio)
     if audio.ndim not in (1, 2) or (audio.ndim == 2 and not 1 <= audio.shape[1] <= MAX_CHANNELS):
@@ -111,6 +115,9 @@ def from_array(audio: Tensor | np.ndarray, sample_rate: int, stereo: bool = Fals
     audio = audio.detach().float().cpu()
     if not bool(torch.isfinite(audio).all()):
         raise InputError("the audio holds values that are not finite numbers", "give finite samples")
+    _check_range(audio, "the audio")
+    if not audio.shape[0]:
+        raise InputError("the audio is empty", "give sound")
     used = math.ceil(MODEL_SAMPLES * sample_rate / SAMPLE_RATE)
     cropped_s = max(0, audio.shape[0] - used) / sample_rate
     audio = audio[: used + FILTER_FRAMES]
@@ -153,14 +160,14 @@ def write_audio(
     else:
         assert subtype == "FLOAT", subtype
     try:
-        soundfile.write(path, samples, sample_rate, subtype=subtype, format=file_format)
+        soundfile.write(os.fsencode(path), samples, sample_rate, subtype=subtype, format=file_format)
     except soundfile.SoundFileError as error:
         raise OSError(str(error)) from error
 
 
 def read_back(path: Path) -> np.ndarray:
     """All of a sound file that hgs wrote, float32, (T, C)."""
-    samples: np.ndarray = soundfile.read(path, dtype="float32", always_2d=True)[0]
+    samples: np.ndarray = soundfile.read(os.fsencode(path), dtype="float32", always_2d=True)[0]
     return samples
 
 
@@ -186,6 +193,23 @@ def _quantize(samples: np.ndarray, bits: int) -> np.ndarray:
 
 def _is_cancelled(mono_energy: float, loudest_energy: float) -> bool:
     return bool(mono_energy < loudest_energy * 10.0 ** (CANCELLED_DB / 10.0))
+
+
+@contextlib.contextmanager
+def _silent_decoders() -> Iterator[None]:
+    """Keep from stderr what libsndfile's MP3 decoder writes there about damaged files, past Python and unasked."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is no stderr
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _read_channels(
@@ -236,6 +260,12 @@ def to_sample_rate(audio: Tensor, rate_hz: int, wanted_hz: int = SAMPLE_RATE) ->
     """Resample audio (…, T) at rate_hz to wanted_hz."""
     ratio = Fraction(wanted_hz, rate_hz).limit_denominator(MAX_RATIO_TERM)
     return resample(audio, ratio.denominator, ratio.numerator)
+
+
+def _check_range(audio: Tensor | np.ndarray, name: str) -> None:
+    peak = max(float(audio.max()), -float(audio.min())) if len(audio) else 0.0
+    if peak > LOUDEST:
+        raise InputError(f"{name} holds values up to {peak:.0e}", "export it again with a full scale of 1")
 
 
 def _check_sound(audio: Tensor, name: str, cropped_s: float) -> None:

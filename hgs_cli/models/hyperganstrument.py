@@ -11,10 +11,13 @@ from torch import Tensor, nn
 
 from hgs_cli.models.detail_transfer import DetailTransfer, DetailTransferConfig
 from hgs_cli.models.feature_extractor import FeatureExtractor, FeatureExtractorConfig
-from hgs_cli.models.generator import Envelopes, Generator, GeneratorConfig, Theta
+from hgs_cli.models.generator import FRAMES_PER_STEP, Envelopes, Generator, GeneratorConfig, Theta
 from hgs_cli.models.hypernetwork import Hypernetwork, HypernetworkConfig, add_offsets
-from hgs_cli.models.layers import Change
+from hgs_cli.models.layers import Change, MelTrunk
 from hgs_cli.spectrum import MelConfig
+
+MOST_SIZE = 65_536  # of any number in a header: the sample rate is one of them
+MOST_SIZES = 16  # in a list of them, and of passes: no network has more
 
 
 @dataclass(frozen=True)
@@ -33,22 +36,53 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
-        """Rebuild from `to_dict`'s values.
+        """Rebuild from `to_dict`'s values, and refuse sizes that are none or do not fit each other.
 
         Raises:
             TypeError, KeyError: When a name is unknown or missing.
+            ValueError: When a size is out of range, or of another type than it is here.
         """
-
-        def tuples(section: dict[str, Any]) -> dict[str, Any]:
-            return {name: tuple(value) if isinstance(value, list) else value for name, value in section.items()}
-
-        return cls(
-            feature_extractor=FeatureExtractorConfig(**tuples(values["feature_extractor"])),
-            generator=GeneratorConfig(**tuples(values["generator"])),
-            hypernetwork=HypernetworkConfig(**tuples(values["hypernetwork"])),
-            detail_transfer=DetailTransferConfig(**tuples(values["detail_transfer"])),
-            mel=MelConfig(**tuples(values["mel"])),
+        config = cls(
+            feature_extractor=FeatureExtractorConfig(**_sizes(FeatureExtractorConfig(), values["feature_extractor"])),
+            generator=GeneratorConfig(**_sizes(GeneratorConfig(), values["generator"])),
+            hypernetwork=HypernetworkConfig(**_sizes(HypernetworkConfig(), values["hypernetwork"])),
+            detail_transfer=DetailTransferConfig(**_sizes(DetailTransferConfig(), values["detail_transfer"])),
+            mel=MelConfig(**_sizes(MelConfig(), values["mel"])),
         )
+        f, g = config.feature_extractor, config.generator
+        last_steps = MelTrunk.n_steps(config.mel.n_frames, len(f.channels))
+        if len(f.channels) < 2 or f.segments != tuple(sorted(set(f.segments))) or f.segments[-1] > last_steps:
+            raise ValueError("channels and segments of f do not fit the frames")
+        if config.hypernetwork.n_passes > MOST_SIZES:
+            raise ValueError("n_passes is out of range")
+        if len(f.map_grid) != 2 or f.timbre_dim != g.timbre_dim:
+            raise ValueError("f does not fit G")
+        n_frames = g.first_steps * 2 ** (len(g.channels) - 1) * FRAMES_PER_STEP
+        if (g.n_mels, g.n_frames, n_frames) != (config.mel.n_mels, config.mel.n_frames, config.mel.n_frames):
+            raise ValueError("channels of G do not fit the frames")
+        return config
+
+
+def _sizes(usual: object, values: dict[str, Any]) -> dict[str, Any]:
+    """Sizes of one network, each checked to be as the usual one is: a number, or a few of them.
+
+    Raises:
+        ValueError: One is unknown, of another type, or out of range.
+    """
+    if not isinstance(values, dict):
+        raise TypeError(type(values))
+    sizes: dict[str, Any] = {}
+    for name, value in values.items():
+        like = getattr(usual, name, None)
+        several = isinstance(like, tuple)
+        each = value if several else [value]
+        if not isinstance(each, list | tuple) or not 1 <= len(each) <= MOST_SIZES:
+            raise ValueError(f"{name} is out of range")
+        kind: Any = type(like[0]) if isinstance(like, tuple) else type(like)
+        if kind not in (int, float) or not all(type(size) is kind and 1 <= size <= MOST_SIZE for size in each):
+            raise ValueError(f"{name} is out of range")
+        sizes[name] = tuple(each) if several else value
+    return sizes
 
 
 class HyperGANStrument(nn.Module):

@@ -248,6 +248,14 @@ class MelTrunk(nn.Module):
         """Map a log-mel x (B, n_mels, n_frames) to (B, channels[-1], n_mels / 2^n, n_frames / 2^(n+1))."""
         return self.last_two(x)[1]
 
+    @classmethod
+    def n_steps(cls, n_frames: int, n_channels: int) -> int:
+        """Time steps that so many frames become, by as many channels as `channels` lists."""
+        steps = math.ceil(n_frames / cls.STEM_STRIDE[1])
+        for _ in range(n_channels - 1):
+            steps = math.ceil(steps / 2)
+        return steps
+
     def last_two(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """What goes into the last block, twice as fine in frequency and time, and what comes out of it."""
         y = activate(self.stem(x[:, None] * 1.5))

@@ -92,7 +92,7 @@ def model_from_checkpoint(checkpoint: Checkpoint, *, averaged: bool = True) -> H
     try:
         model = build_model(ModelConfig.from_dict(checkpoint.config))
         model.load_state_dict(checkpoint.averaged if averaged else checkpoint.model, strict=True)
-    except (KeyError, TypeError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise TrainingError(
             f"the run of stage {checkpoint.stage} is of another version of the networks", "train it again"
         ) from error

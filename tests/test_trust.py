@@ -1,0 +1,124 @@
+"""Nothing is believed: no pickle, no code in files, released weights as they were released, no network."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import RELEASED, ROOT
+
+from hgs_cli.weights import CHECKSUMS_NAME
+
+RUNS_CODE = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "jsonpickle", "yaml"}
+TALKS = {"socket", "ssl", "http", "urllib", "urllib3", "requests", "httpx", "aiohttp", "ftplib", "smtplib", "xmlrpc",
+         "websockets", "asyncio", "huggingface_hub", "socketserver", "telnetlib", "webbrowser"}  # fmt: skip
+# Bytes of this program's own, to processes that it started itself, when measuring.
+OWN_PROCESSES = {("evaluation/cross_pitch.py", "pickle")}
+LOADERS = {("training/checkpoint.py", "torch.load")}  # with weights_only=True
+
+
+def sources() -> Iterator[tuple[str, ast.Module]]:
+    for path in sorted((ROOT / "hgs_cli").rglob("*.py")):
+        yield path.relative_to(ROOT / "hgs_cli").as_posix(), ast.parse(path.read_text())
+
+
+def imported(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.split(".")[0]
+
+
+def test_no_file_can_bring_code_and_nothing_talks_to_a_network() -> None:
+    found = {(name, module) for name, tree in sources() for module in imported(tree) if module in RUNS_CODE | TALKS}
+    assert found == OWN_PROCESSES
+
+
+def test_torchs_own_loader_is_out_of_reach_of_the_main_path() -> None:
+    calls: set[tuple[str, str]] = set()
+    for name, tree in sources():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                if called in (
+                    "torch.load",
+                    "torch.jit.load",
+                    "torch.hub.load",
+                    "eval",
+                    "exec",
+                    "compile",
+                    "__import__",
+                ):
+                    calls.add((name, called))
+                    assert "weights_only=True" in ast.unparse(node), name
+                assert not any(word.arg == "allow_pickle" for word in node.keywords), name
+    assert calls == LOADERS
+
+
+@pytest.mark.weights
+def test_the_released_weights_are_those_of_their_checksums() -> None:
+    lines = (RELEASED.parent / CHECKSUMS_NAME).read_text().splitlines()
+    checksums = {name: value for value, name in (line.split() for line in lines)}
+    assert checksums[RELEASED.name] == hashlib.sha256(RELEASED.read_bytes()).hexdigest()
+
+
+# Every attempt to open a connection, look up a name, start a program or unpickle a class ends the process.
+GUARD = """
+import sys
+
+FORBIDDEN = ("socket.", "urllib.", "http.", "ftplib.", "smtplib.", "pickle.find_class", "os.system", "os.exec",
+             "os.posix_spawn", "subprocess.Popen", "webbrowser.")
+
+def guard(event, arguments):
+    if armed and event.startswith(FORBIDDEN):
+        sys.stderr.write(f"forbidden: {event} {arguments}\\n")
+        import os
+        os._exit(99)
+
+armed = False
+sys.addaudithook(guard)
+import torch, torchaudio, soundfile, pyloudnorm  # what they do when they are imported is theirs
+armed = True
+from hgs_cli.cli import main
+main()
+"""
+
+
+def without_network() -> list[str]:
+    """The command that runs another one in a network of its own, an empty one; nothing where that is not allowed."""
+    for command in (["unshare", "-n"], ["unshare", "-r", "-n"]):
+        if shutil.which("unshare") and not subprocess.run([*command, "true"], capture_output=True).returncode:
+            return command
+    return []
+
+
+def test_nothing_is_fetched_sent_or_started(bundle: Path, sound: Path, burst: Path, tmp_path: Path) -> None:
+    def guarded(*arguments: str | Path) -> None:
+        done = subprocess.run(
+            [*without_network(), sys.executable, "-c", GUARD, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, "HGS_WEIGHTS": str(bundle), "PYTHONPATH": str(ROOT)},
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+    guarded("invert", sound, "-o", "a.hgs", "--plot")
+    guarded("render", "a.hgs", burst, "-p", "60", "-o", "out", "--format", "wav,sf2,sfz", "--audition", "--json")
+    guarded("mix", "a.hgs", burst, "-p", "60", "-o", "mixed", "--quiet")
+
+
+def test_the_guard_of_these_tests_bites(tmp_path: Path) -> None:
+    script = GUARD.replace("from hgs_cli.cli import main\nmain()", "import socket\nsocket.socket()")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 99
+    assert "forbidden: socket" in done.stderr
