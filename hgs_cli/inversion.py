@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from hgs_cli.errors import InputError
@@ -92,7 +92,8 @@ class Inversion:
 
     def save(self, path: Path) -> None:
         """Write the .hgs file in place; `outputs.OutputSet` gives the path of a file put aside."""
-        save_file(_tensors(self), path, metadata={"hgs": json.dumps(_header(self))})
+        # Not save_file, whose errors are no OSError: a full disk would look like a bug.
+        path.write_bytes(save(_tensors(self), metadata={"hgs": json.dumps(_header(self))}))
 
     @classmethod
     def load(cls, path: Path) -> Inversion:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from hgs_cli.audio.mel import LogMel, mel_filters
 from hgs_cli.errors import UsageError, WeightsError
 from hgs_cli.models.hyperganstrument import HyperGANStrument, ModelConfig
 from hgs_cli.models.vocoder import Vocoder
+from hgs_cli.outputs import write_whole
 from hgs_cli.spectrum import MelConfig
 
 FORMAT = "hgs-weights"
@@ -171,10 +171,10 @@ def save_bundle(path: Path, network: HyperGANStrument, version: str, extra: dict
         "config": network.config.to_dict(),
         "extra": extra or {},
     }
-    _replace(path, lambda aside: save_file(tensors, aside, metadata={"hgs": json.dumps(header)}))
+    write_whole(path, lambda aside: save_file(tensors, aside, metadata={"hgs": json.dumps(header)}))
     checksums = {**_read_checksums(path.parent), path.name: _sha256(path)}
     lines = "".join(f"{value}  {name}\n" for name, value in sorted(checksums.items()))
-    _replace(path.parent / CHECKSUMS_NAME, lambda aside: aside.write_text(lines, encoding="utf-8"))
+    write_whole(path.parent / CHECKSUMS_NAME, lambda aside: aside.write_text(lines, encoding="utf-8"))
 
 
 def read_header(path: Path) -> dict[str, Any]:
@@ -257,16 +257,3 @@ def _read_checksums(folder: Path) -> dict[str, str]:
         return {}
     pairs = (line.split(maxsplit=1) for line in lines if line.strip())
     return {name.lstrip("*").strip(): value.lower() for value, name in pairs}
-
-
-def _replace(path: Path, save: Callable[[Path], object]) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".hgs-", suffix=path.suffix)
-    os.close(handle)
-    try:
-        save(Path(name))
-        with open(name, "rb+") as written:
-            os.fsync(written.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)
