@@ -157,7 +157,7 @@ def _named(sounds: Sequence[tuple[Path, Path]]) -> list[Source]:
     for index, (path, folder) in enumerate(sounds):
         alike.setdefault((_same(str(folder)), _same(path.stem)), []).append(index)
     # A stem of dots alone, of a file called `...wav`, would be the folder above.
-    names = [path.stem if path.stem.strip(".") else path.name for path, _ in sounds]
+    names = [path.stem if path.stem.strip(".") else path.name.strip(".") or "sound" for path, _ in sounds]
     for group in alike.values():
         if len(group) > 1:
             for index, name in zip(group, _told_apart([sounds[index][0] for index in group]), strict=True):

@@ -499,7 +499,7 @@ def test_no_name_of_a_sound_leads_out_of_the_folder(
     for command in (
         ["render", f"./{name}", "-p", "60", "--format", "wav,dspreset,sf2", "--audition"],
         ["render", f"./{name}", "-p", "60", "--name", "{stem}/{midi}", "-o", "out"],
-        ["render", ".", "-p", "60", "-o", "several"],
+        ["render", f"./{name}", "../../in/a.wav", "-p", "60", "-o", "several"],
         ["invert", f"./{name}", "--audio"],
         ["mix", f"./{name}", f"./{name}", "-p", "60"],
     ):
