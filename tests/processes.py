@@ -19,6 +19,13 @@ import hgs_cli.cli, hgs_cli.delivery, hgs_cli.finish, hgs_cli.info, hgs_cli.outp
 import torch
 torch.set_num_threads(1)
 
+# Once here, so that copies find all that is read at first use, also as a user to whom Python's own files are closed.
+import numpy, soundfile, tempfile
+from typer.testing import CliRunner
+with tempfile.TemporaryDirectory() as folder:
+    soundfile.write(folder + "/a.wav", 0.5 * numpy.sin(numpy.arange(8000) * 0.05), 44100)
+    CliRunner().invoke(hgs_cli.cli.app, ["render", folder + "/a.wav", "-p", "60", "-o", folder + "/out"])
+
 def start(order):
     pid = os.fork()
     if pid:

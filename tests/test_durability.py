@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -403,26 +404,27 @@ def test_a_read_only_disk_is_one_line(processes: Processes, sounds: Path, tmp_pa
 
 @pytest.mark.parametrize("existing", [False, True])
 def test_a_folder_that_belongs_to_someone_else_is_one_line(
-    processes: Processes, sounds: Path, tmp_path: Path, existing: bool
+    processes: Processes, sounds: Path, bundle: Path, existing: bool
 ) -> None:
-    nobody = 65_534 if os.geteuid() == 0 else None
-    out = tmp_path / "out"
-    out.mkdir()
-    if existing:
-        (out / "a_060_C4.wav").write_text("older")
-    out.chmod(0o555)
-    if nobody is not None:
-        for folder in (tmp_path, *tmp_path.parents):
-            if not folder.stat().st_mode & 0o001:
-                pytest.skip(f"{folder} is closed to others")
-    try:
-        order = Order(["render", "in/a.wav", "-p", "60", "-o", "out", "--force"], user=nobody)
-        outcome = processes.run(tmp_path, order)[0]
-    finally:
+    user = 65_534 if os.geteuid() == 0 else None  # nobody; to root no folder is closed
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # the tests' own folders are closed to others
+        shutil.copytree(sounds, folder / "in")
+        shutil.copy(bundle, folder / "tiny.safetensors")
+        (folder / "tiny.safetensors").chmod(0o644)
+        out = folder / "out"
+        out.mkdir()
+        if existing:
+            (out / "a_060_C4.wav").write_text("older")
+        out.chmod(0o555)
+        command = ["render", "in/a.wav", "-p", "60", "-o", "out", "--force", "--weights", "tiny.safetensors"]
+        outcome = processes.run(folder, Order(command, user=user))[0]
+        assert outcome.code == 5, outcome.err
+        assert outcome.err.startswith("hgs: error: cannot write to folder out: permission denied")
+        assert_quiet(outcome)
+        assert files(out) == ({"a_060_C4.wav": b"older"} if existing else {})
         out.chmod(0o755)
-    assert outcome.code == 5, outcome.err
-    assert_quiet(outcome)
-    assert files(out) == ({"a_060_C4.wav": b"older"} if existing else {})
 
 
 # --- several at once --------------------------------------------------------------------------------------------------
