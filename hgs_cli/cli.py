@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -34,8 +35,11 @@ from hgs_cli.cli_work import (
     read_inputs,
     read_notes,
     refuse_existing,
+    refuse_leaving,
     source_hint,
     still_to_do,
+    take_back,
+    unless_there,
     work_on_each,
 )
 from hgs_cli.console import Advance, Messages, print_table
@@ -198,6 +202,10 @@ def invert(
     sources, alone = find_sources(sounds, recursive, sys.stdin, SOUND_SUFFIXES)
     suffixes = [".hgs", *(["_heard.wav"] if audio else []), *([".png"] if plot else [])]
     targets = inversion_targets(sources, alone, out, suffixes)
+    single_file = out is not None and out.suffix.lower() == ".hgs"
+    for files in targets:
+        refuse_leaving(out if out is not None and not single_file else files[0].parent, files)
+    take_back(targets, dry_run)
     chosen = still_to_do(targets, skip_existing, messages)
     refuse_existing((path for index in chosen for path in targets[index]), force, sources)
     if dry_run:
@@ -211,14 +219,18 @@ def invert(
 
     settings = Settings(normalize=normalize, lufs=lufs, seed=seed, stereo=stereo)
 
-    def work(index: int, _: Advance) -> Done:
+    def work(index: int) -> Done:
         facts = invert_one(
             model, sources[index].path, targets[index], audio, plot, hint, passes, settings, subtype, force, messages
         )
         lines = [json.dumps(facts)] if as_json else [str(path) for path in targets[index]]
         return Done(f"{facts['seconds']:.2f} s", lines)
 
-    work_on_each([sources[index].path for index in chosen], lambda number, tell: work(chosen[number], tell), messages)
+    work_on_each(
+        [sources[index].path for index in chosen],
+        lambda number, _: unless_there(targets[chosen[number]], skip_existing, lambda: work(chosen[number])),
+        messages,
+    )
 
 
 @app.command(epilog=EXIT_CODES)
@@ -277,6 +289,9 @@ def render(
         for source in sources
     ]
     files = [plan.files for plan in plans]
+    for source, paths in zip(sources, files, strict=True):
+        refuse_leaving(out or folder_of(source, alone, out), paths)
+    take_back(files, dry_run)
     chosen = still_to_do(files, skip_existing, messages)
     refuse_existing((path for index in chosen for path in files[index]), force, sources)
     if dry_run:
@@ -306,9 +321,11 @@ def render(
         return Done(f"{len(written[0])} note{'s' if len(written[0]) > 1 else ''}", lines)
 
     work_on_each(
-        [sources[index].path for index in chosen], lambda number, tell: work(chosen[number], tell), messages,
+        [sources[index].path for index in chosen],
+        lambda number, tell: unless_there(files[chosen[number]], skip_existing, lambda: work(chosen[number], tell)),
+        messages,
         len(notes) * velocities,
-    )  # fmt: skip
+    )
 
 
 @app.command(epilog=EXIT_CODES)
@@ -384,8 +401,11 @@ def mix(
     mixes = mix_shares(len(sounds), ratio, steps)
     extras = extra_suffixes(audition, plot)
     plans = mix_plans(sounds, mixes, out, notes, wanted, extras, velocities, name)
+    label = plans[0].name.rsplit("_", 1)[0]
     shown = list(plans[-1].extras.values())  # one page of all mixes
     files = [path for plan in plans for path in plan.files if path not in shown] + shown
+    refuse_leaving(out or Path(label), files)
+    take_back([files], dry_run)
     if not still_to_do([files], skip_existing, messages):
         return
     refuse_existing(files, force, [Source(sound, Path(), sound.stem) for sound in sounds])
@@ -408,19 +428,25 @@ def mix(
     work_on_each(sounds, read, Messages(quiet=True))
     opened = [inversion for inversion in inversions if inversion is not None]
     how = How(settings, finish, subtype, measured=as_json)
-    label = plans[0].name.rsplit("_", 1)[0]
-    with messages.batch([label], len(notes) * velocities * len(mixes)) as batch, batch.file(0) as advance:
+
+    def work(advance: Advance) -> Done:
         jobs = [
             Job(blend(model, opened, shares), plan, " / ".join(f"{100 * share:.0f} %" for share in shares[1:]))
             for shares, plan in zip(mixes, plans, strict=True)
         ]
         written = deliver_files(model, jobs, how, read_inputs(sounds, bool(extras)), force, advance, messages)
-    for shares, plan, mine in zip(mixes, plans, written, strict=True):
-        facts = {"inputs": [str(sound) for sound in sounds], "shares": [round(share, 6) for share in shares]}
-        last = plan is plans[-1]
-        own = plan if last else replace(plan, extras={})  # the page of all mixes is printed once
-        for line in file_lines(own, mine, facts, how, as_json):
-            typer.echo(line)
+        lines: list[str] = []
+        for shares, plan, mine in zip(mixes, plans, written, strict=True):
+            facts = {"inputs": [str(sound) for sound in sounds], "shares": [round(share, 6) for share in shares]}
+            last = plan is plans[-1]
+            own = plan if last else replace(plan, extras={})  # the page of all mixes is printed once
+            lines += file_lines(own, mine, facts, how, as_json)
+        return Done(label, lines)
+
+    with messages.batch([label], len(notes) * velocities * len(mixes)) as batch, batch.file(0) as advance:
+        done = unless_there(files, skip_existing, lambda: work(advance))
+    for line in done.lines:
+        typer.echo(line)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -490,11 +516,16 @@ def bench(
     print_table("Circumstances", facts, to_stdout=True)
 
 
+def _leave(number: int, _: Any) -> None:
+    raise SystemExit(128 + number)
+
+
 def main() -> None:
-    """Run the command line."""
+    """Run the command line; whoever ends it leaves it time to remove what is unfinished."""
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup and the like have said otherwise
+            signal.signal(number, _leave)
     for stream in (sys.stdin, sys.stdout):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(
-                errors="surrogateescape"
-            )  # paths are read and printed as they are, whatever the encoding
+            stream.reconfigure(errors="surrogateescape")  # paths are what they are, in whatever encoding
     app(prog_name="hgs")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from hgs_cli.console import Advance, Messages
-from hgs_cli.errors import HgsError, InputError, OutputError, UsageError
+from hgs_cli.errors import ExistingFileError, HgsError, InputError, OutputError, UsageError
 from hgs_cli.options import set_threads
 from hgs_cli.plan import Plan, Source
 
@@ -85,6 +85,21 @@ def load_weights(weights: Path | None, device: str, threads: int | None) -> Mode
     return load_model(weights, device)
 
 
+def take_back(files: Sequence[Sequence[Path]], dry_run: bool) -> None:
+    """Undo what killed calls left unfinished in the folders of every result's files."""
+    from hgs_cli.outputs import take_back_leftovers
+
+    if not dry_run:
+        take_back_leftovers(files)
+
+
+def refuse_leaving(folder: Path, files: Iterable[Path]) -> None:
+    """Check that no link leads a file out of the output folder."""
+    from hgs_cli.outputs import check_inside
+
+    check_inside(folder, files)
+
+
 def refuse_existing(targets: Iterable[Path], force: bool, sources: Sequence[Source]) -> None:
     """Check every file of the call before anything is read, made or written; no sound is ever written over."""
     from hgs_cli.outputs import check_targets
@@ -105,6 +120,19 @@ def still_to_do(files: Sequence[Sequence[Path]], skip_existing: bool, messages: 
     if len(chosen) < len(files):
         messages.line(f"{len(files) - len(chosen)} of {len(files)} are there already")
     return chosen
+
+
+def unless_there(files: Sequence[Path], skip_existing: bool, work: Callable[[], Done]) -> Done:
+    """Do the work for a result, unless another process has made all its files and such are to be skipped."""
+    there = Done("is there already", [])
+    if skip_existing and all(path.exists() for path in files):
+        return there
+    try:
+        return work()
+    except ExistingFileError:
+        if skip_existing and all(path.exists() for path in files):
+            return there
+        raise
 
 
 def print_plan(planned: Sequence[tuple[dict[str, Any], Sequence[Path]]], as_json: bool) -> None:
@@ -315,10 +343,10 @@ def deliver_files(
 ) -> list[list[NoteFiles]]:
     """Write all files of a result together, and say where notes had to be lowered."""
     from hgs_cli.delivery import deliver
-    from hgs_cli.outputs import OutputSet
+    from hgs_cli.outputs import OutputSet, common_folder
 
     files = dict.fromkeys(path for job in jobs for path in job.plan.files)
-    with OutputSet(files, force) as outputs:
+    with OutputSet(files, force, common_folder(files)) as outputs:
         written = deliver(model, jobs, how, outputs, inputs, advance)
     for job, notes in zip(jobs, written, strict=True):
         if notes[0].lowered_db:

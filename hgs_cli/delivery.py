@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from hgs_cli.audio.io import read_back, to_sample_rate, write_audio
 from hgs_cli.audio.loop import Loop
 from hgs_cli.audio.loudness import measure_lufs, peak_db
+from hgs_cli.errors import OutputError
 from hgs_cli.export.audition import AuditionInput, AuditionSet, write_audition
 from hgs_cli.export.dspreset import dspreset_text
 from hgs_cli.export.riff import add_sampler_chunk, add_sampler_chunks_aiff
@@ -126,7 +128,7 @@ def deliver(
     Raises:
         OutputError: A file cannot be written.
     """
-    with tempfile.TemporaryDirectory(prefix="hgs-") as scratch:
+    with _scratch_folder() as scratch:
         written: list[list[NoteFiles]] = []
         sources: dict[Path, Path] = {}
         sets: list[AuditionSet] = []
@@ -150,6 +152,17 @@ def deliver(
             written.append(notes)
         _write_extras(model, jobs, sets, inputs, outputs)
     return written
+
+
+def _scratch_folder() -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="hgs-")
+    except OSError as error:
+        raise _no_scratch(Path(os.environ.get("TMPDIR", "/tmp"))) from error  # noqa: S108 — named, not written to
+
+
+def _no_scratch(folder: Path) -> OutputError:
+    return OutputError(f"cannot write to the folder for temporary files {folder}", "free some space or set TMPDIR")
 
 
 def _check_names(plan: Plan) -> None:
@@ -239,7 +252,10 @@ def _write_note(
 
         outputs.write(path, save)
     if not paths:
-        write_audio(scratch / _scratch_name(note.key), note.audio, "FLOAT", seed, rate)
+        try:
+            write_audio(scratch / _scratch_name(note.key), note.audio, "FLOAT", seed, rate)
+        except OSError as error:
+            raise _no_scratch(scratch) from error
 
 
 def _scratch_name(key: NoteKey) -> str:

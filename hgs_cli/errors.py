@@ -56,6 +56,10 @@ class OutputError(HgsError):
     exit_code = 5
 
 
+class ExistingFileError(OutputError):
+    """A file that is there already and was not to be overwritten."""
+
+
 class TrainingError(HgsError):
     """A data set, checkpoint or run that training cannot go on with."""
 

@@ -369,7 +369,6 @@ def note_envelopes(model: Model, instrument: Instrument, q: Tensor, settings: Se
             settings.detail,
             part.unrefined,
             refined,
-            model.dtype,
         )
         if part.share == 1.0:
             harmonic, noise_part = carried.harmonic, carried.noise_part

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from hgs_cli.audio.io import MIN_SAMPLES
@@ -108,10 +108,8 @@ class Inversion:
 
     def save(self, path: Path) -> None:
         """Write the .hgs file in place; `outputs.OutputSet` gives the path of a file put aside."""
-        try:
-            save_file(_tensors(self), path, metadata={"hgs": json.dumps(_header(self))})
-        except SafetensorError as error:  # a full disk, for instance
-            raise OSError(str(error)) from error
+        # Not save_file, whose errors are no OSError: a full disk would look like a bug.
+        path.write_bytes(save(_tensors(self), metadata={"hgs": json.dumps(_header(self))}))
 
     @classmethod
     def load(cls, path: Path) -> Inversion:

@@ -156,7 +156,8 @@ def _named(sounds: Sequence[tuple[Path, Path]]) -> list[Source]:
     alike: dict[tuple[str, str], list[int]] = {}
     for index, (path, folder) in enumerate(sounds):
         alike.setdefault((_same(str(folder)), _same(path.stem)), []).append(index)
-    names = [path.stem for path, _ in sounds]
+    # A stem of dots alone, of a file called `...wav`, would be the folder above.
+    names = [path.stem if path.stem.strip(".") else path.name.strip(".") or "sound" for path, _ in sounds]
     for group in alike.values():
         if len(group) > 1:
             for index, name in zip(group, _told_apart([sounds[index][0] for index in group]), strict=True):

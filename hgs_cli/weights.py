@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,6 +27,7 @@ from hgs_cli.inputs import Stored, check_file, read_stored
 from hgs_cli.models.generator import Theta
 from hgs_cli.models.hyperganstrument import HyperGANStrument, ModelConfig
 from hgs_cli.models.vocoder import Vocoder
+from hgs_cli.outputs import write_whole
 from hgs_cli.spectrum import MelConfig
 
 FORMAT = "hgs-weights"
@@ -55,7 +55,6 @@ class Model:
         version: Of the weights.
         sha256: Checksum of the bundle file.
         path: The bundle.
-        dtype: In which the convolutions of G multiply, float32 by default: see `choose_dtype`.
     """
 
     network: HyperGANStrument
@@ -65,16 +64,15 @@ class Model:
     version: str
     sha256: str
     path: Path
-    dtype: torch.dtype = torch.float32
 
     @cached_property
     def theta(self) -> Theta:
         """G's own weights, without offsets, ready to be played."""
-        return self.network.fold({}, self.dtype)
+        return self.network.fold({})
 
     def fold(self, offsets: dict[str, Tensor]) -> Theta:
         """G's weights with the offsets of one sound, ready to be played."""
-        return self.network.fold({name: value.to(self.device) for name, value in offsets.items()}, self.dtype)
+        return self.network.fold({name: value.to(self.device) for name, value in offsets.items()})
 
 
 def find_bundle(weights: Path | None = None) -> Path:
@@ -114,16 +112,6 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cpu")
 
 
-def choose_dtype(device: torch.device) -> torch.dtype:
-    """The precision in which G's convolutions multiply: bfloat16 on processors that do so several times faster.
-
-    Envelopes then differ by 0.05 dB on average. All else is float32.
-    """
-    has = torch.cpu.get_capabilities()
-    fast = device.type == "cpu" and (has.get("avx512_bf16") or has.get("amx_bf16"))
-    return torch.bfloat16 if fast else torch.float32
-
-
 def load_model(weights: Path | None = None, device: str = "auto") -> Model:
     """Load the networks from a bundle.
 
@@ -155,7 +143,7 @@ def load_model(weights: Path | None = None, device: str = "auto") -> Model:
     network.load_state_dict(_read_tensors(path, stored), strict=True, assign=True)
     network.requires_grad_(False).eval().to(target)
     vocoder, log_mel = Vocoder(filters).to(target), LogMel(config.mel).to(target)
-    return Model(network, vocoder, log_mel, target, version, sha256, path, choose_dtype(target))
+    return Model(network, vocoder, log_mel, target, version, sha256, path)
 
 
 def build_model(config: ModelConfig, seed: int = 0) -> HyperGANStrument:
@@ -197,10 +185,10 @@ def save_bundle(path: Path, network: HyperGANStrument, version: str, extra: dict
         "config": network.config.to_dict(),
         "extra": extra or {},
     }
-    _replace(path, lambda aside: save_file(tensors, aside, metadata={"hgs": json.dumps(header)}))
+    write_whole(path, lambda aside: save_file(tensors, aside, metadata={"hgs": json.dumps(header)}))
     checksums = {**_read_checksums(path.parent), path.name: _sha256(path)}
     lines = "".join(f"{value}  {name}\n" for name, value in sorted(checksums.items()))
-    _replace(path.parent / CHECKSUMS_NAME, lambda aside: aside.write_text(lines, encoding="utf-8"))
+    write_whole(path.parent / CHECKSUMS_NAME, lambda aside: aside.write_text(lines, encoding="utf-8"))
 
 
 def read_header(path: Path) -> dict[str, Any]:
@@ -291,16 +279,3 @@ def _read_checksums(folder: Path) -> dict[str, str]:
         lines = file.read(_MAX_CHECKSUMS).splitlines()
     pairs = (line.split(maxsplit=1) for line in lines if line.strip())
     return {name.lstrip("*").strip(): value.lower() for value, name in pairs}
-
-
-def _replace(path: Path, save: Callable[[Path], object]) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".hgs-", suffix=path.suffix)
-    os.close(handle)
-    try:
-        save(Path(name))
-        with open(name, "rb+") as written:
-            os.fsync(written.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)

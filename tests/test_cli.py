@@ -634,7 +634,7 @@ def test_an_interrupt_exits_130_and_leaves_nothing(bundle: Path, tmp_path: Path)
         stderr=subprocess.PIPE,
     )
     deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("tone/.hgs-*.wav")) and time.monotonic() < deadline:
+    while not list(tmp_path.glob("tone/.hgs-*/*.wav")) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)

@@ -6,7 +6,6 @@ own that says what changed in the sound.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,12 +21,6 @@ from hgs_cli.spectrum import DB_PER_UNIT, SAMPLE_RATE
 REFERENCE = ROOT / "tests" / "golden" / "notes.safetensors"
 TOLERANCE_DB = 0.2  # mean difference: another processor rounds far below it, another seed is far above
 FLOOR = -0.4  # level 70 dB below full scale: below it nothing is heard
-
-
-@pytest.fixture(scope="module")
-def model(model: Model) -> Model:
-    """In float32, in which all processors multiply alike: of bfloat16 an untrained network makes 0.3 dB."""
-    return replace(model, dtype=torch.float32)
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,8 @@ from hgs_cli.spectrum import SAMPLE_RATE
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
 COOKBOOK = next(text for kind, text in BLOCKS if kind == "sh" and text.startswith("# "))
-RECIPES = [line for line in COOKBOOK.splitlines() if line and not line.startswith("#")]
+SPREADING = next(text for kind, text in BLOCKS if kind == "sh" and text.startswith("# Two processes"))
+RECIPES = [line for line in (COOKBOOK + SPREADING).splitlines() if line and not line.startswith("#")]
 SHELL = re.compile(r"[|&;<>$]")  # what only a shell can run
 
 
@@ -87,7 +88,10 @@ def test_every_option_named_is_an_option(hgs: Run) -> None:
     helps = "".join(hgs(*command, "--help").out for command in (["invert"], ["render"], ["mix"], ["info"], ["bench"]))
     helps += "".join(hgs("train", command, "--help").out for command in ("data", "run", "export", "eval"))
     known = set(re.findall(r"--[a-z][a-z0-9-]+", helps + hgs("--help").out))
-    foreign = {"--index-url", "--extra-index-url"}
+    foreign = {
+        "--index-url", "--extra-index-url", "--pipe", "--workdir",
+        "--standalone", "--nproc-per-node", "--nnodes", "--rdzv-backend", "--rdzv-endpoint",
+    }  # fmt: skip
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", README)) - foreign <= known
 
 

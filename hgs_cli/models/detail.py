@@ -318,7 +318,6 @@ def transfer_detail(
     amount: float = 1.0,
     unrefined: Envelopes | None = None,
     refined: Tensor | None = None,
-    dtype: torch.dtype = torch.float32,
 ) -> Envelopes:
     """Add an input's detail to the network's envelopes at other pitches.
 
@@ -332,7 +331,6 @@ def transfer_detail(
         amount: 0 nothing … 1 all; at the source pitch all of it restores the input.
         unrefined: As `known`, without the offsets of H.
         refined: How much of the offsets is in `first`, (B,): what H says no longer is detail again. All when None.
-        dtype: In which convolutions multiply.
     """
     if amount == 0.0:
         return first
@@ -347,7 +345,7 @@ def transfer_detail(
                 for with_h, without_h in zip(vars(at_source).values(), vars(unrefined).values(), strict=True)
             ]
             taken_back = TakenBack(by_h[0][0], by_h[1][0], 1.0 - refined)
-        r_h, r_n = transfer(r_h, r_n, at_source, first, pitch.new_tensor([source]), pitch, taken_back, dtype)
+        r_h, r_n = transfer(r_h, r_n, at_source, first, pitch.new_tensor([source]), pitch, taken_back)
         if detail.remainder is not None:
             remainder = wholeness(pitch - source)[:, None, None] * detail.remainder.float().to(device)
             r_h, r_n = r_h + remainder, r_n + remainder

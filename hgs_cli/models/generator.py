@@ -132,8 +132,8 @@ class SynthesisBlock(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor, offsets: Mapping[str, Change], name: str) -> Tensor:
         """Map (B, in_channels, T) to (B, out_channels, T or 2T); `name` prefixes this block's offsets."""
-        if self.up:
-            x = F.interpolate(x, scale_factor=2, mode="linear")
+        if self.up:  # in two dimensions the channels may stay last in memory
+            x = F.interpolate(x[:, :, None], scale_factor=(1, 2), mode="bilinear")[:, :, 0]
         y = self.conv0(x, w, offsets.get(f"{name}.conv0"))
         y = y + changed(self.position, offsets.get(f"{name}.position"), y.shape[0])
         y = activate(self.conv1(activate(y), w, offsets.get(f"{name}.conv1")))
@@ -187,14 +187,13 @@ class Generator(nn.Module):
         shapes["head_bias"] = (self.head.out_channels, 0)
         return shapes
 
-    def fold(self, offsets: dict[str, Tensor], dtype: torch.dtype = torch.float32) -> Theta:
+    def fold(self, offsets: dict[str, Tensor]) -> Theta:
         """θ(1 + Δ) of one sound, to be played at any number of pitches.
 
         Args:
             offsets: Δ by layer name, each of batch 1; an absent name is an untouched layer.
-            dtype: In which convolutions multiply; they add in float32.
         """
-        theta: dict[str, FoldedWeight] = {"head": self.head.fold(offsets.get("head"), dtype)}
+        theta: dict[str, FoldedWeight] = {"head": self.head.fold(offsets.get("head"))}
         theta["constant"] = FoldedWeight(changed(self.constant, offsets.get("constant"), 1)[0])
         if "head_bias" in offsets:
             theta["head_bias"] = FoldedWeight(self.head.bias * offsets["head_bias"][0])
@@ -204,7 +203,7 @@ class Generator(nn.Module):
             theta[name] = FoldedWeight(changed(block.position, offsets.get(name), 1)[0])
             for part in ("conv0", "conv1"):
                 name = f"block{index}.{part}"
-                theta[name] = getattr(block, part).fold(offsets.get(name), dtype)
+                theta[name] = getattr(block, part).fold(offsets.get(name))
         return theta
 
     def forward(self, h: Tensor, z: Tensor, p: Tensor, offsets: Mapping[str, Change] | None = None) -> Envelopes:

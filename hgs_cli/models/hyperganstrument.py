@@ -126,9 +126,9 @@ class HyperGANStrument(nn.Module):
         """
         return self.generator(h, self.zero_noise(h) if z is None else z, p, offsets)
 
-    def fold(self, offsets: dict[str, Tensor], dtype: torch.dtype = torch.float32) -> Theta:
+    def fold(self, offsets: dict[str, Tensor]) -> Theta:
         """θ(1 + Δ) of one sound, to be played at any number of pitches; arguments as `Generator.fold`."""
-        return self.generator.fold(offsets, dtype)
+        return self.generator.fold(offsets)
 
     def compose(self, envelopes: Envelopes, p: Tensor, known: Tensor | None = None) -> Tensor:
         """x̂, the log-mel of the envelopes at pitch p (B,): (B, n_mels, n_frames).

@@ -59,7 +59,7 @@ class FoldedWeight:
     """A weight with the offsets of one sound folded in, θ' = θ·(1 + Δ): made once, played at any number of pitches.
 
     Attributes:
-        weight: As the parameter, in the precision that it is played in.
+        weight: As the parameter; of a modulated convolution (out_channels, in_channels, 1, kernel), channels last.
         energy: Of a modulated convolution, the sums of its squares over the taps, (in_channels, out_channels).
     """
 
@@ -108,13 +108,13 @@ class ModulatedConv1d(nn.Module):
         nn.init.normal_(self.affine.weight, std=1.0 / math.sqrt(w_dim))
         nn.init.ones_(self.affine.bias)
 
-    def fold(self, factors: Tensor | None, dtype: torch.dtype) -> FoldedWeight:
-        """The weight with one sound's factors of Δ (1, out_channels + in_channels, rank), to be played in `dtype`."""
+    def fold(self, factors: Tensor | None) -> FoldedWeight:
+        """The weight with one sound's factors of Δ, (1, out_channels + in_channels, rank)."""
         weight: Tensor = self.weight
         if factors is not None:
             weight = weight * (1.0 + low_rank_product(factors, self.out_channels)[0, :, :, None])
         energy = weight.square().sum(2).T.contiguous() if self.demodulate else None
-        return FoldedWeight(weight.to(dtype), energy)
+        return FoldedWeight(weight[:, :, None].contiguous(memory_format=torch.channels_last), energy)
 
     def forward(self, x: Tensor, w: Tensor, factors: Change = None) -> Tensor:
         """Convolve x (B, in_channels, T) under the style w (B, w_dim).
@@ -154,13 +154,16 @@ class ModulatedConv1d(nn.Module):
         return y + self.bias[:, None]
 
     def _forward_folded(self, x: Tensor, style: Tensor, folded: FoldedWeight) -> Tensor:
-        """As `forward`, for x (B, in_channels, T) and its style (B, in_channels); the result is float32."""
-        dtype = folded.weight.dtype
-        y = F.conv1d(x.to(dtype) * style.to(dtype)[:, :, None], folded.weight, padding=self.kernel_size // 2)
+        """As `forward`, for x (B, in_channels, T) and its style (B, in_channels), with channels last in memory.
+
+        On a CPU that is up to twice as fast for a batch of notes.
+        """
+        x = (x * style[:, :, None])[:, :, None].contiguous(memory_format=torch.channels_last)
+        y = F.conv2d(x, folded.weight, padding=(0, self.kernel_size // 2))[:, :, 0]
         if folded.energy is None:
-            return y.float() + self.bias[:, None]
+            return y + self.bias[:, None]
         scale = torch.rsqrt(torch.matmul(style.square(), folded.energy) + 1e-8)
-        return torch.addcmul(self.bias[:, None], y.float(), scale[:, :, None])
+        return torch.addcmul(self.bias[:, None], y, scale[:, :, None])
 
     def _forward_by_rank(self, x: Tensor, style: Tensor, factors: Tensor) -> Tensor:
         """As `forward`, without ever making Δ: cheaper where a sound has fewer rows than its Δ has ranks.

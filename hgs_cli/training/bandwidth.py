@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hgs_cli.audio.mel import mel_filters
 from hgs_cli.spectrum import N_FFT, N_MELS, SAMPLE_RATE, MelConfig
+from hgs_cli.training.processes import mean_over_processes
 
 FULL_BANDWIDTH_HZ = SAMPLE_RATE / 2
 # Of half the sample rate: up to here the resampler takes 0.02 dB away, at 0.94 already 3.6 dB.
@@ -61,4 +62,5 @@ def mean_below(values: Tensor, bandwidth_hz: Tensor | None) -> Tensor:
     if bandwidth_hz is None:
         return values.mean()
     known = known_bands(bandwidth_hz, values.shape[1])
-    return torch.where(known[:, :, None], values, 0.0).mean() / known.float().mean().clamp_min(1e-6)
+    share = mean_over_processes(known.float().mean())
+    return torch.where(known[:, :, None], values, 0.0).mean() / share.clamp_min(1e-6)

@@ -30,6 +30,7 @@ from hgs_cli.spectrum import (
 from hgs_cli.training.bandwidth import FULL_BANDWIDTH_HZ, mask_above
 from hgs_cli.training.config import DataConfig
 from hgs_cli.training.data import LOWEST_DB, STEP_DB, Shard, read_index, read_shard
+from hgs_cli.training.processes import WHOLE, Part
 
 FRAME_S = HOP_LENGTH / SAMPLE_RATE
 FINE_POINTS = 42  # of the fine equaliser: one for three mel bands
@@ -38,6 +39,7 @@ SAME_COLOUR = 1.0  # semitones by which an instrument may be moved and is still 
 TINY = 1e-20  # power: keeps silence finite
 SAME_PITCH = 0.3  # semitones within which two notes may be mixed
 PRIOR_WIDTH = 2.0  # keys: SoundFonts are rendered at every third
+ALL = slice(None)
 UNPITCHED_RANGE = (36.0, 84.0)  # pitches at which unpitched examples are asked for
 
 
@@ -197,10 +199,11 @@ class SpeckleBank:
         mel_power = torch.matmul(filters.T.cpu(), spectrum.abs().square())
         self.factors = mel_power / (window.square().sum() * filters.sum(0).cpu()[:, None])
 
-    def draw(self, batch_size: int, rng: np.random.Generator) -> Tensor:
-        """Factors around 1, (B, n_mels, N_FRAMES)."""
-        starts = rng.integers(0, self.factors.shape[1] - N_FRAMES, batch_size)
-        return torch.stack([self.factors[:, start : start + N_FRAMES] for start in starts])
+    def draw(self, batch_size: int, rng: np.random.Generator, mine: NDArray[np.bool_] | slice = ALL) -> Tensor:
+        """Factors around 1, (B, n_mels, N_FRAMES); of `batch_size` that are drawn, those which are `mine`."""
+        starts = rng.integers(0, self.factors.shape[1] - N_FRAMES, batch_size)[mine]
+        found = [self.factors[:, start : start + N_FRAMES] for start in starts]
+        return torch.stack(found) if found else self.factors.new_zeros(0, self.factors.shape[0], N_FRAMES)
 
 
 class PairSampler:
@@ -281,11 +284,17 @@ class PairSampler:
     def _decibels(self, notes: list[int]) -> Tensor:
         return self.table.mel[notes].float() * STEP_DB + LOWEST_DB
 
-    def draw(self, batch_size: int) -> Batch:
-        """The next batch, of `batch_size` targets."""
+    def draw(self, batch_size: int, part: Part = WHOLE) -> Batch:
+        """The next batch, of `batch_size` targets; of several processes that draw it, each has its part of it.
+
+        Everything random is drawn for the whole batch, so that it is the same however many processes share it; what
+        takes time is done for the part.
+        """
         table, rng, targets = self.table, self.rng, self.config.targets
         n_inputs = max(1, batch_size // targets)
-        pairs = [self._pair() for _ in range(n_inputs)]
+        mine = part.of(n_inputs)
+        drawn = [self._pair() for _ in range(n_inputs)]
+        pairs = drawn[mine]
         first, second = [pair[0] for pair in pairs], [note for pair in pairs for note in pair[1]]
         x, y = self._decibels(first), self._decibels(second)
         gain = -x.amax((1, 2), keepdim=True)
@@ -296,18 +305,21 @@ class PairSampler:
         pitched = ~torch.isnan(p)
         label = torch.from_numpy(table.label_of_shard[table.shard_of[first]])
         label = torch.where(pitched, label, -1)  # the drums of a kit have nothing in common but their shard
-        p = torch.where(pitched, p, torch.from_numpy(rng.uniform(*UNPITCHED_RANGE, n_inputs)).float())
+        p = torch.where(pitched, p, torch.from_numpy(rng.uniform(*UNPITCHED_RANGE, n_inputs)[mine]).float())
         q = torch.where(torch.isnan(q), p.repeat_interleave(targets), q)
 
         bandwidth_hz = np.minimum(table.bandwidth_hz[first], table.bandwidth_hz[second].reshape(-1, targets).min(1))
         power_x, power_y = torch.pow(10.0, x / 10.0), torch.pow(10.0, y / 10.0)
         if self.augment:
-            for index in np.flatnonzero(rng.random(n_inputs) < self.config.mixture_probability):
-                partner = self._partner(*pairs[index]) if pitched[index] else None
+            for number in np.flatnonzero(rng.random(n_inputs) < self.config.mixture_probability):
+                partner = None if np.isnan(table.pitch[drawn[number][0]]) else self._partner(*drawn[number])
                 if partner is None:
                     continue
+                level_db, index = float(rng.uniform(-10.0, 6.0)), int(number) - mine.start
+                if not mine.start <= number < mine.stop:
+                    continue
                 other_x, other_y = self._decibels([partner[0]])[0], self._decibels(partner[1])
-                level = float(rng.uniform(-10.0, 6.0)) - float(other_x.max())
+                level = level_db - float(other_x.max())
                 rows = slice(index * targets, (index + 1) * targets)
                 _mix_in(power_y[rows], periodicity[rows], other_y + level, table.periodicity[partner[1]])
                 inputs = slice(index, index + 1)
@@ -315,13 +327,13 @@ class PairSampler:
                 _mix_in(power_x[inputs], periodicity_x[inputs], other_x[None] + level, other)
                 label[index] = -1
                 bandwidth_hz[index] = min(bandwidth_hz[index], *table.bandwidth_hz[[partner[0], *partner[1]]])
-            semitones = self._shifts(pitched.numpy(), bandwidth_hz)
+            semitones = self._shifts(n_inputs, mine, pitched.numpy(), bandwidth_hz)
             by = semitones.repeat_interleave(targets)
             power_x, periodicity_x = _moved(power_x, periodicity_x, semitones)
             power_y, periodicity = _moved(power_y, periodicity, by)
             p, q = p + semitones, q + by
             label = torch.where(semitones.abs() > SAME_COLOUR, -1, label)
-            power_x, power_y = self._augmented(power_x, power_y, periodicity_x, periodicity)
+            power_x, power_y = self._augmented(n_inputs, mine, power_x, power_y, periodicity_x, periodicity)
             loudest = power_x.amax((1, 2), keepdim=True)
             power_x, power_y = power_x / loudest, power_y / loudest.repeat_interleave(targets, 0)
         known_hz = torch.from_numpy(bandwidth_hz)
@@ -338,49 +350,55 @@ class PairSampler:
             bandwidth_hz=known_of_targets_hz,
         )
 
-    def _shifts(self, pitched: NDArray[np.bool_], bandwidth_hz: NDArray[np.float32]) -> Tensor:
-        """By how many semitones each input and its targets are moved, (N,); 0 for most."""
-        config, rng, size = self.config, self.rng, pitched.shape[0]
-        moved = (rng.random(size) < config.shift_probability) & pitched & (bandwidth_hz >= FULL_BANDWIDTH_HZ)
-        return torch.from_numpy(rng.uniform(-config.shift, config.shift, size) * moved).float()
+    def _shifts(self, size: int, mine: slice, pitched: NDArray[np.bool_], bandwidth_hz: NDArray[np.float32]) -> Tensor:
+        """By how many semitones each input of a part, of `size` inputs, and its targets are moved; 0 for most."""
+        config, rng = self.config, self.rng
+        moved = (rng.random(size) < config.shift_probability)[mine] & pitched & (bandwidth_hz >= FULL_BANDWIDTH_HZ)
+        return torch.from_numpy(rng.uniform(-config.shift, config.shift, size)[mine] * moved).float()
 
     def _augmented(
-        self, power_x: Tensor, power_y: Tensor, periodicity_x: Tensor, periodicity: Tensor
+        self, size: int, mine: slice, power_x: Tensor, power_y: Tensor, periodicity_x: Tensor, periodicity: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The same equaliser, envelope and noise floor on an input and all its targets; periodicities in place."""
+        """The same equaliser, envelope and noise floor on an input and all its targets; periodicities in place.
+
+        The inputs are a part of `size`.
+        """
         config, rng = self.config, self.rng
-        size, targets = power_x.shape[0], power_y.shape[0] // power_x.shape[0]
+        targets = power_y.shape[0] // power_x.shape[0]
 
         def chosen(probability: float) -> NDArray[np.float64]:
             return (rng.random(size) < probability).astype(np.float64)
 
         equalised = chosen(config.equaliser_probability)[:, None, None]
-        curve_db = rng.normal(0.0, config.equaliser_db, (size, 1, 9)) * equalised
+        curve_db = (rng.normal(0.0, config.equaliser_db, (size, 1, 9)) * equalised)[mine]
         curve = F.interpolate(torch.from_numpy(curve_db).float(), size=N_MELS, mode="linear", align_corners=True)[:, 0]
         refined = chosen(config.fine_probability)[:, None, None]
-        fine_db = rng.normal(0.0, config.fine_db, (size, 1, FINE_POINTS)) * refined
+        fine_db = (rng.normal(0.0, config.fine_db, (size, 1, FINE_POINTS)) * refined)[mine]
         curve = curve + F.interpolate(torch.from_numpy(fine_db).float(), size=N_MELS, mode="linear")[:, 0]
         time_s = torch.arange(N_FRAMES) * FRAME_S
-        slope = torch.from_numpy(rng.uniform(0.0, 25.0, size) * chosen(config.envelope_probability)).float()
-        envelope_db = -slope[:, None] * time_s
-        end_s = np.where(chosen(config.envelope_probability) > 0, rng.uniform(0.25, 4.0, size), 1e3)
+        slopes = rng.uniform(0.0, 25.0, size) * chosen(config.envelope_probability)
+        envelope_db = -torch.from_numpy(slopes[mine]).float()[:, None] * time_s
+        end_s = np.where(chosen(config.envelope_probability) > 0, rng.uniform(0.25, 4.0, size), 1e3)[mine]
         after_s = (time_s - torch.from_numpy(end_s).float()[:, None]).clamp_min(0.0)
         envelope_db = envelope_db - 1200.0 * after_s
         factor = torch.pow(10.0, (curve[:, :, None] + envelope_db[:, None, :]) / 10.0)
         power_x, power_y = power_x * factor, power_y * factor.repeat_interleave(targets, 0)
 
-        noisy = torch.from_numpy(np.flatnonzero(chosen(config.noise_probability)))
-        if noisy.numel():
-            count = noisy.numel()
+        all_noisy = np.flatnonzero(chosen(config.noise_probability))
+        if all_noisy.size:
+            count = all_noisy.size
+            ours = (all_noisy >= mine.start) & (all_noisy < mine.stop)
+            noisy = torch.from_numpy(all_noisy[ours] - mine.start)
             rows = (noisy[:, None] * targets + torch.arange(targets)).flatten()
             peak_db = 10.0 * torch.log10(power_x[noisy].amax((1, 2)) + 1e-20)
-            level_db = peak_db + torch.from_numpy(rng.uniform(-100.0, -50.0, count)).float()
-            tilt_db = torch.from_numpy(rng.uniform(-20.0, 5.0, count)).float()
+            level_db = peak_db + torch.from_numpy(rng.uniform(-100.0, -50.0, count)[ours]).float()
+            tilt_db = torch.from_numpy(rng.uniform(-20.0, 5.0, count)[ours]).float()
             floor_db = level_db[:, None] + tilt_db[:, None] * torch.linspace(0.0, 1.0, N_MELS)
             floor = torch.pow(10.0, floor_db / 10.0)[:, :, None]
             clean, clean_x = _band_power(power_y[rows]), _band_power(power_x[noisy])
-            power_x[noisy] += floor * self._speckle.draw(count, rng)
-            power_y[rows] += floor.repeat_interleave(targets, 0) * self._speckle.draw(count * targets, rng)
+            power_x[noisy] += floor * self._speckle.draw(count, rng, ours)
+            speckle = self._speckle.draw(count * targets, rng, ours.repeat(targets))
+            power_y[rows] += floor.repeat_interleave(targets, 0) * speckle
             periodicity[rows] *= clean / (_band_power(power_y[rows]) + TINY)
             periodicity_x[noisy] *= clean_x / (_band_power(power_x[noisy]) + TINY)
         return power_x, power_y

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from hgs_cli.errors import TrainingError
 from hgs_cli.models.hyperganstrument import HyperGANStrument, ModelConfig
+from hgs_cli.outputs import write_whole
 from hgs_cli.weights import build_model, load_model, save_bundle
 
 FORMAT_VERSION = 1
@@ -55,9 +55,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     """Write `checkpoint.pt` into a folder, aside and renamed."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILE_NAME
-    aside = path.with_suffix(".part")
-    torch.save({"format": FORMAT_VERSION, **vars(checkpoint)}, aside)
-    os.replace(aside, path)
+    write_whole(path, lambda aside: torch.save({"format": FORMAT_VERSION, **vars(checkpoint)}, aside))
     return path
 
 
@@ -157,7 +155,5 @@ def export_bundle(
     if "discriminator" in checkpoint.networks:
         path = bundle.parent / "train" / DISCRIMINATOR_NAME
         path.parent.mkdir(exist_ok=True)
-        aside = path.with_suffix(".part")
-        save_file({k: v.half().contiguous() for k, v in checkpoint.networks["discriminator"].items()}, aside)
-        aside.chmod(0o644)  # safetensors creates its files for the owner alone
-        os.replace(aside, path)
+        halves = {k: v.half().contiguous() for k, v in checkpoint.networks["discriminator"].items()}
+        write_whole(path, lambda aside: save_file(halves, aside))

@@ -50,19 +50,21 @@ class PitchGan(Adversarial):
     def random_timbres(self, size: int) -> Tensor:
         """Points of the unit sphere in place of h's timbre part, (size, h_dim)."""
         sizes = self.model.config.feature_extractor
-        drawn = torch.from_numpy(self.sampler.rng.standard_normal((size, sizes.timbre_dim))).float()
+        drawn = self.draw_normal(size, sizes.timbre_dim).float()
         return F.pad(F.normalize(drawn, dim=1), (0, sizes.map_dim)).to(self.device)
 
     def _real(self) -> tuple[Tensor, Tensor, Tensor]:
         """Log-mels of real notes, their pitches and bandwidths."""
-        chosen = self._notes[self.sampler.rng.integers(0, len(self._notes), self.loop.batch_size)].tolist()
+        size = self.loop.batch_size
+        chosen = self._notes[self.sampler.rng.integers(0, len(self._notes), size)[self.part.of(size)]].tolist()
         real, p = self.sampler.notes(chosen)
         return real.to(self.device), p.to(self.device), self.sampler.bandwidths_hz(chosen).to(self.device)
 
     def step(self, optimisers: dict[str, Optimiser]) -> Figures:
         """D, then G, on the same pitches."""
-        config, model, size = self.config, self.model.train(), self.loop.batch_size
+        config, model = self.config, self.model.train()
         real, p, bandwidth_hz = self._real()
+        size = real.shape[0]
         unconditioned = torch.zeros(size, model.config.feature_extractor.h_dim, device=self.device)
         with self.autocast():
             envelopes = model.envelopes(self.random_timbres(size), p)

@@ -16,7 +16,7 @@ class LoopConfig:
     """What all stages share.
 
     Attributes:
-        batch_size: Examples a step and process.
+        batch_size: Examples a step; several processes share them.
         learning_rate: Of the stage's main optimiser, at its peak.
         final_learning_rate: Where the cosine ends, as a part of the peak.
         warmup_steps: Steps over which the rate rises.

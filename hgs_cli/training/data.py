@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -28,6 +27,7 @@ from torch import Tensor
 from hgs_cli.audio.mel import LogMel, resample
 from hgs_cli.audio.periodicity import measure_periodicity
 from hgs_cli.errors import TrainingError
+from hgs_cli.outputs import write_whole
 from hgs_cli.spectrum import MODEL_SAMPLES, N_BANDS, N_FRAMES, N_STEPS, SAMPLE_RATE, midi_to_hz
 from hgs_cli.training.bandwidth import FULL_BANDWIDTH_HZ, file_bandwidth_hz
 from hgs_cli.training.nsynth import LICENCE as NSYNTH_LICENCE
@@ -194,9 +194,8 @@ class _Analyser:
             "sample": torch.tensor(self._sample),
         }
         facts = {**facts, "n_notes": len(self._pitch)}
-        aside = path.with_suffix(".part")
-        save_file(tensors, aside, metadata={"facts": json.dumps(facts), "format": str(FORMAT_VERSION)})
-        os.replace(aside, path)
+        header = {"facts": json.dumps(facts), "format": str(FORMAT_VERSION)}
+        write_whole(path, lambda aside: save_file(tensors, aside, metadata=header))
 
     def __len__(self) -> int:
         return len(self._pitch)
@@ -205,7 +204,7 @@ class _Analyser:
 def _save_or_say_empty(analyser: _Analyser, out: Path, facts: dict[str, Any]) -> None:
     """Write a shard, or where no note of it could be verified a note of that, so that it is not tried again."""
     if len(analyser) == 0:
-        out.with_suffix(".empty").write_text(json.dumps(facts), encoding="utf-8")
+        write_whole(out.with_suffix(".empty"), lambda aside: aside.write_text(json.dumps(facts), encoding="utf-8"))
     else:
         analyser.save(out, facts)
 
@@ -456,9 +455,8 @@ def write_index(out: Path) -> list[Shard]:
         shards.append(Shard(**facts))
     if not shards:
         raise TrainingError(f"{out} holds no data", "name SoundFonts, recordings or NSynth folders")
-    aside = out / "index.json.part"
-    aside.write_text(json.dumps({"format": FORMAT_VERSION, "shards": [asdict(s) for s in shards]}, indent=1))
-    os.replace(aside, out / "index.json")
+    text = json.dumps({"format": FORMAT_VERSION, "shards": [asdict(s) for s in shards]}, indent=1)
+    write_whole(out / "index.json", lambda aside: aside.write_text(text, encoding="utf-8"))
     return shards
 
 

@@ -7,7 +7,6 @@ that it was not trained on travels in the header of its weights.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -25,6 +24,7 @@ from torch.nn import functional as F
 
 from hgs_cli.errors import TrainingError, WeightsError
 from hgs_cli.models.hyperganstrument import HyperGANStrument
+from hgs_cli.outputs import write_whole
 from hgs_cli.spectrum import N_MELS, level_to_power, power_to_level
 from hgs_cli.training.batches import NoteTable, PairSampler, transpose_level
 from hgs_cli.training.checkpoint import load_checkpoint
@@ -167,6 +167,7 @@ class Judging(Stage):
 
     name = "judge"
     learns = ()
+    can_be_shared = False  # it normalises over a batch
     sizes = JudgeSizes()
     config: JudgeConfig
 
@@ -289,10 +290,7 @@ def save_judge(path: Path, judge: Judge) -> None:
         for name, value in judge.state_dict().items()
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(".part")
-    save_file(tensors, aside, metadata={"hgs": json.dumps(header)})
-    aside.chmod(0o644)  # safetensors creates its files for the owner alone
-    os.replace(aside, path)
+    write_whole(path, lambda aside: save_file(tensors, aside, metadata={"hgs": json.dumps(header)}))
 
 
 def load_judge(path: Path) -> Judge:

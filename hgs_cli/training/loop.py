@@ -17,10 +17,12 @@ import torch
 from torch import nn
 
 from hgs_cli.errors import TrainingError
+from hgs_cli.outputs import write_whole
 from hgs_cli.training.checkpoint import FILE_NAME, Checkpoint, initial_model, load_checkpoint, save_checkpoint
 from hgs_cli.training.compare import COMPARED_STAGES
 from hgs_cli.training.config import stage_config
 from hgs_cli.training.judge import Judging
+from hgs_cli.training.processes import Part, are_several, mean_over_processes, under_torchrun
 from hgs_cli.training.stages import STAGES, Figures, Optimiser, Stage, describe, mean_figures, rate_at
 from hgs_cli.training.transfer import DETAIL_STAGES
 
@@ -83,11 +85,6 @@ class Average:
         ]
         if pairs:
             torch._foreach_lerp_([mean for mean, _ in pairs], [new.detach() for _, new in pairs], 1.0 - decay)
-
-
-def _world() -> tuple[int, int]:
-    """Rank and number of processes under torchrun; (0, 1) without."""
-    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def _checkpoint(stage: Stage, average: Average, optimisers: dict[str, Optimiser], run: _Run) -> Checkpoint:
@@ -162,8 +159,11 @@ def run_stage(name: str, options: RunOptions, callback: Callback | None = None) 
     if (options.budget_s is None) == (options.steps is None):
         raise TrainingError("a run needs a time budget or a number of steps, one of them", "give --budget or --steps")
     config = stage_config(name, options.config)
-    rank, world_size = _world()
-    distributed = world_size > 1
+    part = under_torchrun()
+    distributed = part.size > 1
+    if distributed and not ALL_STAGES[name].can_be_shared:
+        raise TrainingError(f"stage {name} is trained by one process", "run it without torchrun")
+    part.of(max(1, config.loop.batch_size // config.data.targets))
     device = torch.device(options.device)
     if distributed:
         torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
@@ -171,14 +171,14 @@ def run_stage(name: str, options: RunOptions, callback: Callback | None = None) 
             device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
             torch.cuda.set_device(device)
     try:
-        return _run(name, options, callback, config, device, rank)
+        return _run(name, options, callback, config, device, part)
     finally:
         if distributed:
             torch.distributed.destroy_process_group()
 
 
 def _run(
-    name: str, options: RunOptions, callback: Callback | None, config: Any, device: torch.device, rank: int
+    name: str, options: RunOptions, callback: Callback | None, config: Any, device: torch.device, part: Part
 ) -> Figures:
     checkpoint_path = options.out / FILE_NAME
     if checkpoint_path.exists() and not options.resume and not options.dry_run:
@@ -187,7 +187,8 @@ def _run(
     model.to(device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed + 1)
-        stage = ALL_STAGES[name](model, config, options.data, options.seed * 1000 + rank, device)
+        stage = ALL_STAGES[name](model, config, options.data, options.seed * 1000, device)
+    stage.part = part
     for extra, network in stage.extra_networks().items():
         if extra in networks:
             network.load_state_dict(networks[extra])
@@ -198,18 +199,19 @@ def _run(
         run = _restore(stage, average, optimisers, load_checkpoint(checkpoint_path))
 
     settings = {**describe(stage), "seed": options.seed, "device": str(device), "settings": dataclasses.asdict(config)}
-    if callback is not None and rank == 0:
+    if callback is not None and part.rank == 0:
         callback(settings)
     if options.dry_run:
         return {}
-    if rank == 0:
+    if part.rank == 0:
         options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / SETTINGS_NAME).write_text(json.dumps(settings, indent=1), encoding="utf-8")
+        text = json.dumps(settings, indent=1)
+        write_whole(options.out / SETTINGS_NAME, lambda aside: aside.write_text(text, encoding="utf-8"))
 
     stopped: list[int] = []
     previous = {number: signal.signal(number, lambda got, _: stopped.append(got)) for number in _SIGNALS}
     try:
-        _train(stage, average, optimisers, run, options, callback, stopped, rank)
+        _train(stage, average, optimisers, run, options, callback, stopped, part.rank)
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
@@ -228,15 +230,27 @@ def _progress(run: _Run, options: RunOptions) -> float:
     return run.elapsed_s / options.budget_s
 
 
-def _agree(run: _Run, stopped: list[int], device: torch.device) -> None:
-    """Let all processes see the same time and the same wish to stop: one that left alone would hang the others."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return
-    shared = torch.tensor([run.elapsed_s, float(max(stopped, default=0))], dtype=torch.float64, device=device)
+def _agree(run: _Run, stopped: list[int], due: bool, device: torch.device) -> bool:
+    """Let all processes see the same time and the same wishes: one that stopped or validated alone would hang others.
+
+    Returns:
+        Whether a line of the log is due.
+    """
+    if not are_several():
+        return due
+    wishes = [run.elapsed_s, float(max(stopped, default=0)), float(due)]
+    shared = torch.tensor(wishes, dtype=torch.float64, device=device)
     torch.distributed.all_reduce(shared, op=torch.distributed.ReduceOp.MAX)
     run.elapsed_s = float(shared[0])
     if shared[1] and not stopped:
         stopped.append(int(shared[1]))
+    return bool(shared[2])
+
+
+def _everyones(figures: Figures, device: torch.device) -> Figures:
+    """Means over all processes, each of which saw its part of the batches."""
+    values = torch.tensor(list(figures.values()), dtype=torch.float64, device=device)
+    return dict(zip(figures, mean_over_processes(values).tolist(), strict=True))
 
 
 def _train(
@@ -258,6 +272,7 @@ def _train(
     def tick(*, final: bool) -> None:
         nonlocal rows, last_tick, n_tick_examples
         spent = time.monotonic() - last_tick
+        means = _everyones(mean_figures(rows), stage.device)
         trained, stage.model = stage.model, average.module  # type: ignore[assignment]
         try:
             run.figures = stage.validate()
@@ -268,7 +283,7 @@ def _train(
             "step": run.step,
             "elapsed_s": round(run.elapsed_s, 1),
             "examples_per_s": round(n_tick_examples / max(spent, 1e-9), 1),
-            **{key: round(value, 5) for key, value in (mean_figures(rows) | run.figures).items()},
+            **{key: round(value, 5) for key, value in (means | run.figures).items()},
         }
         if rank == 0:
             with (options.out / LOG_NAME).open("a", encoding="utf-8") as log:
@@ -292,8 +307,7 @@ def _train(
         n_tick_examples += loop.batch_size
         now = time.monotonic()
         run.elapsed_s += now - began
-        _agree(run, stopped, stage.device)
-        if now - last_tick > loop.tick_s:
+        if _agree(run, stopped, now - last_tick > loop.tick_s, stage.device):
             tick(final=False)
         if rank == 0 and now - last_checkpoint > loop.checkpoint_s:
             save_checkpoint(options.out, _checkpoint(stage, average, optimisers, run))

@@ -12,8 +12,10 @@ from torch.nn import functional as F
 from hgs_cli.models.generator import Envelopes, Generator
 from hgs_cli.spectrum import N_BANDS, N_FRAMES, N_MELS, N_STEPS, power_to_level
 from hgs_cli.training.bandwidth import known_bands, mask_above, mean_below
+from hgs_cli.training.processes import mean_over_processes
 
 EXCESS_WEIGHT = 10.0
+TINY = 1e-6  # keeps the mean over no examples at 0
 AUDIBLE_RANGE_DB = 80.0  # below the target's loudest bin nothing is compared
 PERIODICITY_EDGE = (
     0.004  # the step of the stored 8-bit value: 24 dB; an edge of 0.02 held harmonic-to-noise below 17 dB
@@ -66,7 +68,7 @@ def periodicity_loss(
     target = periodicity * pitched[:, None, None]
     target = target.clamp(PERIODICITY_EDGE, 1.0 - PERIODICITY_EDGE)
     loss = F.binary_cross_entropy_with_logits(log_harmonic - log_noise, target, reduction="none")
-    return (loss * weight).sum() / weight.sum().clamp_min(1.0)
+    return (loss * weight).sum() / mean_over_processes(weight.sum()).clamp_min(1.0)
 
 
 def smoothness_loss(envelopes: Envelopes) -> Tensor:
@@ -100,7 +102,8 @@ def gradient_penalty(discriminator: Callable[[Tensor], Tensor], x: Tensor) -> Te
     """
     x = x.detach().requires_grad_(True)
     (gradient,) = torch.autograd.grad(discriminator(x).sum(), x, create_graph=True)
-    return gradient.square().sum((1, 2)).mean() * 0.5
+    slopes = gradient.square().sum((1, 2))
+    return 0.5 * slopes.sum() / mean_over_processes(slopes.new_tensor(float(slopes.shape[0])))
 
 
 def confusion_loss(logits: Tensor, prior: Tensor) -> Tensor:
@@ -115,7 +118,9 @@ def confusion_loss(logits: Tensor, prior: Tensor) -> Tensor:
     Source: the domain confusion of Tzeng et al. (2015), in place of the reversed gradient of Ganin & Lempitsky (2015).
     """
     divergence = F.kl_div(F.log_softmax(logits.float(), 1), prior, reduction="sum")
-    return divergence / max(1, logits.shape[0])
+    return divergence / mean_over_processes(logits.new_tensor(float(logits.shape[0]), dtype=torch.float32)).clamp_min(
+        TINY
+    )
 
 
 def audible_powers(

@@ -29,6 +29,7 @@ from hgs_cli.training.config import (
 )
 from hgs_cli.training.discriminator import N_PITCHES, Adversary, Discriminator, InstrumentClassifier
 from hgs_cli.training.losses import (
+    TINY,
     audible_powers,
     confusion_loss,
     gradient_penalty,
@@ -38,6 +39,7 @@ from hgs_cli.training.losses import (
     smoothness_loss,
     timbre_loss,
 )
+from hgs_cli.training.processes import WHOLE, are_several, gathered, mean_over_processes
 
 Figures = dict[str, float]
 
@@ -55,6 +57,7 @@ class Stage(ABC):
 
     name: str
     learns: tuple[str, ...]  # modules of the model, by name; the others are frozen
+    can_be_shared = True  # by several processes
 
     def __init__(
         self, model: HyperGANStrument, config: StageConfig, folder: Path, seed: int, device: torch.device
@@ -68,6 +71,7 @@ class Stage(ABC):
         self.speckle = SpeckleBank(model.generator.filters)
         self.validation_table = NoteTable(folder, validation=True)
         self._validation: list[Batch] | None = None
+        self.part = WHOLE  # of every batch, set by the loop where several processes train
         self.progress = 0.0  # part of the budget that is spent, set by the loop before every step
 
     @property
@@ -98,7 +102,7 @@ class Stage(ABC):
     def draw(self) -> Batch:
         """The next batch on the device."""
         with torch.autocast("cpu", enabled=False):  # levels and powers want single precision, wherever this is called
-            return self.sampler.draw(self.loop.batch_size).to(self.device)
+            return self.sampler.draw(self.loop.batch_size, self.part).to(self.device)
 
     def extract(self, x: Tensor) -> Tensor:
         """h of log-mels x (B, n_mels, n_frames), (B, h_dim)."""
@@ -109,8 +113,14 @@ class Stage(ABC):
         return self.model.refine(h, batch.p, passes, known_bands(batch.input_bandwidth_hz))
 
     def draw_speckle(self, size: int) -> Tensor:
-        """Random noise textures, (size, n_mels, n_frames)."""
-        return self.speckle.draw(size, self.sampler.rng).to(self.device)
+        """Random noise textures, (size, n_mels, n_frames), drawn for the whole batch as all else that is random."""
+        whole = size * self.part.size
+        return self.speckle.draw(whole, self.sampler.rng, self.part.of(whole)).to(self.device)
+
+    def draw_normal(self, size: int, width: int) -> Tensor:
+        """Normal numbers, (size, width), likewise."""
+        whole = size * self.part.size
+        return torch.from_numpy(self.sampler.rng.standard_normal((whole, width))[self.part.of(whole)])
 
     def validation_batches(self) -> list[Batch]:
         """Fixed pairs of the validation instruments: half at the source pitch, half across pitches, never augmented."""
@@ -170,10 +180,8 @@ class Optimiser:
         self.adam.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            flat = torch.cat([gradient.flatten() for gradient in gradients])
-            torch.distributed.all_reduce(flat)
-            flat /= torch.distributed.get_world_size()
+        if are_several():
+            flat = mean_over_processes(torch.cat([gradient.flatten() for gradient in gradients]))
             start = 0
             for gradient in gradients:
                 gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
@@ -192,11 +200,16 @@ def set_trainable(module: nn.Module, trainable: bool) -> None:
 
 def _cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
     """Cross entropy of logits (B, C), 0 for the small batch in which nothing has a label."""
-    return F.cross_entropy(logits.float(), label, reduction="sum") / max(1, label.shape[0])
+    return F.cross_entropy(logits.float(), label, reduction="sum") / _count(label)
 
 
 def _accuracy(logits: Tensor, label: Tensor) -> float:
-    return (logits.argmax(1) == label).sum().item() / max(1, label.shape[0])
+    return float((logits.argmax(1) == label).sum() / _count(label))
+
+
+def _count(label: Tensor) -> Tensor:
+    """How many examples have a label, as a mean over processes."""
+    return mean_over_processes(torch.tensor(float(label.shape[0]), device=label.device)).clamp_min(TINY)
 
 
 class _FandG(nn.Module):
@@ -256,7 +269,7 @@ class Warmup(Stage):
         G is to draw about the same note for a region of timbres and not to keep a note for every point that it saw.
         """
         width = self.model.config.feature_extractor.timbre_dim
-        noise = torch.from_numpy(self.sampler.rng.standard_normal((h.shape[0], width))).to(h) / math.sqrt(width)
+        noise = self.draw_normal(h.shape[0], width).to(h) / math.sqrt(width)
         timbre = F.normalize(h[:, :width] + self.config.feature_noise * noise, dim=1)
         return torch.cat([timbre, h[:, width:]], dim=1)
 
@@ -271,8 +284,10 @@ class Warmup(Stage):
             powers = audible_powers(model.generator, envelopes, batch.q)
             known = batch.label >= 0
             instrument_logits = self.classifier(h[known])
-        key = batch.p[batch.pitched].round().long().clamp(0, N_PITCHES - 1)
-        self.adversary.remember(h[batch.pitched], key)
+        key = batch.p.round().long().clamp(0, N_PITCHES - 1)
+        everyones = gathered(batch.pitched.long()) > 0
+        self.adversary.remember(gathered(h.float())[everyones], gathered(key)[everyones])
+        key = key[batch.pitched]
         pitch_logits = self.adversary(h[batch.pitched])
         label = batch.label[known]
         classification = _cross_entropy(instrument_logits, label)
@@ -354,12 +369,12 @@ class Adversarial(Stage):
         figures = {"d_loss": loss.item(), "d_accuracy": float((real_logits > fake_logits).float().mean())}
         self.n_steps += 1
         if self.n_steps % self.config.penalty_every == 0:
-            half = max(1, real.shape[0] // 2)
+            half = slice(self.part.rank * real.shape[0] % 2, None, 2)  # every other example of the whole batch
 
             def judged(x: Tensor) -> Tensor:
-                return self.discriminator(mask_above(x, bandwidth_hz[:half]), p[:half], h[:half])
+                return self.discriminator(mask_above(x, bandwidth_hz[half]), p[half], h[half])
 
-            r1, r2 = gradient_penalty(judged, real[:half]), gradient_penalty(judged, fake[:half])
+            r1, r2 = gradient_penalty(judged, real[half]), gradient_penalty(judged, fake[half])
             loss = loss + self.config.penalty * self.config.penalty_every * (r1 + r2)
             figures |= {"r1": r1.item(), "r2": r2.item()}
         figures["d_gradient"] = optimiser.step(loss)
@@ -399,9 +414,10 @@ class Gan(Adversarial):
 
     def _instances(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Features of queries, and log-mel, pitch and bandwidth of one neighbour of each."""
-        rng = self.sampler.rng
-        queries = rng.integers(0, len(self._notes), self.loop.batch_size)
-        picks = rng.integers(0, self._neighbours.shape[1], self.loop.batch_size)
+        rng, size = self.sampler.rng, self.loop.batch_size
+        mine = self.part.of(size)
+        queries = rng.integers(0, len(self._notes), size)[mine]
+        picks = rng.integers(0, self._neighbours.shape[1], size)[mine]
         chosen = self._neighbours[torch.from_numpy(queries), torch.from_numpy(picks)]
         neighbours = self._notes[chosen.numpy()].tolist()
         real, p = self.sampler.notes(neighbours)
@@ -411,7 +427,7 @@ class Gan(Adversarial):
     def _generate(self, h: Tensor, p: Tensor) -> Tensor:
         """Log-mels of G(h, z, p) with random noise texture, (B, n_mels, n_frames)."""
         size = h.shape[0]
-        z = torch.from_numpy(self.sampler.rng.standard_normal((size, self.model.config.generator.z_dim))).float()
+        z = self.draw_normal(size, self.model.config.generator.z_dim).float()
         with self.autocast():
             envelopes = self.model.envelopes(h, p, z=z.to(self.device) * self.config.z_scale)
         with torch.autocast(self.device.type, enabled=False):

@@ -1,0 +1,147 @@
+"""The same call gives the same bytes; threads and company change less than is heard, and no more than is said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import RELEASED, ROOT, SNARE, Outcome, note, run_process
+
+from hgs_cli import pipeline
+from hgs_cli.inversion import Inversion
+from hgs_cli.pipeline import Model, Settings, invert, render
+from hgs_cli.spectrum import SAMPLE_RATE
+
+RENDERED_DB, INVERTED_DB = -100.0, -80.0  # of the largest difference to the loudest sample; the README says so
+UNTRAINED_DB = -40.0  # of the tiny networks, which magnify what the trained ones smooth
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def apart_db(one: torch.Tensor, other: torch.Tensor) -> float:
+    """The largest difference, relative to the peak, in dB."""
+    return 20.0 * float(np.log10(float((one - other).abs().max()) / float(one.abs().max()) + 1e-12))
+
+
+def unlowered(rendered: pipeline.Rendered) -> list[torch.Tensor]:
+    """Notes as they would be if none had been lowered against clipping."""
+    return [note.audio * 10.0 ** (-rendered.lowered_db / 20.0) for note in rendered.notes]
+
+
+def make_all(bundle: Path, folder: Path, sound: Path, burst: Path, *options: str) -> list[Outcome]:
+    folder.mkdir()
+    every = ["--format", "wav,flac,aiff,sfz,dspreset,sf2", "--audition", "--plot", "--json", *options]
+    return [
+        run_process([*command, *options], bundle, folder)
+        for command in (
+            ["render", str(burst), "-p", "57,60.5", "--subtype", "PCM_16", "--variation", "0.5", "--velocities", "2",
+             *every],
+            ["invert", str(sound), str(burst), "--audio", "--plot"],
+            ["mix", str(sound), str(burst), "-p", "60", "--steps", "3", "--json"],
+        )
+    ]  # fmt: skip
+
+
+def test_the_same_commands_in_new_processes_give_the_same_bytes(
+    bundle: Path, sound: Path, burst: Path, tmp_path: Path
+) -> None:
+    first = make_all(bundle, tmp_path / "first", sound, burst)
+    second = make_all(bundle, tmp_path / "second", sound, burst)
+    assert [outcome.code for outcome in first] == [0, 0, 0], [outcome.err for outcome in first]
+    assert [outcome.out for outcome in first] == [outcome.out for outcome in second]
+    one, other = contents(tmp_path / "first"), contents(tmp_path / "second")
+    suffixes = {Path(name).suffix for name in one}
+    assert suffixes == {".wav", ".flac", ".aiff", ".sfz", ".dspreset", ".sf2", ".html", ".png", ".hgs"}
+    assert [name for name in one if one[name] != other.get(name)] == []
+
+
+def test_another_seed_gives_other_noise_and_the_same_instrument(
+    bundle: Path, sound: Path, burst: Path, tmp_path: Path
+) -> None:
+    command = ["render", str(burst), "-p", "60", "--format", "wav,sfz", "-q"]
+    for seed in ("1", "2"):
+        run_process([*command, "--seed", seed, "-o", seed], bundle, tmp_path)
+    one, other = contents(tmp_path / "1"), contents(tmp_path / "2")
+    assert one["burst.sfz"] == other["burst.sfz"]
+    assert one["burst_060_C4.wav"] != other["burst_060_C4.wav"]
+
+
+SetThreads = Callable[[int], None]
+
+
+@pytest.fixture
+def threads() -> Iterator[SetThreads]:
+    """A way to set the number of threads, which is put back."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def compare(
+    model: Model, audio: torch.Tensor, monkeypatch: pytest.MonkeyPatch, threads: SetThreads
+) -> dict[str, float]:
+    """How far notes are apart: made with one thread or two, in batches of 16 or one by one, together or alone."""
+    pitches = [36.0 + step for step in range(0, 48, 3)]
+    found: dict[str, float] = {}
+
+    def worst(one: pipeline.Rendered, other: pipeline.Rendered) -> float:
+        return max(apart_db(a.audio, b.audio) for a, b in zip(one.notes, other.notes, strict=True))
+
+    threads(1)
+    inversion: Inversion = invert(model, audio, SAMPLE_RATE)
+    plain = render(model, inversion, pitches, Settings(variation=0.5))
+    threads(2)
+    found["threads, rendering"] = worst(plain, render(model, inversion, pitches, Settings(variation=0.5)))
+    found["threads, inverting too"] = worst(
+        plain, render(model, invert(model, audio, SAMPLE_RATE), pitches, Settings(variation=0.5))
+    )
+    threads(1)
+    with monkeypatch.context() as patched:
+        patched.setattr(pipeline, "BATCH_NOTES", 1)
+        found["batches"] = worst(plain, render(model, inversion, pitches, Settings(variation=0.5)))
+    # If a note would clip, all that are rendered with it are lowered: that is said, and taken back here.
+    own = [unlowered(render(model, inversion, [pitch], Settings(variation=0.5)))[0] for pitch in pitches[::5]]
+    found["alone"] = max(apart_db(a, b) for a, b in zip(unlowered(plain)[::5], own, strict=True))
+    return found
+
+
+def test_threads_and_company_hardly_change_a_note(
+    model: Model, monkeypatch: pytest.MonkeyPatch, threads: SetThreads
+) -> None:
+    found = compare(model, torch.from_numpy(note(57.0, 0.5)), monkeypatch, threads)
+    assert found.pop("threads, inverting too") < UNTRAINED_DB
+    assert max(found.values()) < RENDERED_DB, found
+
+
+@pytest.mark.weights
+def test_threads_and_company_hardly_change_a_note_of_the_released_weights(
+    released: Model,
+    monkeypatch: pytest.MonkeyPatch,
+    threads: SetThreads,
+) -> None:
+    from hgs_cli.audio.io import read_audio
+
+    for audio in (torch.from_numpy(note(57.0, 1.0)), read_audio(SNARE).audio):
+        found = compare(released, audio, monkeypatch, threads)
+        assert found.pop("threads, inverting too") < INVERTED_DB
+        assert max(found.values()) < RENDERED_DB, found
+
+
+@pytest.mark.weights
+def test_the_released_weights_give_the_same_bytes_in_new_processes(tmp_path: Path) -> None:
+    for folder in "ab":
+        command = ["render", str(SNARE), "-p", "48,60", "--format", "wav,sf2", "-q", "-o", folder]
+        assert run_process(command, RELEASED, tmp_path).code == 0
+    assert contents(tmp_path / "a") == contents(tmp_path / "b") != {}
+
+
+def test_the_readme_says_how_far_notes_may_be_apart() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    words = " ".join(readme.split())
+    assert f"{-RENDERED_DB:.0f} dB below a note's peak" in words
+    assert f"{-INVERTED_DB:.0f} dB where the sound is inverted anew" in words
