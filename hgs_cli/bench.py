@@ -1,27 +1,49 @@
-"""The bench command: how long loading, inverting and rendering take, and what they need."""
+"""The bench command: where the time goes, how fast notes are made, and how that compares, in one run on one machine."""
 
 from __future__ import annotations
 
 import os
 import platform
 import resource
+import shutil
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import hgs_cli
-from hgs_cli.pipeline import Inversion, Model, Settings, invert, load_model, open_sound, render
-from hgs_cli.spectrum import MODEL_SAMPLES, SAMPLE_RATE
+from hgs_cli.audio.io import read_audio, to_sample_rate, write_audio
+from hgs_cli.audio.loudness import note_lufs
+from hgs_cli.audio.periodicity import measure_periodicity
+from hgs_cli.audio.source_pitch import detect_pitch
+from hgs_cli.errors import UsageError
+from hgs_cli.evaluation.peers import find_rubber_band
+from hgs_cli.instrument import UNPITCHED_REFERENCE, Instrument, note_envelopes, single
+from hgs_cli.inversion import SUFFIX
+from hgs_cli.models.detail import measure_detail, transfer_detail
+from hgs_cli.models.generator import Envelopes
+from hgs_cli.pipeline import Inversion, Model, Settings, load_model, open_sound, play
+from hgs_cli.spectrum import MODEL_SAMPLES, N_FRAMES, SAMPLE_RATE, midi_to_hz
 
-STEPS = 4  # things that `run_bench` times
-FIRST_PITCH = 60.0
 OCTAVES = [float(pitch) for pitch in range(48, 73)]  # two octaves, 25 notes
+N_STAGES = 17
+BATCHES = (1, 2, 4, 8, 16, 25, 88)
+LENGTHS_S = (0.5, 1.0, 2.0, 4.0)
+OTHER_RATE_HZ = 48_000  # from which a sound is resampled
+COLD_RUNS = 3
+IMPORTING = "import torch, torchaudio, soundfile, pyloudnorm"
+PEAK_RUNS = 15
+COPIED_BYTES = 2**27
+
+Advance = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -29,18 +51,47 @@ class Timing:
     """How long one thing took.
 
     Attributes:
+        section: Of the report.
         name: What was timed.
         median_ms: Median over the runs.
         p95_ms: 95th percentile over the runs.
-        real_time_factor: Seconds of sound made a second of median time; None where no sound is made.
-        runs: How often it was timed.
+        runs: How often it was timed, after one run that does not count.
+        notes: Notes that were made each time, 0 if none.
+        notes_per_s: By the median; None where no note is made.
+        real_time_factor: Seconds of sound made a second of median time; None likewise.
     """
 
+    section: str
     name: str
     median_ms: float
     p95_ms: float
-    real_time_factor: float | None
     runs: int
+    notes: int = 0
+    notes_per_s: float | None = None
+    real_time_factor: float | None = None
+
+
+@dataclass(frozen=True)
+class Bound:
+    """How near G comes to what the machine can do.
+
+    Attributes:
+        operations: Multiply-adds of G for all notes of a batch.
+        n_bytes: Of weights and results that must be moved for it at least.
+        operations_per_s: The most that was measured here.
+        bytes_per_s: Likewise, reading and writing.
+        bound_ms: The longer of what both need.
+        median_ms: What G takes.
+        notes: In the batch.
+    """
+
+    operations: int
+    n_bytes: int
+    operations_per_s: float
+    bytes_per_s: float
+    bound_ms: float
+    median_ms: float
+    notes: int
 
 
 @dataclass(frozen=True)
@@ -49,17 +100,65 @@ class BenchReport:
 
     Attributes:
         timings: In the order in which they were taken.
+        bound: Of G.
+        ratios: What is compared → how many times as long it takes as `hgs` does.
         peak_memory_mib: Largest resident memory of the process so far; on CUDA the device's peak instead.
-        environment: Device, threads, versions, weights.
+        environment: Device, threads, versions, weights, the sound.
     """
 
     timings: tuple[Timing, ...]
+    bound: Bound
+    ratios: dict[str, float]
     peak_memory_mib: float
-    environment: dict[str, str | int]
+    environment: dict[str, str | int | float]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return asdict(self)
+
+
+class _Clock:
+    """Times work and keeps the results.
+
+    Args:
+        runs: How often each thing is timed, after one run that pays for caches which later ones find filled.
+        advance: Takes the number of things done since its last call.
+    """
+
+    def __init__(self, runs: int, advance: Advance) -> None:
+        self.runs, self.advance = runs, advance
+        self.device = torch.device("cpu")
+        self.timings: list[Timing] = []
+
+    def time(
+        self, section: str, name: str, work: Callable[[], Any], notes: int = 0, note_s: float = 0.0, runs: int = 0
+    ) -> Any:
+        """The result of the work; notes are how many it makes, each of so many seconds."""
+        result = work()
+        spent = [self.seconds(work) for _ in range(runs or self.runs)]
+        median = statistics.median(spent)
+        timing = Timing(section, name, median * 1e3, _percentile(spent, 0.95) * 1e3, len(spent), notes)
+        if notes:
+            timing = replace(timing, notes_per_s=notes / median, real_time_factor=notes * note_s / median)
+        self.timings.append(timing)
+        self.advance(1)
+        return result
+
+    def seconds(self, work: Callable[[], Any]) -> float:
+        """What it takes once."""
+        self._wait()
+        start = time.perf_counter()
+        work()
+        self._wait()
+        return time.perf_counter() - start
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def median_s(self, section: str, name: str) -> float:
+        """Of something that was timed."""
+        return next(each.median_ms for each in self.timings if (each.section, each.name) == (section, name)) / 1e3
 
 
 def run_bench(
@@ -67,60 +166,230 @@ def run_bench(
     weights: Path | None,
     device: str,
     runs: int,
-    advance: Callable[[int], None] = lambda steps: None,
+    *,
+    cold: bool = False,
+    compare: bool = False,
+    advance: Advance = lambda steps: None,
 ) -> BenchReport:
-    """Time the main path, every step `runs` times after one run that is not counted.
+    """Time every stage, then notes in batches, by threads and by length, and G against the machine's bound.
 
     Args:
-        sound: What is inverted; a four-second tone made here if not given.
+        sound: What is played; a four-second tone made here if not given.
         weights: As for `load_model`.
         device: `auto`, `cpu` or `cuda`.
         runs: At least 1.
-        advance: Takes the number of steps done since its last call; there are `STEPS`.
+        cold: Also time whole calls in new processes, COLD_RUNS times.
+        compare: Also time Rubber Band's finer engine at the same notes.
+        advance: Takes the number of things timed since its last call; `count_steps` tells how many there are.
 
     Raises:
-        HgsError: As `load_model` and `open_sound` say.
+        HgsError: As `load_model` and `open_sound` say; Rubber Band is not there.
     """
-    timings: list[Timing] = []
+    program = find_rubber_band() if compare else None
+    if program is not None and program.path is None:
+        raise UsageError(f"nothing to compare with: {program.reason}", "install it, or leave out --compare")
+    if sound is not None and sound.suffix.lower() == SUFFIX:
+        raise UsageError(f"{sound} is an inversion", "give a sound: reading and inverting one is timed, too")
+    clock = _Clock(runs, advance)
+    with tempfile.TemporaryDirectory(prefix="hgs-") as folder:
+        model: Model = clock.time("stages", "load weights", lambda: load_model(weights, device))
+        clock.device = model.device
+        path = sound or Path(folder, "tone.wav")
+        if sound is None:
+            write_audio(path, _tone(), "FLOAT", 0)
+        inversion, instrument = _time_stages(clock, model, path, Path(folder))
+        _time_notes(clock, model, instrument)
+        bound = _bound(clock, model, instrument)
+        ratios: dict[str, float] = {}
+        if cold:
+            _time_calls(clock, model, path, Path(folder))
+            whole_s = clock.median_s("cold", "hgs render, 25 notes")
+            ratios["hgs, cold / import of its libraries"] = whole_s / clock.median_s("cold", IMPORTING)
+        if program is not None:
+            interval = UNPITCHED_REFERENCE if inversion.source_pitch is None else inversion.source_pitch
+            command = [str(program.path), "--fine", "--quiet", "--pitch"]
+            peer_s = _time_peer(clock, command, path, Path(folder), interval, instrument.length_samples)
+            ratios["Rubber Band R3 / hgs, warm"] = peer_s / clock.median_s("batches", f"{len(OCTAVES)} notes")
+            if cold:
+                ratios["Rubber Band R3 / hgs, cold"] = peer_s / whole_s
+    environment = _environment(model)
+    environment |= {"sound": "a tone made here" if sound is None else sound.name}
+    environment |= {"seconds": round(instrument.length_samples / SAMPLE_RATE, 3)}
+    if program is not None:
+        environment |= {"compared with": program.version}
+    return BenchReport(tuple(clock.timings), bound, ratios, _peak_memory_mib(model.device), environment)
 
-    def timed(name: str, work: Callable[[], Any], seconds_of_sound: float = 0.0, note_name: str = "") -> Any:
-        result = work()  # the first run pays for caches that later ones find filled
-        spent = [_seconds(work, model.device if timings else None) for _ in range(runs)]
-        if note_name:
-            n_notes = len(OCTAVES)
-            timings.append(_timing(note_name, [value / n_notes for value in spent], seconds_of_sound / n_notes))
-        timings.append(_timing(name, spent, seconds_of_sound))
-        advance(1)
-        return result
 
-    model: Model = timed("load weights", lambda: load_model(weights, device))
-    inversion: Inversion
-    if sound is None:
-        tone = _tone()
-        inversion = timed("invert", lambda: invert(model, tone, SAMPLE_RATE), MODEL_SAMPLES / SAMPLE_RATE)
-    else:
-        length_s = open_sound(model, sound).length_samples / SAMPLE_RATE
-        inversion = timed("invert, with reading", lambda: open_sound(model, sound), length_s)
-    note_s = inversion.length_samples / SAMPLE_RATE
-    settings = Settings()
-    timed("first note", lambda: render(model, inversion, [FIRST_PITCH], settings), note_s)
-    everything_s = len(OCTAVES) * note_s
-    timed("25 notes", lambda: render(model, inversion, OCTAVES, settings), everything_s, "note in a batch")
-    return BenchReport(tuple(timings), _peak_memory_mib(model.device), _environment(model))
+def count_steps(cold: bool, compare: bool) -> int:
+    """How many things `run_bench` times."""
+    return N_STAGES + len(BATCHES) + len(_thread_counts()) + len(LENGTHS_S) + 1 + (4 if cold else 0) + compare
 
 
-def _timing(name: str, spent: list[float], seconds_of_sound: float) -> Timing:
-    median = statistics.median(spent)
-    factor = seconds_of_sound / median if seconds_of_sound else None
-    return Timing(name, median * 1e3, _percentile(spent, 0.95) * 1e3, factor, len(spent))
+def _time_stages(clock: _Clock, model: Model, path: Path, folder: Path) -> tuple[Inversion, Instrument]:
+    """Every stage alone, in the order in which a sound goes through them; the last ones for 25 notes at once."""
+    network, settings = model.network, Settings()
+
+    def stage(name: str, work: Callable[[], Any], notes: int = 0, note_s: float = 0.0) -> Any:
+        with torch.inference_mode():
+            return clock.time("stages", name, work, notes, note_s)
+
+    audio = stage("read", lambda: read_audio(path)).audio
+    stage("resample from 48 kHz", lambda: to_sample_rate(audio, OTHER_RATE_HZ))
+    x = stage("log-mel", lambda: model.log_mel(audio[None].to(model.device)))
+    source = stage("source pitch", lambda: detect_pitch(audio))
+    midi = source.midi
+    h = stage("f", lambda: network.extract(x))
+    p = x.new_tensor([UNPITCHED_REFERENCE if midi is None else midi])
+    offsets = stage("H, one pass", lambda: network.refine(h, p, 1))
+    theta = stage("fold the offsets in", lambda: model.fold(offsets))
+    with torch.inference_mode():
+        first = network.envelopes(h, p, theta)
+        known = Envelopes(first.harmonic[0].cpu(), first.noise_part[0].cpu())
+        periodicity = measure_periodicity(audio, midi_to_hz(p[0].cpu() + source.cents / 100.0))
+    stage("measure detail", lambda: measure_detail(x[0].cpu(), audio, periodicity, midi, known))
+    inversion: Inversion = stage("invert, all of it", lambda: open_sound(model, path))
+    instrument: Instrument = stage("ready to play", lambda: single(model, inversion))
+
+    n_notes, note_s = len(OCTAVES), instrument.length_samples / SAMPLE_RATE
+    q = torch.tensor(OCTAVES, device=model.device)
+    h, part = instrument.feature.expand(n_notes, -1), instrument.parts[0]
+    drawn = stage("G", lambda: network.envelopes(h, q, instrument.theta), n_notes, note_s)
+    stage(
+        "detail transfer",
+        lambda: transfer_detail(
+            network.detail_transfer, part.detail, part.known, drawn, part.source_pitch, q, 1.0, part.unrefined
+        ),
+        n_notes,
+        note_s,
+    )
+    made = stage("envelopes, all of it", lambda: note_envelopes(model, instrument, q, settings), n_notes, note_s)
+    contour = q[:, None].expand(-1, N_FRAMES)
+    length = instrument.length_samples
+    stage(
+        "vocoder",
+        lambda: model.vocoder(made.harmonic, made.noise_part, contour, length_samples=length),
+        n_notes,
+        note_s,
+    )
+    notes = [note.audio for note in play(model, instrument, OCTAVES, settings).notes]
+    stage("loudness", lambda: [note_lufs(note) for note in notes], n_notes, note_s)
+    stage("write 24 bits", lambda: _write(folder / "note.wav", notes), n_notes, note_s)
+    return inversion, instrument
 
 
-def _seconds(work: Callable[[], Any], device: torch.device | None) -> float:
-    start = time.perf_counter()
-    work()
-    if device is not None and device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start
+def _write(path: Path, notes: list[torch.Tensor]) -> None:
+    for note in notes:
+        write_audio(path, note, "PCM_24", 0)
+        with open(path, "rb+") as written:
+            os.fsync(written.fileno())
+
+
+def _time_notes(clock: _Clock, model: Model, instrument: Instrument) -> None:
+    """Notes of an instrument that is ready, from envelopes to levelled sound, as `hgs render` makes them."""
+    whole_s = instrument.length_samples / SAMPLE_RATE
+
+    def played(section: str, name: str, pitches: list[float], note_s: float = whole_s) -> None:
+        cut = replace(instrument, length_samples=min(round(note_s * SAMPLE_RATE), MODEL_SAMPLES))
+        clock.time(section, name, lambda: play(model, cut, pitches, Settings()), len(pitches), note_s)
+
+    for n_notes in BATCHES:
+        pitches = OCTAVES[:n_notes] if n_notes <= len(OCTAVES) else [21.0 + step for step in range(n_notes)]
+        # One note alone lies a few semitones from its source, where both G and H have a say.
+        played("batches", f"{n_notes} note{'s' if n_notes > 1 else ''}", [63.0] if n_notes == 1 else pitches)
+    for count in _thread_counts():
+        with _threads(count):
+            played("threads", f"{count}", OCTAVES)
+    for seconds in LENGTHS_S:
+        played("lengths", f"{seconds:g} s", OCTAVES, seconds)
+
+
+def _thread_counts() -> list[int]:
+    """1, 2, 4, … and as many as are used."""
+    most = torch.get_num_threads()
+    return sorted({most, *(2**power for power in range(most.bit_length()) if 2**power <= most)})
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@torch.inference_mode()
+def _bound(clock: _Clock, model: Model, instrument: Instrument) -> Bound:
+    """G for 25 notes, beside what its multiply-adds and its bytes need at the highest speeds that are seen here."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    generator, q = model.network.generator, torch.tensor(OCTAVES, device=model.device)
+    h = instrument.feature.expand(len(OCTAVES), -1)
+    with FlopCounterMode(display=False) as counter:
+        drawn = model.network.envelopes(h, q, instrument.theta)
+    operations = counter.get_total_flops() // 2
+    held = sum(each.weight.numel() for each in instrument.theta.values())
+    n_bytes = 4 * (held + drawn.harmonic.numel() + drawn.noise_part.numel())
+
+    def fastest_s(work: Callable[[], Any]) -> float:
+        work()
+        return min(clock.seconds(work) for _ in range(PEAK_RUNS))
+
+    # The shape that is fastest here: G's widest layer, with channels last, for as many notes.
+    width, steps = generator.config.channels[-1], N_FRAMES // 4
+    x = torch.randn(len(OCTAVES), width, 1, steps, device=model.device).contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(width, width, 1, 3, device=model.device).contiguous(memory_format=torch.channels_last)
+    square = torch.randn(1024, 1024, device=model.device)
+    speeds = [
+        x.numel() * width * 3 / fastest_s(lambda: torch.nn.functional.conv2d(x, weight, padding=(0, 1))),
+        square.shape[0] ** 3 / fastest_s(lambda: square @ square),
+    ]
+    memory = torch.zeros(COPIED_BYTES, dtype=torch.uint8, device=model.device)
+    other = torch.empty_like(memory)
+    bytes_per_s = 2.0 * COPIED_BYTES / fastest_s(lambda: other.copy_(memory))
+    bound_s = max(operations / max(speeds), n_bytes / bytes_per_s)
+    clock.advance(1)
+    measured_ms = clock.median_s("stages", "G") * 1e3
+    return Bound(operations, n_bytes, max(speeds), bytes_per_s, bound_s * 1e3, measured_ms, len(OCTAVES))
+
+
+def _time_calls(clock: _Clock, model: Model, path: Path, folder: Path) -> None:
+    """Whole calls in new processes, from nothing to files."""
+    out = folder / "out"
+    hgs = [sys.executable, "-m", "hgs_cli"]
+    render = [*hgs, "render", str(path), "--quiet", "--weights", str(model.path), "--device", model.device.type]
+    render += ["--threads", str(torch.get_num_threads()), "-o", str(out), "-p"]
+
+    def call(name: str, command: list[str], notes: int = 0) -> None:
+        def work() -> None:
+            shutil.rmtree(out, ignore_errors=True)
+            subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - our own arguments
+
+        clock.time("cold", name, work, notes, runs=COLD_RUNS)
+
+    call("hgs --help", [*hgs, "--help"])
+    call(IMPORTING, [sys.executable, "-c", IMPORTING])
+    call("hgs render, 1 note", [*render, "60"], 1)
+    call("hgs render, 25 notes", [*render, "48-72"], len(OCTAVES))
+
+
+def _time_peer(
+    clock: _Clock, command: list[str], path: Path, folder: Path, source: float, length_samples: int
+) -> float:
+    """Rubber Band's command at the same 25 notes, a process each, as it is used; the median in seconds."""
+    wave = folder / "source.wav"
+    audio = read_audio(path).audio[:length_samples]
+    write_audio(wave, 0.5 * audio / audio.abs().max(), "PCM_24", 0)
+
+    def work() -> None:
+        for pitch in OCTAVES:
+            arguments = [*command, f"{pitch - source:.6f}", str(wave), str(folder / "shifted.wav")]
+            subprocess.run(arguments, check=True, capture_output=True)  # noqa: S603 - our own arguments
+
+    name = "Rubber Band R3, 25 notes"
+    clock.time("compare", name, work, len(OCTAVES), length_samples / SAMPLE_RATE, runs=COLD_RUNS)
+    return clock.median_s("compare", name)
 
 
 def _percentile(values: list[float], fraction: float) -> float:
@@ -129,8 +398,8 @@ def _percentile(values: list[float], fraction: float) -> float:
 
 
 def _tone() -> torch.Tensor:
-    """A decaying tone with eight harmonics at A3, as long as the model hears, (MODEL_SAMPLES,)."""
-    seconds = torch.arange(MODEL_SAMPLES) / SAMPLE_RATE
+    """A decaying tone with eight harmonics at A3, four seconds long, (T,)."""
+    seconds = torch.arange(4 * SAMPLE_RATE) / SAMPLE_RATE
     waves = [torch.sin(2 * torch.pi * 220.0 * k * seconds) / k for k in range(1, 9)]
     return 0.3 * torch.stack(waves).sum(0) * torch.exp(-seconds)
 
@@ -142,8 +411,11 @@ def _peak_memory_mib(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
-def _environment(model: Model) -> dict[str, str | int]:
-    name = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else platform.machine()
+def _environment(model: Model) -> dict[str, str | int | float]:
+    if model.device.type == "cuda":
+        name = torch.cuda.get_device_name(model.device)
+    else:
+        name = str(torch.cpu.get_capabilities().get("cpu_name", platform.machine()))
     return {
         "hgs": hgs_cli.__version__,
         "weights": model.version,

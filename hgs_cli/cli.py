@@ -10,6 +10,7 @@ import json
 import signal
 import sys
 from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +20,7 @@ from typer.core import TyperGroup
 from hgs_cli.cli_train import train
 from hgs_cli.cli_work import (
     Done,
+    bench_bars,
     check_subtype,
     deliver_files,
     extra_suffixes,
@@ -31,6 +33,7 @@ from hgs_cli.cli_work import (
     make_settings,
     mix_plans,
     mix_shares,
+    print_bench,
     print_plan,
     read_inputs,
     read_notes,
@@ -84,6 +87,7 @@ from hgs_cli.options import (
     Velocities,
     Vibrato,
     Weights,
+    keep_memory,
     set_threads,
 )
 from hgs_cli.plan import Source
@@ -95,6 +99,12 @@ EXIT_CODES = (
     "Exit codes: 0 done · 1 a bug in hgs · 2 usage · 3 unusable input · 4 weights · 5 output · 6 training · "
     "130 interrupted."
 )
+
+
+class Compared(StrEnum):
+    """What `hgs bench` can compare with."""
+
+    RUBBERBAND = "rubberband"
 
 
 class Boundary(TyperGroup):
@@ -480,7 +490,15 @@ def bench(
         Path | None, typer.Argument(metavar="[SOUND]", help="A sound to invert.", show_default="a tone made here")
     ] = None,
     runs: Annotated[int, typer.Option(min=1, max=10_000, help="How often each step is timed.")] = 5,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+    cold: Annotated[bool, typer.Option("--cold", help="Also time whole calls, each in a new process.")] = False,
+    compare: Annotated[
+        Compared | None, typer.Option(help="Also time another program at the same notes.", show_default="none")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="PNG", help="Also draw the timings.", dir_okay=False, show_default="none")
+    ] = None,
+    force: Force = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
     quiet: Quiet = False,
     device: Device = "auto",
     threads: Threads = None,
@@ -488,32 +506,28 @@ def bench(
 ) -> None:
     """Measure how fast hgs is here.
 
-    Times loading, inverting, a first note, a note in a batch and 25 notes.
+    Every stage of inverting and playing a sound, notes in batches, by threads and by length, and how near the generator
+    comes to what this machine can do. Other programs should rest meanwhile.
 
-    Example: hgs bench --runs 20 --json
+    Example: hgs bench snare.wav --cold --compare rubberband
     """
-    from hgs_cli.bench import STEPS, run_bench
+    from hgs_cli.bench import count_steps, run_bench
+    from hgs_cli.outputs import OutputSet
 
     set_threads(threads)
+    keep_memory()
     messages = Messages(quiet)
-    with messages.batch(["timing"], STEPS) as batch, batch.file(0) as advance:
-        report = run_bench(sound, weights, device, runs, advance)
+    with OutputSet([] if plot is None else [plot], force) as outputs:
+        with messages.batch(["timing"], count_steps(cold, compare is not None)) as batch, batch.file(0) as advance:
+            report = run_bench(sound, weights, device, runs, cold=cold, compare=compare is not None, advance=advance)
+        if plot is not None:
+            from hgs_cli.plot import draw_bars
+
+            outputs.write(plot, lambda aside: draw_bars(aside, bench_bars(report)))
     if as_json:
         typer.echo(json.dumps(report.to_dict()))
         return
-    rows = [
-        (
-            timing.name,
-            f"{timing.median_ms:.1f}",
-            f"{timing.p95_ms:.1f}",
-            f"{timing.real_time_factor:.0f}×" if timing.real_time_factor else "",
-        )
-        for timing in report.timings
-    ]
-    print_table("Timings", rows, ("step", "median ms", "p95 ms", "real time"), to_stdout=True)
-    facts = [(name, str(value)) for name, value in report.environment.items()]
-    facts += [("runs", str(runs)), ("peak memory", f"{report.peak_memory_mib:.0f} MiB")]
-    print_table("Circumstances", facts, to_stdout=True)
+    print_bench(report, runs)
 
 
 def _leave(number: int, _: Any) -> None:

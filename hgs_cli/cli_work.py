@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from hgs_cli.console import Advance, Messages
+from hgs_cli.console import Advance, Messages, print_table
 from hgs_cli.errors import ExistingFileError, HgsError, InputError, OutputError, UsageError
-from hgs_cli.options import set_threads
+from hgs_cli.options import keep_memory, set_threads
 from hgs_cli.plan import Plan, Source
 
 if TYPE_CHECKING:
+    from hgs_cli.bench import BenchReport
     from hgs_cli.delivery import How, Job, NoteFiles
     from hgs_cli.export.audition import AuditionInput
     from hgs_cli.finish import Finish
@@ -82,6 +83,7 @@ def load_weights(weights: Path | None, device: str, threads: int | None) -> Mode
     from hgs_cli.pipeline import load_model
 
     set_threads(threads)
+    keep_memory()
     return load_model(weights, device)
 
 
@@ -387,6 +389,68 @@ def file_lines(plan: Plan, notes: Sequence[NoteFiles], facts: dict[str, Any], ho
     for kind, path in [*plan.instruments.items(), *plan.extras.items()]:
         lines.append(json.dumps({"path": str(path), **facts, "format": kind}))
     return lines
+
+
+def print_bench(report: BenchReport, runs: int) -> None:
+    """A bench's report as tables on stdout, a section each."""
+    titles = {
+        "stages": "Stages",
+        "batches": "Notes at once",
+        "threads": "25 notes by threads",
+        "lengths": "25 notes by their length",
+        "cold": "Whole calls in new processes",
+        "compare": "Compared",
+    }
+    for section, title in titles.items():
+        rows = [
+            (
+                timing.name,
+                f"{timing.median_ms:.2f}",
+                f"{timing.p95_ms:.2f}",
+                f"{timing.median_ms / timing.notes:.2f}" if timing.notes else "",
+                f"{timing.notes_per_s:.0f}" if timing.notes_per_s else "",
+                f"{timing.real_time_factor:.0f}×" if timing.real_time_factor else "",
+            )
+            for timing in report.timings
+            if timing.section == section
+        ]
+        if rows:
+            header = (section, "median ms", "p95 ms", "ms a note", "notes/s", "real time")
+            print_table(title, rows, header, to_stdout=True)
+    bound = report.bound
+    limits = [
+        (
+            f"{bound.operations / bound.notes / 1e6:.0f} M multiply-adds",
+            f"{bound.operations_per_s / 1e9:.0f} G/s",
+            f"{bound.operations / bound.operations_per_s * 1e3:.1f}",
+        ),
+        (
+            f"{bound.n_bytes / bound.notes / 1e6:.2f} MB moved",
+            f"{bound.bytes_per_s / 1e9:.0f} GB/s",
+            f"{bound.n_bytes / bound.bytes_per_s * 1e3:.1f}",
+        ),
+        ("measured", f"{bound.median_ms / bound.bound_ms:.2f}× the bound", f"{bound.median_ms:.1f}"),
+    ]
+    columns = (f"G, a note of {bound.notes}", "the most seen here", "ms for all")
+    print_table("What the machine can do", limits, columns, to_stdout=True)
+    if report.ratios:
+        ratios = [(name, f"{value:.2f}") for name, value in report.ratios.items()]
+        print_table("Ratios", ratios, to_stdout=True)
+    facts = [(name, str(value)) for name, value in report.environment.items()]
+    facts += [("runs", str(runs)), ("peak memory", f"{report.peak_memory_mib:.0f} MiB")]
+    print_table("Circumstances", facts, to_stdout=True)
+
+
+def bench_bars(report: BenchReport) -> list[tuple[str, list[tuple[str, float]]]]:
+    """A bench's report as groups of named bars, in milliseconds, of a note where notes are made."""
+    groups: dict[str, list[tuple[str, float]]] = {}
+    names = {"stages": "stages, ms (of a note where notes are made)", "batches": "ms a note, so many at once"}
+    names |= {"threads": "ms a note, by threads", "lengths": "ms a note, by length", "cold": "whole calls, ms"}
+    for timing in report.timings:
+        if timing.section in names:
+            each = timing.median_ms / timing.notes if timing.notes and timing.section != "cold" else timing.median_ms
+            groups.setdefault(names[timing.section], []).append((timing.name, each))
+    return list(groups.items())
 
 
 def invert_one(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hgs_cli.audio.loop import fade_out
-from hgs_cli.audio.loudness import measure_lufs, reference_levels
+from hgs_cli.audio.loudness import note_lufs, reference_levels
 from hgs_cli.errors import UsageError, WeightsError
 from hgs_cli.inversion import Inversion
 from hgs_cli.models.detail import N_PHASES, Detail, apply_tonal, keep_ringing, transfer_detail
@@ -270,7 +270,7 @@ def measure_references(model: Model, instrument: Instrument, source_pitch: float
 
 def _reference_lufs(model: Model, instrument: Instrument, source_pitch: float) -> list[float]:
     """Loudness of each reference note."""
-    return [measure_lufs(note) for note in _reference_notes(model, instrument, source_pitch)]
+    return [note_lufs(note) for note in _reference_notes(model, instrument, source_pitch)]
 
 
 def _reference_notes(model: Model, instrument: Instrument, source_pitch: float | None) -> list[Tensor]:

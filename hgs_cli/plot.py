@@ -20,6 +20,7 @@ BAND_PIXELS = 3
 PANEL_PIXELS = 480  # width of a panel, whatever the sound's length
 WAVE_PIXELS = 96
 SHEET_COLUMNS = 4
+BAR_PIXELS = 22
 MARGIN = 36
 SILENT_LEVEL = -1.0  # of a log-mel
 
@@ -90,6 +91,30 @@ def draw_sheet(path: Path, panels: Sequence[Panel], filters: Tensor) -> None:
         drawing.wave(left, top, panel.audio, n_samples, loudest)
         drawing.spectrogram(left, top + WAVE_PIXELS, mel)
     drawing.picture.save(path, format="PNG")
+
+
+def draw_bars(path: Path, groups: Sequence[tuple[str, Sequence[tuple[str, float]]]]) -> None:
+    """Write a PNG of named bars, in place, each group on a scale of its own.
+
+    Args:
+        path: The picture; `outputs.OutputSet` gives the path of a file put aside.
+        groups: Title, and label and value of every bar.
+    """
+    rows = sum(len(bars) + 2 for _, bars in groups)
+    label, width = 340, PANEL_PIXELS
+    picture = Image.new("RGB", (label + width + 3 * MARGIN, rows * BAR_PIXELS + MARGIN), (255, 255, 255))
+    draw, font, top = ImageDraw.Draw(picture), ImageFont.load_default(14), MARGIN // 2
+    for title, bars in groups:
+        draw.text((MARGIN, top), title, fill=_WAVE_COLOUR, font=font)
+        longest = max(value for _, value in bars)
+        for name, value in bars:
+            top += BAR_PIXELS
+            draw.text((MARGIN, top), name, fill=(0, 0, 0), font=font)
+            end = label + MARGIN + round(width * value / max(longest, 1e-9))
+            draw.rectangle((label + MARGIN, top + 2, end, top + BAR_PIXELS - 6), fill=_WAVE_COLOUR)
+            draw.text((end + 6, top), f"{value:.0f}" if value >= 100.0 else f"{value:.3g}", fill=(0, 0, 0), font=font)
+        top += 2 * BAR_PIXELS
+    picture.save(path, format="PNG")
 
 
 class _Drawing:

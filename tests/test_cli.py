@@ -17,7 +17,8 @@ import pyloudnorm
 import pytest
 import soundfile
 import torch
-from conftest import RELEASED, ROOT, SNARE, Run, run_process, tone
+from conftest import RELEASED, ROOT, SNARE, Outcome, Run, run_process, tone
+from PIL import Image
 from typer.testing import CliRunner
 
 from hgs_cli import __version__
@@ -663,21 +664,83 @@ def test_info_tells_of_instruments_and_weights(hgs: Run, sound: Path, bundle: Pa
 # --- bench ----------------------------------------------------------------------------------------------------------
 
 
-def test_bench_measures_every_step_and_names_its_circumstances(hgs: Run, sound: Path) -> None:
-    report = json.loads(hgs("bench", sound, "--runs", "2", "--json", "--threads", "1").out)
-    names = [timing["name"] for timing in report["timings"]]
-    assert names == ["load weights", "invert, with reading", "first note", "note in a batch", "25 notes"]
+@pytest.fixture(scope="module")
+def benched(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> tuple[Outcome, Path]:
+    """A bench of a short sound, with a picture."""
+    folder = tmp_path_factory.mktemp("bench")
+    soundfile.write(folder / "tone.wav", tone(220.0, 0.3), SAMPLE_RATE)
+    command = ["bench", "tone.wav", "--runs", "2", "--json", "--threads", "1", "--plot", "bench.png"]
+    return run_process(command, bundle, folder), folder / "bench.png"
+
+
+def test_bench_measures_every_stage_and_names_its_circumstances(benched: tuple[Outcome, Path]) -> None:
+    report = json.loads(benched[0].out)
+    names: dict[str, list[str]] = {section: [] for section in ("stages", "batches", "threads", "lengths")}
     for timing in report["timings"]:
         assert 0 < timing["median_ms"] <= timing["p95_ms"]
         assert timing["runs"] == 2
-    assert report["timings"][-1]["real_time_factor"] > 0
+        names[timing["section"]].append(timing["name"])
+        if timing["notes"]:
+            assert timing["notes_per_s"] == pytest.approx(1e3 * timing["notes"] / timing["median_ms"])
+            assert timing["real_time_factor"] > 0
+    assert {"read", "resample from 48 kHz", "log-mel", "f", "H, one pass", "G", "vocoder", "loudness"} <= set(
+        names["stages"]
+    )
+    assert names["batches"] == ["1 note", "2 notes", "4 notes", "8 notes", "16 notes", "25 notes", "88 notes"]
+    assert names["threads"] == ["1"]
+    assert names["lengths"] == ["0.5 s", "1 s", "2 s", "4 s"]
     assert report["peak_memory_mib"] > 50
-    assert {"hgs", "weights", "device", "threads", "torch", "python"} <= set(report["environment"])
+    assert {"hgs", "weights", "device", "threads", "torch", "python", "sound"} <= set(report["environment"])
 
 
-def test_bench_prints_a_table_without_a_sound_of_ones_own(hgs: Run) -> None:
+def test_bench_says_how_near_the_generator_comes_to_the_machine(benched: tuple[Outcome, Path]) -> None:
+    bound = json.loads(benched[0].out)["bound"]
+    assert bound["notes"] == 25
+    needed_ms = max(
+        1e3 * bound["operations"] / bound["operations_per_s"], 1e3 * bound["n_bytes"] / bound["bytes_per_s"]
+    )
+    assert bound["bound_ms"] == pytest.approx(needed_ms)
+    assert bound["median_ms"] > 0.5 * bound["bound_ms"]  # nothing is faster than the machine, but for noise
+
+
+def test_bench_draws_its_timings(benched: tuple[Outcome, Path]) -> None:
+    with Image.open(benched[1]) as picture:
+        assert picture.format == "PNG"
+        assert len(picture.convert("RGB").getcolors(2**16) or []) > 2
+
+
+def test_bench_counts_the_steps_that_it_shows(model: Model) -> None:
+    from hgs_cli.bench import count_steps, run_bench
+
+    steps: list[int] = []
+    run_bench(None, model.path, "cpu", 1, advance=steps.append)
+    assert sum(steps) == count_steps(cold=False, compare=False)
+
+
+@pytest.mark.slow
+def test_bench_compares_whole_calls_with_another_program_in_one_run(hgs: Run, sound: Path) -> None:
+    if shutil.which("rubberband") is None:
+        pytest.skip("rubberband is not installed")
+    report = json.loads(
+        hgs("bench", sound, "--runs", "1", "--cold", "--compare", "rubberband", "--json").out.splitlines()[-1]
+    )
+    assert set(report["ratios"]) == {
+        "hgs, cold / import of its libraries", "Rubber Band R3 / hgs, warm", "Rubber Band R3 / hgs, cold",
+    }  # fmt: skip
+    assert all(value > 0 for value in report["ratios"].values())
+
+
+def test_bench_says_what_it_has_nothing_to_compare_with(hgs: Run, sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    outcome = hgs("bench", sound, "--compare", "rubberband")
+    assert outcome.code == 2
+    assert "rubberband is not installed" in outcome.err
+
+
+def test_bench_prints_tables_without_a_sound_of_ones_own(hgs: Run) -> None:
     outcome = hgs("bench", "--runs", "1")
     assert outcome.code == 0
-    assert outcome.lines[0] == "# Timings"
-    assert outcome.lines[1].split("\t") == ["step", "median ms", "p95 ms", "real time"]
+    assert outcome.lines[0] == "# Stages"
+    assert outcome.lines[1].split("\t") == ["stages", "median ms", "p95 ms", "ms a note", "notes/s", "real time"]
+    assert "# What the machine can do" in outcome.lines
     assert "weights\ttiny" in outcome.lines

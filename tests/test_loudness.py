@@ -14,6 +14,7 @@ from hgs_cli.audio.loudness import (
     SILENCE_DB,
     instrument_gain_db,
     measure_lufs,
+    note_lufs,
     peak_db,
     reference_levels,
 )
@@ -41,6 +42,20 @@ def test_silence_is_minus_infinity_and_harms_nobody() -> None:
     assert lufs == pytest.approx(-9.03, abs=0.05)
     assert peak == pytest.approx(-6.02, abs=0.01)
     assert reference_levels([torch.zeros(100)]) == (SILENCE_DB, SILENCE_DB)
+
+
+@pytest.mark.parametrize("seconds", [0.05, 0.4, 0.73, 4.0])
+@pytest.mark.parametrize("hz", [40.0, 997.0, 9000.0])
+def test_both_meters_say_the_same(seconds: float, hz: float) -> None:
+    noise = torch.randn(round(seconds * SAMPLE_RATE), generator=torch.Generator().manual_seed(1))
+    decaying = (sine(seconds, 0.5, hz) + 0.01 * noise) * torch.linspace(1.0, 0.0, len(noise)) ** 4
+    for audio in (decaying, 1e-3 * decaying, 20.0 * decaying):
+        assert note_lufs(audio) == pytest.approx(measure_lufs(audio), abs=1e-3)
+
+
+def test_what_lies_below_the_gate_is_silence_to_both_meters() -> None:
+    assert note_lufs(sine(1.0, 1e-5)) == measure_lufs(sine(1.0, 1e-5)) == -math.inf
+    assert note_lufs(torch.zeros(0)) == -math.inf
 
 
 def test_a_peak_is_in_decibels_of_full_scale() -> None:

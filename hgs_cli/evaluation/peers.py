@@ -69,12 +69,12 @@ def find_peers() -> Peers:
         Peer("resampling, while it lasts", "", _open_resampling, while_it_lasts=True),
     ]
     missing: dict[str, str] = {}
-    program, version, reason = _find_rubber_band()
+    program = find_rubber_band()
     for name, options in (("Rubber Band R3", ()), ("Rubber Band R3 -F", ("-F",))):
-        if program is None:
-            missing[name] = reason
+        if program.path is None:
+            missing[name] = program.reason
         else:
-            found.append(Peer(name, version, _rubber_band_opener(program, options)))
+            found.append(Peer(name, program.version, _rubber_band_opener(program.path, options)))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pyworld asks pkg_resources for its version, which warns of its own end
@@ -96,16 +96,31 @@ def _open_resampling(audio: Tensor, midi: float) -> Shift:
     return lambda semitones: play_faster(audio, semitones)
 
 
-def _find_rubber_band() -> tuple[Path | None, str, str]:
-    """The program and its version, or None and why it cannot be used."""
+@dataclass(frozen=True)
+class Program:
+    """Another program.
+
+    Attributes:
+        path: Where it is, None where it cannot be used.
+        version: With its name.
+        reason: Why it cannot be used.
+    """
+
+    path: Path | None
+    version: str = ""
+    reason: str = ""
+
+
+def find_rubber_band() -> Program:
+    """Rubber Band's command, if its engine R3 is there."""
     path = shutil.which(RUBBER_BAND)
     if path is None:
-        return None, "", f"the program {RUBBER_BAND} is not installed"
+        return Program(None, reason=f"the program {RUBBER_BAND} is not installed")
     done = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)  # noqa: S603 - our own arguments
     matched = re.search(r"(\d+)\.\d+(\.\d+)?", done.stdout + done.stderr)
     if matched is None or int(matched[1]) < RUBBER_BAND_MAJOR:
-        return None, "", f"the program {RUBBER_BAND} is older than {RUBBER_BAND_MAJOR}.0"
-    return Path(path), f"{RUBBER_BAND} {matched[0]}", ""
+        return Program(None, reason=f"the program {RUBBER_BAND} is older than {RUBBER_BAND_MAJOR}.0")
+    return Program(Path(path), f"{RUBBER_BAND} {matched[0]}")
 
 
 def _rubber_band_opener(program: Path, options: tuple[str, ...]) -> Callable[[Tensor, float], Shift]:
