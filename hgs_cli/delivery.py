@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,6 +35,7 @@ from hgs_cli.spectrum import MODEL_SAMPLES, SAMPLE_RATE
 from hgs_cli.weights import Model
 
 RELEASE_S = 0.3  # that a sampler lets a note ring for when its key is let go
+KEPT_BYTES = 48 * 2**20  # of notes that are kept until it is known that none of them clips
 PICTURE_NOTES = 7  # at most, beside the sounds that came in
 _SOURCE_SUFFIX = ".wav"
 
@@ -183,16 +184,49 @@ def _write_notes(
 ) -> list[NoteFiles]:
     """Sound files of every note; where none are asked for, files in `scratch` that samplers' files are made of."""
     gain_db = note_gain_db(job.instrument, how.settings)
-    written, loudest_db = _write_pass(model, job, how, outputs, scratch, gain_db, 0.0, advance)
+    takes = _Takes(model, job, how)
+    written, loudest_db = _write_pass(takes, job, how, outputs, scratch, gain_db, 0.0, advance)
     lowered_db = lowering_db(loudest_db)
-    if lowered_db:  # rare: everything is made once more, which needs no memory and gives the same notes
+    if lowered_db:
         gain_db += lowered_db
-        written, _ = _write_pass(model, job, how, outputs, scratch, gain_db, lowered_db, lambda steps: None)
+        written, _ = _write_pass(takes, job, how, outputs, scratch, gain_db, lowered_db, lambda steps: None)
     return written
 
 
+class _Takes:
+    """All notes of a job before any gain, as often as they are asked for: kept if they are few, else made once more.
+
+    Args:
+        model: From `load_model`.
+        job: What is played.
+        how: How.
+    """
+
+    def __init__(self, model: Model, job: Job, how: How) -> None:
+        self.model, self.job, self.how = model, job, how
+        self._kept: list[Note] | None = []
+        self._whole = False
+
+    def __iter__(self) -> Iterator[Note]:
+        if self._whole and self._kept is not None:
+            yield from self._kept
+            return
+        n_bytes = 0
+        for layer, softness in enumerate(layer_softness(self.job.plan.layers)):
+            settings = replace(self.how.settings, softness=softness)
+            keys = [key for key in self.job.plan.notes if key.layer == layer]
+            for note in make_notes(self.model, self.job.instrument, keys, settings, self.how.finish):
+                n_bytes += note.audio.numel() * note.audio.element_size()
+                if self._kept is not None:
+                    self._kept.append(note)
+                    if n_bytes > KEPT_BYTES:
+                        self._kept = None
+                yield note
+        self._whole = True
+
+
 def _write_pass(
-    model: Model,
+    takes: _Takes,
     job: Job,
     how: How,
     outputs: OutputSet,
@@ -204,31 +238,28 @@ def _write_pass(
     """Write every note at a gain, as long as none clips; returns them and the loudest peak in dB."""
     written: list[NoteFiles] = []
     loudest_db, spans = -200.0, _spans(job.plan)
-    for layer, softness in enumerate(layer_softness(job.plan.layers)):
-        settings = replace(how.settings, softness=softness)
-        keys = [key for key in job.plan.notes if key.layer == layer]
-        for plain in make_notes(model, job.instrument, keys, settings, how.finish):
-            note = replace(plain, audio=plain.audio * 10.0 ** (gain_db / 20.0))
-            note_peak_db = peak_db(note.audio)
-            loudest_db = max(loudest_db, note_peak_db)
-            if not lowering_db(loudest_db):
-                _write_note(note, job.plan.notes[note.key], spans.get(note.key), how, outputs, scratch)
-                lufs = measure_lufs(note.audio, how.finish.sample_rate) if how.measured else -math.inf
-                written.append(
-                    NoteFiles(
-                        note.key,
-                        job.plan.notes[note.key],
-                        note_peak_db,
-                        lufs if math.isfinite(lufs) else None,
-                        note.audio.shape[0],
-                        how.finish.sample_rate,
-                        note.audio.shape[1] if note.audio.ndim == 2 else 1,
-                        note.loop,
-                        gain_db,
-                        lowered_db,
-                    )
+    for plain in takes:
+        note = replace(plain, audio=plain.audio * 10.0 ** (gain_db / 20.0))
+        note_peak_db = peak_db(note.audio)
+        loudest_db = max(loudest_db, note_peak_db)
+        if not lowering_db(loudest_db):
+            _write_note(note, job.plan.notes[note.key], spans.get(note.key), how, outputs, scratch)
+            lufs = measure_lufs(note.audio, how.finish.sample_rate) if how.measured else -math.inf
+            written.append(
+                NoteFiles(
+                    note.key,
+                    job.plan.notes[note.key],
+                    note_peak_db,
+                    lufs if math.isfinite(lufs) else None,
+                    note.audio.shape[0],
+                    how.finish.sample_rate,
+                    note.audio.shape[1] if note.audio.ndim == 2 else 1,
+                    note.loop,
+                    gain_db,
+                    lowered_db,
                 )
-            advance(1)
+            )
+        advance(1)
     return written, loudest_db
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from hgs_cli.audio.loop import fade_out
 from hgs_cli.audio.loudness import note_lufs, reference_levels
 from hgs_cli.errors import UsageError, WeightsError
-from hgs_cli.inversion import Inversion
+from hgs_cli.inversion import Inversion, rounded_offsets
 from hgs_cli.models.detail import N_PHASES, Detail, apply_tonal, keep_ringing, transfer_detail
 from hgs_cli.models.detail_transfer import FORMANT_WIDTH, FORMANT_WIDTH_MELS, mel_blur
 from hgs_cli.models.dynamics import soften
@@ -124,12 +124,12 @@ class Part:
     side: Tensor | None = None
 
     @classmethod
-    def of(cls, model: Model, inversion: Inversion) -> Part:
-        """All of an inversion."""
+    def of(cls, model: Model, inversion: Inversion, elsewhere: bool = True) -> Part:
+        """All of an inversion; what is only heard at other pitches than its own is left out unless `elsewhere`."""
         power = level_to_power(inversion.mel).sum(0)
         nearby = torch.nn.functional.max_pool1d(power[None, None], 2 * NEARBY_FRAMES + 1, 1, NEARBY_FRAMES)[0, 0]
         motion, unrefined = None, None
-        if inversion.source_pitch is not None:
+        if inversion.source_pitch is not None and elsewhere:
             h = inversion.feature[None].to(model.device)
             unrefined = model.network.envelopes(h, h.new_tensor([inversion.source_pitch]), model.theta)
             first, detail = inversion.first, inversion.detail
@@ -200,12 +200,19 @@ class Instrument:
 
 
 @torch.inference_mode()
-def single(model: Model, inversion: Inversion) -> Instrument:
-    """The instrument that one inversion is."""
+def single(model: Model, inversion: Inversion, theta: Theta | None = None, *, elsewhere: bool = True) -> Instrument:
+    """The instrument that one inversion is.
+
+    Args:
+        model: From `load_model`.
+        inversion: From `invert` or `Inversion.load`.
+        theta: G's weights with its offsets, where they are at hand.
+        elsewhere: Whether it will be played at other pitches than its own.
+    """
     return Instrument(
         feature=inversion.feature[None].to(model.device),
-        theta=model.fold(inversion.offsets),
-        parts=(Part.of(model, inversion),),
+        theta=theta or model.fold(inversion.offsets),
+        parts=(Part.of(model, inversion, elsewhere),),
         cents=inversion.cents.to(model.device),
         length_samples=inversion.length_samples,
         input_gain_db=inversion.input_gain_db,
@@ -241,7 +248,7 @@ def blend(model: Model, inversions: Sequence[Inversion], shares: Sequence[float]
     sources = tuple(single(model, one) for _, one in mixed)
     passes = max(inversion.passes for _, inversion in mixed)
     offsets = model.network.refine(h, h.new_tensor([p_ref]), passes)
-    offsets = {name: value.half().float() for name, value in offsets.items()}  # as precise as an inversion's own
+    offsets = rounded_offsets(offsets)  # as precise as an inversion's own
     instrument = Instrument(
         feature=h,
         theta=model.fold(offsets),

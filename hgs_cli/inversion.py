@@ -142,6 +142,11 @@ class Inversion:
         return None
 
 
+def rounded_offsets(offsets: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Offsets as a file holds them."""
+    return {name: value.half().float() for name, value in offsets.items()}
+
+
 def _header(inversion: Inversion) -> dict[str, Any]:
     """What is no tensor; every number here survives JSON exactly."""
     return {

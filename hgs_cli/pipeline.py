@@ -34,9 +34,9 @@ from hgs_cli.instrument import (
     single,
     synthesize,
 )
-from hgs_cli.inversion import SUFFIX, Inversion
+from hgs_cli.inversion import SUFFIX, Inversion, rounded_offsets
 from hgs_cli.models.detail import measure_detail, own_hnr_db, transfer_detail
-from hgs_cli.models.generator import Envelopes
+from hgs_cli.models.generator import Envelopes, Theta
 from hgs_cli.pitch import MAX_PITCH, MIN_PITCH
 from hgs_cli.pitch import midi_to_hz as note_to_hz
 from hgs_cli.plan import NoteKey
@@ -240,8 +240,9 @@ def invert_recording(model: Model, recording: Recording, pitch: SourceHint, pass
     h = model.network.extract(x)
     p = x.new_tensor([UNPITCHED_REFERENCE if source.midi is None else source.midi])
     n_passes = model.network.config.hypernetwork.n_passes if passes is None else passes
-    offsets = model.network.refine(h, p, n_passes)
-    first = model.network.envelopes(h, p, model.fold(offsets))
+    offsets = rounded_offsets(model.network.refine(h, p, n_passes))
+    theta = model.fold(offsets)
+    first = model.network.envelopes(h, p, theta)
     detail = measure_detail(x[0].cpu(), audio, periodicity, source.midi, _row(first))
     inversion = Inversion(
         feature=h[0],
@@ -259,7 +260,7 @@ def invert_recording(model: Model, recording: Recording, pitch: SourceHint, pass
         weights_sha256=model.sha256,
         side=None if recording.side is None else _side(model, recording.side * 10.0 ** (input_gain_db / 20.0), x[0]),
     )
-    return _with_levels(model, _restored(model, inversion))
+    return _with_levels(model, _restored(model, inversion, theta), theta)
 
 
 def _side(model: Model, side: Tensor, x: Tensor) -> Tensor:
@@ -278,8 +279,9 @@ def reinvert(model: Model, inversion: Inversion) -> Inversion:
     x = inversion.mel[None].to(model.device)
     h = model.network.extract(x)
     p = x.new_tensor([UNPITCHED_REFERENCE if inversion.source_pitch is None else inversion.source_pitch])
-    offsets = model.network.refine(h, p, inversion.passes)
-    first = _row(model.network.envelopes(h, p, model.fold(offsets)))
+    offsets = rounded_offsets(model.network.refine(h, p, inversion.passes))
+    theta = model.fold(offsets)
+    first = _row(model.network.envelopes(h, p, theta))
     old, detail = inversion.first, inversion.detail
     moved = replace(
         detail,
@@ -287,7 +289,7 @@ def reinvert(model: Model, inversion: Inversion) -> Inversion:
         noise_part=detail.noise_part + old.noise_part - first.noise_part,
     )
     again = replace(inversion, feature=h[0], offsets=offsets, first=first, detail=moved, weights_sha256=model.sha256)
-    return _with_levels(model, again)
+    return _with_levels(model, again, theta)
 
 
 @torch.inference_mode()
@@ -317,7 +319,7 @@ def _source_pitch(audio: Tensor, hint: SourceHint) -> SourcePitch:
     return found
 
 
-def _restored(model: Model, inversion: Inversion) -> Inversion:
+def _restored(model: Model, inversion: Inversion, theta: Theta) -> Inversion:
     """With the remainder that brings the sound at its own pitch, as it is heard, nearer to the sound.
 
     Envelopes that give x exactly on their templates do not quite when they are drawn: frames overlap, partials beat.
@@ -328,7 +330,8 @@ def _restored(model: Model, inversion: Inversion) -> Inversion:
     faded_s = CROPPED_FADE_S if inversion.length_samples == MODEL_SAMPLES else FADE_S
     n_whole = (inversion.length_samples - round(faded_s * SAMPLE_RATE)) // HOP_LENGTH
     compared = (x > x.max() - RESTORED_DB / DB_PER_UNIT) & (torch.arange(N_FRAMES) < n_whole).to(x.device)
-    instrument, detail = single(model, inversion), replace(inversion.detail, remainder=torch.zeros_like(x))
+    instrument = single(model, inversion, theta, elsewhere=False)
+    detail = replace(inversion.detail, remainder=torch.zeros_like(x))
     for _ in range(RESTORING_STEPS):
         assert detail.remainder is not None
         instrument = replace(instrument, parts=(replace(instrument.parts[0], detail=detail),))
@@ -345,13 +348,13 @@ def _is_drum(source: SourcePitch, x: Tensor, periodicity: Tensor) -> bool:
     return own_hnr_db(x, periodicity, source.midi) < SURE_HNR_DB
 
 
-def _with_levels(model: Model, inversion: Inversion) -> Inversion:
+def _with_levels(model: Model, inversion: Inversion, theta: Theta) -> Inversion:
     """Round the inversion to what its file holds, and measure the reference notes of exactly that."""
     inversion = inversion.rounded()
     wrong = inversion.impossible()
     if wrong is not None:  # a sound was checked when it was read; a bundle's numbers may each be finite and no weights
         raise WeightsError(f"the weights {model.path} make a {wrong} of no sound", "use the released weights")
-    lufs, peak = measure_references(model, single(model, inversion), inversion.source_pitch)
+    lufs, peak = measure_references(model, single(model, inversion, theta), inversion.source_pitch)
     return replace(inversion, reference_lufs=lufs, reference_peak_db=peak)
 
 

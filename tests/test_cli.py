@@ -10,7 +10,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyloudnorm
@@ -142,6 +144,31 @@ def test_notes_that_would_clip_are_lowered_together_and_said(hgs: Run, tmp_path:
     facts = [json.loads(line) for line in outcome.lines]
     assert facts[0]["lowered"] == facts[1]["lowered"] > 0
     assert max(fact["peak"] for fact in facts) == pytest.approx(-0.1, abs=0.01)
+
+
+def test_lowered_notes_are_made_once_while_they_are_few_and_sound_alike_when_they_are_many(
+    hgs: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hgs_cli import delivery, pipeline
+
+    # At its own level the sound peaks beyond full scale.
+    soundfile.write(tmp_path / "tone.wav", 20.0 * tone(220.0, 0.3), SAMPLE_RATE, subtype="FLOAT")
+    made: list[int] = []
+
+    def counted(*arguments: Any) -> Iterator[Any]:
+        for note in pipeline.make_notes(*arguments):
+            made.append(1)
+            yield note
+
+    monkeypatch.setattr(delivery, "make_notes", counted)
+    for folder, kept_bytes, times in (("few", delivery.KEPT_BYTES, 1), ("many", 0, 2)):
+        made.clear()
+        monkeypatch.setattr(delivery, "KEPT_BYTES", kept_bytes)
+        assert "lowered by" in hgs("render", "tone.wav", "-p", "57-60", "--normalize", "none", "-o", folder).err
+        assert len(made) == 4 * times
+    assert [path.read_bytes() for path in sorted(Path("few").iterdir())] == [
+        path.read_bytes() for path in sorted(Path("many").iterdir())
+    ]
 
 
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
