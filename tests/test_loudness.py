@@ -45,7 +45,8 @@ def test_silence_is_minus_infinity_and_harms_nobody() -> None:
 
 def test_a_peak_is_in_decibels_of_full_scale() -> None:
     assert peak_db(torch.tensor([0.1, -0.5])) == pytest.approx(-6.02, abs=0.01)
-    assert peak_db(torch.zeros(3)) == SILENCE_DB
+    assert peak_db(torch.zeros(3)) == peak_db(torch.zeros(0)) == -120.0
+    assert peak_db(torch.tensor([1e-7])) == -120.0
 
 
 @given(st.floats(-60, 0), st.floats(-80, 20), st.floats(-80, 20))
