@@ -59,7 +59,8 @@ def test_a_header_tells_facts_types_and_shapes(tmp_path: Path) -> None:
     "told",
     [
         {"shape": [1] * 7 + [2, 3]}, {"shape": "23"}, {"shape": [2, -3]}, {"shape": [-2, -3]}, {"shape": [2, True]},
-        {"shape": [2, 3.0]}, {"shape": [2, 4]}, {"shape": [2, 2]}, {"dtype": "F32"}, {"dtype": "I64"}, {"dtype": []},
+        {"shape": [2, 3.0]}, {"shape": [2, 4]}, {"shape": [2, 2]},
+        {"shape": {}, "data_offsets": [0, 2]}, {"dtype": "F32"}, {"dtype": "I64"}, {"dtype": []},
         {"data_offsets": [0, 11]}, {"data_offsets": [1, 13]}, {"data_offsets": [-1, 11]}, {"data_offsets": [0]},
         {"data_offsets": [0, 6, 12]}, {"data_offsets": [False, 12]}, {"data_offsets": None},
     ],
@@ -120,8 +121,8 @@ def test_there_are_4096_tensors_at_most(tmp_path: Path) -> None:
         read(tmp_path / "a.hgs", {str(index): EMPTY for index in range(4097)})
 
 
-@pytest.mark.parametrize("text", [b'{"__metadata__": {"hgs": "PLACE"}}', b'{"a": PLACE}'])
-def test_lists_deeper_than_any_parser_goes_are_refused(tmp_path: Path, text: bytes) -> None:
+@pytest.mark.parametrize("text", [b'{"__metadata__": {"hgs": "PLACE"}}', b'{"a": PLACE}', b"12"])
+def test_no_header_and_lists_deeper_than_any_parser_goes_are_refused(tmp_path: Path, text: bytes) -> None:
     text = text.replace(b"PLACE", b"[" * 100_000)
     (tmp_path / "a.hgs").write_bytes(len(text).to_bytes(8, "little") + text)
     with pytest.raises(ValueError, match="no header of hgs"):
