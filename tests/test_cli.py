@@ -271,6 +271,11 @@ def test_instruments_and_mixes_that_are_there_are_skipped(
     assert [Path(line).stat().st_mtime_ns for line in made.lines] == before
 
 
+def test_a_folder_is_searched_for_instruments_too(hgs: Run, sound: Path) -> None:
+    hgs("invert", sound, "-o", "kept/tone.hgs")
+    assert hgs("render", "kept", "-p", "60", "-o", "out").lines == ["out/tone/tone_060_C4.wav"]
+
+
 def test_a_name_that_is_the_same_for_two_mixes_is_refused(hgs: Run, sound: Path, burst: Path) -> None:
     outcome = hgs("mix", sound, burst, "-p", "60", "--steps", "3", "--name", "{midi}")
     assert (outcome.code, outcome.out) == (2, "")
