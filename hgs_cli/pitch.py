@@ -67,7 +67,7 @@ def parse_pitches(spec: str) -> tuple[float, ...]:
     for entry in spec.split(","):
         text = entry.strip()
         matched = _RANGE.fullmatch(text)
-        if _SINGLE.fullmatch(text) or not matched:
+        if not matched:
             pitches[parse_note(text)] = None
             continue
         low, high = parse_note(matched[1]), parse_note(matched[2])

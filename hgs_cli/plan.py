@@ -7,7 +7,7 @@ import string
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from hgs_cli.errors import InputError, UsageError
 from hgs_cli.pitch import note_name, note_tag, split_cents
@@ -279,7 +279,7 @@ def _note_path(template: str, stem: str, key: NoteKey, layers: int) -> str:
             if name not in values or conversion or len(spec or "") > _LONGEST_SPEC or (spec and name in _TEXT_FIELDS):
                 raise UsageError(f"name {template!r} has {{{name}{':' + spec if spec else ''}}}", _TEMPLATE_HELP)
             parts.append(format(values[name], spec or ""))
-    except (ValueError, OverflowError) as error:
+    except ValueError as error:
         raise UsageError(f"name {template!r} is no template: {error}", _TEMPLATE_HELP) from error
     path = "".join(parts)
     _check_relative(template, path)
@@ -288,7 +288,7 @@ def _note_path(template: str, stem: str, key: NoteKey, layers: int) -> str:
 
 def _check_relative(template: str, path: str) -> None:
     pieces = path.split("/")
-    outside = PurePosixPath(path).is_absolute() or Path(path).is_absolute() or ".." in pieces
+    outside = Path(path).is_absolute() or ".." in pieces
     if outside or any(piece in ("", ".") for piece in pieces) or "\0" in path:
         raise UsageError(f"name {template!r} gives {path!r}", "give a name inside the output folder")
     if any(len(os.fsencode(piece)) + 10 > _LONGEST_NAME for piece in pieces):

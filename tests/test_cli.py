@@ -287,6 +287,29 @@ def test_what_is_there_is_skipped_and_what_lacks_is_made(hgs: Run, sound: Path, 
     assert (again.code, again.out) == (0, "")
 
 
+@pytest.mark.parametrize("command", [["invert", "tone.wav"], ["mix", "tone.wav", "burst.wav", "-p", "60"]], ids=str)
+def test_instruments_and_mixes_that_are_there_are_skipped(
+    hgs: Run, sound: Path, burst: Path, command: list[str]
+) -> None:
+    made = hgs(*command)
+    before = [Path(line).stat().st_mtime_ns for line in made.lines]
+    assert before
+    again = hgs(*command, "--skip-existing")
+    assert (again.code, again.out) == (0, "")
+    assert [Path(line).stat().st_mtime_ns for line in made.lines] == before
+
+
+def test_a_folder_is_searched_for_instruments_too(hgs: Run, sound: Path) -> None:
+    hgs("invert", sound, "-o", "kept/tone.hgs")
+    assert hgs("render", "kept", "-p", "60", "-o", "out").lines == ["out/tone/tone_060_C4.wav"]
+
+
+def test_a_name_that_is_the_same_for_two_mixes_is_refused(hgs: Run, sound: Path, burst: Path) -> None:
+    outcome = hgs("mix", sound, burst, "-p", "60", "--steps", "3", "--name", "{midi}")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "is the same for two mixes — add {stem}" in outcome.err
+
+
 def test_a_dry_run_prints_what_a_run_would_and_writes_nothing(hgs: Run, sound: Path, burst: Path) -> None:
     for command in (
         ["render", sound, burst, "-p", "60,61", "--format", "flac,sfz", "--audition", "--velocities", "2"],

@@ -60,7 +60,8 @@ def test_what_lies_below_the_gate_is_silence_to_both_meters() -> None:
 
 def test_a_peak_is_in_decibels_of_full_scale() -> None:
     assert peak_db(torch.tensor([0.1, -0.5])) == pytest.approx(-6.02, abs=0.01)
-    assert peak_db(torch.zeros(3)) == SILENCE_DB
+    assert peak_db(torch.zeros(3)) == peak_db(torch.zeros(0)) == -120.0
+    assert peak_db(torch.tensor([1e-7])) == -120.0
 
 
 @given(st.floats(-60, 0), st.floats(-80, 20), st.floats(-80, 20))

@@ -24,8 +24,9 @@ pitches_to_the_cent = st.integers(0, 12_700).map(lambda cents: cents / 100)
 
 @pytest.mark.parametrize(
     ("text", "pitch"),
-    [("60", 60.0), ("C4", 60.0), ("c4", 60.0), ("F#3", 54.0), ("Bb2", 46.0), ("bb2", 46.0), ("B♭2", 46.0),
-     ("60.5", 60.5), ("C-1", 0.0), ("G9", 127.0), ("Cb4", 59.0), ("B#3", 60.0), (" A4 ", 69.0), ("60.004", 60.0)],
+    [("60", 60.0), ("C4", 60.0), ("c4", 60.0), ("F#3", 54.0), ("F♯3", 54.0), ("Bb2", 46.0), ("bb2", 46.0),
+     ("B♭2", 46.0), ("60.5", 60.5), ("60.25", 60.25), ("C-1", 0.0), ("G9", 127.0), ("Cb4", 59.0), ("B#3", 60.0),
+     (" A4 ", 69.0), ("60.004", 60.0)],
 )  # fmt: skip
 def test_a_note_is_read_as_written(text: str, pitch: float) -> None:
     assert parse_note(text) == pitch
@@ -43,7 +44,8 @@ def test_what_is_no_note_is_refused_with_what_is_allowed(text: str) -> None:
     ("spec", "pitches"),
     [("60", [60]), ("48-51", [48, 49, 50, 51]), ("C3-D3", [48, 49, 50]), ("48-55:3", [48, 51, 54]),
      ("60,C4,62", [60, 62]), ("62, 60", [62, 60]), ("60-60", [60]), ("C-1-D-1", [0, 1, 2]),
-     ("60-61:0.5", [60, 60.5, 61]), ("60.5-62", [60.5, 61.5])],
+     ("60-61:0.5", [60, 60.5, 61]), ("60.5-62", [60.5, 61.5]), ("62, 60-61 ", [62, 60, 61]),
+     ("60-60.02:0.01", [60, 60.01, 60.02]), ("60-61:0.333", [60, 60.33, 60.67, 61])],
 )  # fmt: skip
 def test_a_pitch_spec_gives_its_notes_in_order_and_once(spec: str, pitches: list[float]) -> None:
     assert list(parse_pitches(spec)) == pitches
@@ -59,6 +61,13 @@ def test_a_descending_range_is_refused(spec: str) -> None:
 def test_a_bad_pitch_spec_is_refused(spec: str) -> None:
     with pytest.raises(UsageError):
         parse_pitches(spec)
+
+
+def test_a_hundred_thousand_notes_may_be_asked_for_and_no_more() -> None:
+    most = ",".join(["0-127:0.01"] * 7 + ["0-110.92:0.01"])  # 7 times 12,701 and 11,093
+    assert len(parse_pitches(most)) == 12_701
+    with pytest.raises(UsageError, match="over 100,000 notes"):
+        parse_pitches(f"{most},60-60")
 
 
 @given(st.text(max_size=12))

@@ -14,6 +14,7 @@ from hgs_cli.models.generator import Envelopes
 from hgs_cli.models.hyperganstrument import tiny_config
 from hgs_cli.models.stretch import MOST_STRETCH, Stretch, measure_stretch
 from hgs_cli.models.vocoder import Vocoder
+from hgs_cli.pipeline import Model, Settings, invert, render
 from hgs_cli.spectrum import (
     MODEL_SAMPLES,
     N_FRAMES,
@@ -112,3 +113,20 @@ def test_the_partials_of_a_recorded_string_stay_tones_at_other_pitches() -> None
 
     assert float(heard_db([stretch]).mean()) > 25.0
     assert float(heard_db([None]).mean()) < 15.0
+
+
+@pytest.mark.parametrize("midi", [48.0, 55.0])
+def test_notes_of_a_string_have_its_stretched_partials_and_without_detail_harmonics(model: Model, midi: float) -> None:
+    played = invert(model, string(48.0, 4e-4, seconds=3.0), SAMPLE_RATE, pitch=48.0)
+    f1_hz, bin_hz = float(midi_to_hz(torch.tensor(midi))), SAMPLE_RATE / 2**18
+
+    def fourteenth(settings: Settings) -> float:
+        """Where the strongest partial about the fourteenth stands, in harmonics."""
+        note = render(model, played, [midi], settings).audio.flatten()[8000:74_000]
+        level = torch.fft.rfft(note * torch.hann_window(len(note)), 2**18).abs()
+        low, high = int(13.6 * f1_hz / bin_hz), int(15.2 * f1_hz / bin_hz)
+        return (low + int(level[low:high].argmax())) * bin_hz / f1_hz
+
+    stretch = Stretch(4e-4, 0.0).at(48.0, midi).coefficient
+    assert fourteenth(Settings()) == pytest.approx(float(partial_ratio(torch.tensor(14.0), stretch)), abs=0.05)
+    assert fourteenth(Settings(detail=0.0)) == pytest.approx(14.0, abs=0.05)
