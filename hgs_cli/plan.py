@@ -181,7 +181,8 @@ def _told_apart(paths: Sequence[Path]) -> list[str]:
         return suffixed
     whole = [_normal(path) for path in paths]
     for depth in range(1, max(len(path.parts) for path in whole)):
-        names = ["-".join([*path.parent.parts[-depth:], path.stem]).replace(os.sep, "") for path in whole]
+        folders = [[part for part in path.parent.parts[-depth:] if part != path.anchor] for path in whole]
+        names = ["-".join([*parts, path.stem]) for parts, path in zip(folders, whole, strict=True)]
         if len({_same(name) for name in names}) == len(paths):
             return names
     return suffixed

@@ -111,8 +111,8 @@ def test_two_sounds_of_one_stem_never_share_a_name(tmp_path: Path) -> None:
     [
         (["/one/kick.wav", "/two/kick.flac"], ["kick-wav", "kick-flac"]),  # shorter than their folders
         (["/one/a/kick.wav", "/two/a/kick.wav"], ["one-a-kick", "two-a-kick"]),
-        (["/d/kick.wav", "/e/f/d/kick.wav", "/g/f/d/kick.wav"], ["-d-kick", "e-f-d-kick", "g-f-d-kick"]),
-        (["/kick.wav", "/x/kick.wav"], ["-kick", "x-kick"]),
+        (["/d/kick.wav", "/e/f/d/kick.wav", "/g/f/d/kick.wav"], ["d-kick", "e-f-d-kick", "g-f-d-kick"]),
+        (["/kick.wav", "/x/kick.wav"], ["kick", "x-kick"]),
         (["/x/Kick.wav", "/x/kick.wav"], ["Kick-wav", "kick-wav-2"]),
         (["/x/...wav", "/x/....", "/y/a.wav"], ["wav", "sound", "a"]),
     ],
