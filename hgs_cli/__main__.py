@@ -30,7 +30,7 @@ def _leave(code: int) -> None:
     try:
         sys.stdout.flush()
         sys.stderr.flush()
-    except BrokenPipeError:  # whoever read the results has left
+    except OSError:  # whoever read the results has left, or has no room for them
         code = code or 1
     os._exit(code)
 

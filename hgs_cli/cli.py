@@ -45,7 +45,7 @@ from hgs_cli.cli_work import (
     unless_there,
     work_on_each,
 )
-from hgs_cli.console import Advance, Messages, print_table
+from hgs_cli.console import Advance, Messages, print_table, say
 from hgs_cli.errors import HgsError, UsageError
 from hgs_cli.options import (
     A4,
@@ -164,10 +164,10 @@ def root(
     if version:
         from hgs_cli import __version__
 
-        typer.echo(f"hgs {__version__}")
+        say(f"hgs {__version__}")
         raise typer.Exit
     if ctx.invoked_subcommand is None:
-        typer.echo(ctx.get_help())
+        say(ctx.get_help())
         raise typer.Exit(2)
 
 
@@ -456,7 +456,7 @@ def mix(
     with messages.batch([label], len(notes) * velocities * len(mixes)) as batch, batch.file(0) as advance:
         done = unless_there(files, skip_existing, lambda: work(advance))
     for line in done.lines:
-        typer.echo(line)
+        say(line)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -525,7 +525,7 @@ def bench(
 
             outputs.write(plot, lambda aside: draw_bars(aside, bench_bars(report)))
     if as_json:
-        typer.echo(json.dumps(report.to_dict()))
+        say(json.dumps(report.to_dict()))
         return
     print_bench(report, runs)
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from hgs_cli.console import Messages, print_table
+from hgs_cli.console import Messages, print_table, say
 from hgs_cli.errors import OutputError, UsageError
 from hgs_cli.options import RUN_PANEL, Detail, Device, Force, Quiet, Seed, Threads, Weights, set_threads
 from hgs_cli.pitch import parse_pitches
@@ -143,7 +143,7 @@ def run(
 
     def tell(figures: dict[str, Any]) -> None:
         if not quiet:
-            typer.echo(json.dumps(figures))
+            say(json.dumps(figures))
 
     run_stage(stage, options, tell)
 
@@ -198,7 +198,7 @@ def export(
         from hgs_cli.training.judge import export_judge
 
         export_judge(run, judge_data, bundle)
-    typer.echo(str(bundle))
+    say(str(bundle))
 
 
 @train.command("eval")
@@ -287,4 +287,4 @@ def evaluate(
     for table in report.tables():
         print_table(table.title, table.rows, table.header, to_stdout=True)
         for note in table.notes:
-            typer.echo(f"# {note}")
+            say(f"# {note}")

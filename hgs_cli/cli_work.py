@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from hgs_cli.console import Advance, Messages, print_table
+from hgs_cli.console import Advance, Messages, print_table, say
 from hgs_cli.errors import ExistingFileError, HgsError, InputError, OutputError, UsageError
 from hgs_cli.options import keep_memory, set_threads
 from hgs_cli.plan import Plan, Source
@@ -64,7 +64,7 @@ def work_on_each(
                     done = work(index, advance)
                 with batch.paused():
                     for line in done.lines:
-                        typer.echo(line)
+                        say(line)
                 batch.done(index, done.how)
             except (InputError, OutputError) as error:
                 if len(sounds) == 1:
@@ -141,7 +141,7 @@ def print_plan(planned: Sequence[tuple[dict[str, Any], Sequence[Path]]], as_json
     """Print what a call would write, as paths or as JSON with the facts beside them."""
     for facts, paths in planned:
         for path in paths:
-            typer.echo(json.dumps({"path": str(path), **facts}) if as_json else str(path))
+            say(json.dumps({"path": str(path), **facts}) if as_json else str(path))
 
 
 def read_notes(spec: str, messages: Messages) -> tuple[float, ...]:

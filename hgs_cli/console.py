@@ -1,13 +1,16 @@
-"""What people read while a command runs: progress, warnings and tables, on stderr; rich is imported at first use."""
+"""What people read while a command runs, on stderr, and its results, on stdout; rich is imported at first use."""
 
 from __future__ import annotations
 
+import errno
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from hgs_cli.errors import OutputError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -121,6 +124,28 @@ class Batch:
             self.messages.line(f"[{index + 1}/{len(self.names)}] {self.names[index]}: {how}")
 
 
+def say(line: str) -> None:
+    """Print a line of results on stdout.
+
+    Raises:
+        OutputError: It cannot be written: the disk behind it is full, for instance.
+    """
+    with _writing():
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.EPIPE:  # who reads the results has left: that is no error of ours
+            raise
+        reason = (error.strerror or str(error)).lower()
+        raise OutputError(f"the results cannot be printed: {reason}", "files that were written stay") from error
+
+
 def print_table(title: str, rows: Sequence[tuple[str, ...]], header: Sequence[str] = (), *, to_stdout: bool) -> None:
     """Print a table: drawn on a terminal, tab-separated lines below `# title` anywhere else.
 
@@ -132,9 +157,11 @@ def print_table(title: str, rows: Sequence[tuple[str, ...]], header: Sequence[st
     """
     stream = sys.stdout if to_stdout else sys.stderr
     if not stream.isatty():
-        stream.write(f"# {title}\n")
-        for row in ([tuple(header)] if header else []) + list(rows):
-            stream.write("\t".join(row) + "\n")
+        with _writing():
+            stream.write(f"# {title}\n")
+            for row in ([tuple(header)] if header else []) + list(rows):
+                stream.write("\t".join(row) + "\n")
+            stream.flush()
         return
     from rich import box
     from rich.console import Console

@@ -711,6 +711,22 @@ def test_info_tells_of_instruments_and_weights(hgs: Run, sound: Path, bundle: Pa
     assert hgs("info", "missing.hgs").code == 3
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_results_that_cannot_be_printed_are_one_line_and_the_files_are_there(
+    sound: Path, bundle: Path, tmp_path: Path, options: list[str]
+) -> None:
+    command = [sys.executable, "-m", "hgs_cli", "render", str(sound), "-p", "60", "-o", "full", "-q", *options]
+    environment = {**os.environ, "HGS_WEIGHTS": str(bundle), "PYTHONPATH": str(ROOT)}
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment, check=False
+        )
+    assert (done.returncode, len(done.stderr.splitlines())) == (5, 1)
+    assert "the results cannot be printed: no space left on device" in done.stderr
+    assert tree(tmp_path / "full") == ["tone_060_C4.wav"]
+
+
 # --- bench ----------------------------------------------------------------------------------------------------------
 
 
