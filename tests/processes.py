@@ -15,7 +15,7 @@ from conftest import ROOT, Outcome
 _WAITING = """
 import json, os, resource, signal, sys, time, warnings
 warnings.simplefilter("ignore")
-import hgs_cli.cli, hgs_cli.delivery, hgs_cli.finish, hgs_cli.info, hgs_cli.outputs, hgs_cli.plot
+import hgs_cli.__main__, hgs_cli.cli, hgs_cli.delivery, hgs_cli.finish, hgs_cli.info, hgs_cli.outputs, hgs_cli.plot
 import torch
 torch.set_num_threads(1)
 
@@ -43,7 +43,6 @@ def start(order):
     code = 1
     try:
         sys.argv = ["hgs", *order["arguments"]]
-        import hgs_cli.__main__
         hgs_cli.__main__.main()
         code = 0
     except SystemExit as stop:
