@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="th
 TRAINED = [*STAGES, "detail", "pitch-gan"]
 QUICK = ["warmup", "hyper", "detail"]  # of each kind without an adversarial D; the others take minutes
 STEPS = 3
-MOST_APART = 0.1  # of the way that the networks have come
+MOST_APART = 0.2  # of the way that the networks have come: Adam makes whole steps of what differs by rounding
 SETTINGS = {
     "gan": "penalty_every = 2\ndiscriminator_share = 0.3\n",
     "hyper-gan": "penalty_every = 2\ndiscriminator_share = 0.3\n",
