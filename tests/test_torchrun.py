@@ -44,6 +44,7 @@ from hgs_cli.training import loop
 torch.set_num_threads(1)
 if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # one group for all stages: torchrun is meant for one run
     torch.distributed.init_process_group("gloo")
+    end_group = torch.distributed.destroy_process_group  # without it, a process now and then dies as it ends
     torch.distributed.init_process_group = torch.distributed.destroy_process_group = lambda *given: None
 stages = sys.argv[1]
 data, init, out, configs = (Path(text) for text in sys.argv[2:])
@@ -55,6 +56,8 @@ if (out / "warmup").exists():
         shutil.copytree(out / "warmup", out / "resumed")
     start = dict(data=data, init=init, config=configs / "warmup.toml", device="cpu", resume=True)
     loop.run_stage("warmup", loop.RunOptions(out=out / "resumed", steps={STEPS + 2}, **start))
+if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    end_group()
 """
 
 
