@@ -24,7 +24,7 @@ from hgs_cli.audio.io import read_audio, to_sample_rate, write_audio
 from hgs_cli.audio.loudness import note_lufs
 from hgs_cli.audio.periodicity import measure_periodicity
 from hgs_cli.audio.source_pitch import detect_pitch
-from hgs_cli.errors import UsageError
+from hgs_cli.errors import InputError, UsageError
 from hgs_cli.evaluation.peers import find_rubber_band
 from hgs_cli.instrument import UNPITCHED_REFERENCE, Instrument, note_envelopes, single
 from hgs_cli.inversion import SUFFIX
@@ -183,7 +183,7 @@ def run_bench(
         advance: Takes the number of things timed since its last call; `count_steps` tells how many there are.
 
     Raises:
-        HgsError: As `load_model` and `open_sound` say; Rubber Band is not there.
+        HgsError: As `load_model` and `open_sound` say; Rubber Band is not there, or a call that is timed fails.
     """
     program = find_rubber_band() if compare else None
     if program is not None and program.path is None:
@@ -364,7 +364,7 @@ def _time_calls(clock: _Clock, model: Model, path: Path, folder: Path) -> None:
     def call(name: str, command: list[str], notes: int = 0) -> None:
         def work() -> None:
             shutil.rmtree(out, ignore_errors=True)
-            subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - our own arguments
+            _run(command)
 
         clock.time("cold", name, work, notes, runs=COLD_RUNS)
 
@@ -372,6 +372,18 @@ def _time_calls(clock: _Clock, model: Model, path: Path, folder: Path) -> None:
     call(IMPORTING, [sys.executable, "-c", IMPORTING])
     call("hgs render, 1 note", [*render, "60"], 1)
     call("hgs render, 25 notes", [*render, "48-72"], len(OCTAVES))
+
+
+def _run(command: list[str]) -> None:
+    """Run a command to its end, without a word.
+
+    Raises:
+        InputError: It failed.
+    """
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)  # noqa: S603 - our own
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise InputError(f"{Path(command[0]).name} failed: {said}", "give another sound, or leave out what runs it")
 
 
 def _time_peer(
@@ -385,7 +397,7 @@ def _time_peer(
     def work() -> None:
         for pitch in OCTAVES:
             arguments = [*command, f"{pitch - source:.6f}", str(wave), str(folder / "shifted.wav")]
-            subprocess.run(arguments, check=True, capture_output=True)  # noqa: S603 - our own arguments
+            _run(arguments)
 
     name = "Rubber Band R3, 25 notes"
     clock.time("compare", name, work, len(OCTAVES), length_samples / SAMPLE_RATE, runs=COLD_RUNS)

@@ -803,6 +803,19 @@ def test_bench_says_what_it_has_nothing_to_compare_with(hgs: Run, sound: Path, m
     assert "rubberband is not installed" in outcome.err
 
 
+def test_another_program_that_fails_is_one_line(
+    hgs: Run, sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "bin" / "rubberband"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\ncase "$1" in --version) echo 3.1.2;; *) echo no luck >&2; exit 7;; esac\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    outcome = hgs("bench", sound, "--runs", "1", "--compare", "rubberband")
+    assert outcome.code == 3
+    assert "rubberband failed: no luck" in outcome.err
+
+
 def test_bench_prints_tables_without_a_sound_of_ones_own(hgs: Run) -> None:
     outcome = hgs("bench", "--runs", "1")
     assert outcome.code == 0
