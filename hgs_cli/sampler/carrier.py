@@ -1,0 +1,445 @@
+"""The carrier: the recording itself, moved to other pitches in its own short-time spectrum.
+
+Around every spectral peak a region of bins is moved by (r - 1)·f and turned by the phase that this move gathers from
+frame to frame. Phases inside a region stay locked, so that beating, attacks and partials that are no harmonics stay
+what they are; at r = 1 it is the recording.
+
+Source: Laroche & Dolson, New phase-vocoder techniques for pitch-shifting, harmonizing and other exotic effects (WASPAA
+1999). Ours: what a peak gathers is linear in r, so one analysis serves every pitch; at an onset it is counted from the
+onset on, which keeps all partials of an attack in step; noise that moves up is drawn anew at its moved level, since
+regions that move apart leave it sparse.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hgs_cli.spectrum import SAMPLE_RATE
+
+OVERLAP = 4  # frames over every sample
+FINER = 4  # points of the analysed spectrum per bin: a region stands within an eighth of a bin of its place
+BLOCK_FRAMES = 128  # analysed and moved at once
+
+
+@dataclass(frozen=True)
+class CarrierRules:
+    """What the analysis of a recording goes by.
+
+    Attributes:
+        n_fft: Window in samples. Real instruments moved by 1-5 / 6-12 / 13-24 semitones: 5.33 / 6.19 / 7.90 dB from the
+            real notes with 2048, 5.27 / 6.07 / 7.81 with 4096, 5.27 / 6.10 / 7.80 with 8192.
+        short_n_fft: For what is spread over fewer points in short windows: drums.
+        short_ratio: By how much fewer. Drums, clicks and shakers are below it, all notes but two kalimbas' above.
+        long_n_fft: For notes below long_below (MIDI), whose harmonics the usual window does not part.
+        long_below: 41 Hz made 0.3 dB from the truth instead of 0.6.
+        rise_db: Of all energy within 12 ms: an onset.
+        new_db: By which a peak in an onset's window is above the frame before it, if it belongs to the onset.
+        noise_db, tone_db: Level above the local median, after averaging, of what is all noise and all tone: noise
+            alone reaches 5 dB.
+        noise_from, noise_to: Semitones upwards between which noise is drawn anew.
+    """
+
+    n_fft: int = 4096
+    short_n_fft: int = 2048
+    short_ratio: float = 0.98
+    long_n_fft: int = 8192
+    long_below: float = 33.0
+    rise_db: float = 10.0
+    new_db: float = 6.0
+    noise_db: float = 5.0
+    tone_db: float = 9.0
+    noise_from: float = 0.5
+    noise_to: float = 3.0
+
+
+RULES = CarrierRules()
+_RISE_S, _STEP = 0.012, 64  # over which a rise is measured, and the samples that are one point of its energy
+_NEAR_FRAMES, _NEAR_BINS, _SMOOTH_BINS = 4, 24, 6  # of averages: power in time, its median, the level of noise
+_TINY = 1e-20
+
+
+@lru_cache(maxsize=4)
+def _hann(n_fft: int) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.hann_window(n_fft)
+
+
+@lru_cache(maxsize=8)
+def _bell(reach: int) -> Tensor:
+    """Weights of a smooth mean over 2 · reach + 1 neighbours."""
+    with torch.inference_mode(False):
+        kernel = torch.hann_window(2 * reach + 3, periodic=False)[1:-1]
+        return kernel / kernel.sum()
+
+
+@dataclass(frozen=True)
+class Carrier:
+    """A recording, analysed so that it can be moved to any pitch.
+
+    Frame t stands on sample t · hop - n_fft / 2. Peaks of all frames stand in one list, those of frame t at
+    `first[t]` … `first[t + 1] - 1`.
+
+    Attributes:
+        audio: (C, T).
+        mono: Weights of the channels in the mono sound that the networks hear, (C,).
+        n_fft: Window in samples; frames are n_fft / OVERLAP apart.
+        first: (n_frames + 1,).
+        region: Which of its frame's peaks each bin belongs to, (n_frames, n_freqs), int16.
+        frequency: Of every peak, in bins, (n_peaks,).
+        cycles: What its phase has gathered, (n_peaks,), float64.
+        bent: The same when the pitch is bent, float64; `cycles` itself when it is not.
+        bend: Factor on the frequencies of every peak, (n_peaks,); None when the pitch is not bent.
+        parent: Peak of the frame before that it goes on from, -1 where it is counted anew, (n_peaks,).
+        advance: Cycles since then, float64, (n_peaks,).
+        tone: Share of every bin that is tone and no noise, (n_frames, n_freqs), half precision.
+        rises: Samples at which the sound rises at once.
+        coherence: How alike the noise of both channels is, 0 … 1; 1 for mono.
+    """
+
+    audio: Tensor
+    mono: Tensor
+    n_fft: int
+    first: NDArray[np.int64]
+    region: Tensor
+    frequency: Tensor
+    cycles: Tensor
+    bent: Tensor
+    bend: Tensor | None
+    parent: NDArray[np.int64]
+    advance: NDArray[np.float64]
+    tone: Tensor
+    rises: tuple[int, ...]
+    coherence: float
+
+    @property
+    def hop(self) -> int:
+        """Samples between frames."""
+        return self.n_fft // OVERLAP
+
+    @property
+    def n_frames(self) -> int:
+        """Frames that reach into the recording."""
+        return int(self.region.shape[0])
+
+    def frames_until(self, sample: int) -> int:
+        """How many frames reach into what lies before a sample."""
+        return min(self.n_frames, (sample - 1 + self.n_fft) // self.hop + 1)
+
+
+# --- analysis -------------------------------------------------------------------------------------------------------
+
+
+def choose_window(audio: Tensor, pitch: float | None = None) -> int:
+    """Length in samples of the window for a recording (C, T): shorter for drums, longer for notes of low pitch.
+
+    Of two windows the better one shows a sound more sparsely: with the smaller sum of magnitudes at the same energy.
+
+    Source: Jones & Parks, A high resolution data-adaptive time-frequency representation (1990), with the 1-norm.
+    """
+    if pitch is not None and pitch < RULES.long_below:
+        return RULES.long_n_fft
+    part = audio.mean(0)[: 4 * SAMPLE_RATE]
+    spreads = []
+    for n_fft in (RULES.short_n_fft, RULES.n_fft):
+        padded = torch.nn.functional.pad(part, (n_fft // 2, n_fft))
+        magnitude = torch.stft(
+            padded, n_fft, n_fft // 2, window=_hann(n_fft), center=False, return_complex=True
+        ).abs()  # fmt: skip
+        spreads.append(float(magnitude.sum() / magnitude.square().sum().clamp(min=_TINY).sqrt()))
+    return RULES.short_n_fft if spreads[0] < RULES.short_ratio * spreads[1] else RULES.n_fft
+
+
+def _spectra(audio: Tensor, n_fft: int, start: int, end: int, finer: int = 1) -> Tensor:
+    """Spectra of frames start … end - 1 of audio (C, T), phases counted from their middles: (C, n, finer · n_fft/2 + 1)."""
+    hop, half = n_fft // OVERLAP, n_fft // 2
+    low, high = start * hop - n_fft, (end - 1) * hop
+    part = audio[:, max(0, low) : max(0, high)]
+    part = torch.nn.functional.pad(part, (max(0, -low), high - max(0, low) - part.shape[1]))
+    frames = part.unfold(1, n_fft, hop) * _hann(n_fft)
+    turned = frames.new_zeros(*frames.shape[:2], finer * n_fft)
+    turned[..., :half] = frames[..., half:]
+    turned[..., -half:] = frames[..., :half]
+    return torch.fft.rfft(turned)
+
+
+def find_rises(audio: Tensor) -> tuple[int, ...]:
+    """Samples at which the energy of audio (C, T) rises at once, in order, at least 50 ms apart."""
+    energy = torch.nn.functional.avg_pool1d(audio.square().sum(0)[None, None], _STEP, _STEP)
+    if energy.shape[-1] < 8:
+        return ()
+    energy = torch.nn.functional.avg_pool1d(energy, 3, 1, 1)[0, 0]
+    span = round(_RISE_S * SAMPLE_RATE / _STEP)
+    level = 10.0 * torch.log10(energy + 1e-6 * float(energy.max()) + 1e-14)
+    before = torch.nn.functional.pad(level, (span, 0), value=float(level.min()))[: len(level)]
+    rising = ((level - before > RULES.rise_db) & (energy > 0.01 * energy.max())).nonzero()[:, 0].tolist()
+    found: list[int] = []
+    steepest = torch.diff(level, prepend=level[:1])
+    for step in rising:
+        if not found or step * _STEP - found[-1] > 0.05 * SAMPLE_RATE:
+            low = max(0, step - span)
+            found.append((low + int(steepest[low : step + span].argmax())) * _STEP)
+    return tuple(found)
+
+
+def analyse(audio: Tensor, mono: Tensor | None = None, *, pitch: float | None = None) -> Carrier:
+    """Analyse a recording; all its channels share regions and phases.
+
+    Args:
+        audio: (C, T) at SAMPLE_RATE.
+        mono: Weights of the channels in the mono sound, (C,); alike when None.
+        pitch: MIDI note number, if known.
+    """
+    audio = audio.detach().float().cpu()
+    n_fft = choose_window(audio, pitch)
+    hop, n_freqs = n_fft // OVERLAP, n_fft // 2 + 1
+    n_frames = (audio.shape[1] - 1 + n_fft) // hop + 1
+    power, turn = torch.empty(n_frames, n_freqs), torch.empty(n_frames, n_freqs)
+    last = torch.zeros(len(audio), 1, n_freqs, dtype=torch.complex64)
+    for start in range(0, n_frames, BLOCK_FRAMES):
+        end = min(n_frames, start + BLOCK_FRAMES)
+        spectra = _spectra(audio, n_fft, start, end)
+        power[start:end] = spectra.abs().square().sum(0)
+        turn[start:end] = (spectra * torch.cat([last, spectra[:, :-1]], 1).conj()).sum(0).angle()
+        last = spectra[:, -1:]
+    frame, place, first, region = _peaks(power)
+    rises = find_rises(audio)
+    frequency, parent, advance = _follow(power.numpy(), turn.numpy(), frame, place, first, region, rises, n_fft)
+    cycles = torch.from_numpy(_gathered(first, parent, advance))
+    return Carrier(
+        audio=audio,
+        mono=torch.full((len(audio),), 1.0 / len(audio)) if mono is None else mono,
+        n_fft=n_fft,
+        first=first,
+        region=torch.from_numpy(region),
+        frequency=torch.from_numpy(frequency.astype(np.float32)),
+        cycles=cycles,
+        bent=cycles,
+        bend=None,
+        parent=parent,
+        advance=advance,
+        tone=_tone_share(power).half(),
+        rises=rises,
+        coherence=_coherence(audio),
+    )
+
+
+def _peaks(power: Tensor) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int16]]:
+    """Peaks of power (n_frames, n_freqs), than which no bin within two is higher, and the nearest of them to each bin.
+
+    Returns:
+        Frame and bin of every peak, (n_peaks,) each; `first` and `region` as a `Carrier` has them.
+    """
+    n_frames, n_freqs = power.shape
+    padded = torch.nn.functional.pad(power[None], (2, 2), value=-1.0)
+    peaks = (power >= torch.nn.functional.max_pool1d(padded, 5, 1)[0]) & (power > 1e-16)
+    peaks[:, 0] = peaks[:, -1] = False
+    peaks[~peaks.any(1), n_freqs // 2] = True  # silence moves as one
+    frame, place = (value.numpy() for value in peaks.nonzero(as_tuple=True))
+    first = np.searchsorted(frame, np.arange(n_frames + 1))
+    region = np.empty((n_frames, n_freqs), dtype=np.int16)
+    bins = np.arange(n_freqs)
+    for t in range(n_frames):
+        own = place[first[t] : first[t + 1]]
+        region[t] = np.searchsorted(0.5 * (own[1:] + own[:-1]), bins, side="right")
+    return frame, place, first, region
+
+
+def _follow(
+    power: NDArray[np.float32],
+    turn: NDArray[np.float32],
+    frame: NDArray[np.int64],
+    place: NDArray[np.int64],
+    first: NDArray[np.int64],
+    region: NDArray[np.int16],
+    rises: tuple[int, ...],
+    n_fft: int,
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
+    """Frequency in bins, parent and advance of every peak, as a `Carrier` has them.
+
+    Args:
+        power: Of all channels, (n_frames, n_freqs).
+        turn: By which phases turn from the frame before, likewise.
+        frame, place, first, region: From `_peaks`.
+        rises: From `find_rises`.
+        n_fft: Window.
+    """
+    n_frames, hop = len(power), n_fft // OVERLAP
+    before, after = np.maximum(frame - 1, 0), np.minimum(frame + 1, n_frames - 1)
+    expected = place / OVERLAP
+
+    def cycles_per_hop(to: NDArray[np.int64]) -> NDArray[np.float64]:
+        deviation = turn[to, place] / (2.0 * math.pi) - expected
+        unwrapped: NDArray[np.float64] = expected + deviation - np.round(deviation)
+        return unwrapped
+
+    backward, forward = cycles_per_hop(frame), cycles_per_hop(after)
+    level = 10.0 * np.log10(power + _TINY)
+    here = level[frame, place]
+    # Of its neighbours in time the louder one tells the frequency; one outside its own lobe is chance.
+    later = np.clip(0.5 + (level[after, place] - level[before, place]) / 12.0, 0.0, 1.0)
+    frequency = OVERLAP * (later * forward + (1.0 - later) * backward)
+    frequency = np.where(np.abs(frequency - place) > 1.5, place, frequency)
+
+    centre = np.arange(n_frames) * hop - n_fft // 2
+    onsets = np.array(rises or (0,), dtype=np.int64)
+    seen = onsets[np.maximum(np.searchsorted(onsets, centre + n_fft // 2, side="right") - 1, 0)]  # the last in sight
+    sees = (np.abs(centre - seen) <= n_fft // 2)[frame]
+    clear = np.clip(seen // hop, 0, n_frames - 1)[frame]  # the last frame that does not see it
+    anew = sees & ((here > level[clear, place] + RULES.new_db) | (clear >= frame))
+    anew |= frame == 0
+    since = np.where(sees, (centre - seen)[frame] / hop, 0.0)
+    parent = np.where(anew, -1, first[before] + region[before, place])
+    advance = np.where(anew, frequency / OVERLAP * since, backward)
+    return frequency, parent.astype(np.int64), advance
+
+
+def _gathered(
+    first: NDArray[np.int64], parent: NDArray[np.int64], advance: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """What the phase of every peak has gathered along its parents, in cycles, (n_peaks,)."""
+    cycles = advance.copy()
+    for t in range(1, len(first) - 1):
+        part = slice(first[t], first[t + 1])
+        own = parent[part]
+        cycles[part] += np.where(own >= 0, cycles[np.maximum(own, 0)], 0.0)
+    return cycles
+
+
+def _tone_share(power: Tensor) -> Tensor:
+    """Share of every bin of power (n_frames, n_freqs) that is tone: how far it stands above its surroundings."""
+    n_freqs = power.shape[1]
+    padded = torch.nn.functional.pad(power.T[:, None], (_NEAR_FRAMES, _NEAR_FRAMES))
+    slow = torch.nn.functional.conv1d(padded, _bell(_NEAR_FRAMES)[None, None])[:, 0].T
+    level = 10.0 * torch.log10(slow + _TINY)
+    spaced = torch.nn.functional.pad(level[:, None], (_NEAR_BINS, _NEAR_BINS), mode="replicate")[:, 0]
+    medians = spaced.unfold(1, 2 * _NEAR_BINS + 1, _NEAR_BINS // 2).median(-1).values
+    floor = torch.nn.functional.interpolate(medians[:, None], size=n_freqs, mode="linear", align_corners=True)[:, 0]
+    share = ((level - floor - RULES.noise_db) / (RULES.tone_db - RULES.noise_db)).clamp(0.0, 1.0)
+    return torch.nn.functional.max_pool1d(share[:, None], 5, 1, 2)[:, 0]  # a lobe is four bins wide
+
+
+def _coherence(audio: Tensor) -> float:
+    """Correlation of the two channels of audio (C, T), 0 … 1; 1 for mono."""
+    if len(audio) < 2:
+        return 1.0
+    left, right = audio[0].double(), audio[1].double()
+    scale = float(left.square().sum() * right.square().sum()) ** 0.5
+    return min(1.0, max(0.0, float((left * right).sum()) / scale)) if scale > 0.0 else 1.0
+
+
+def bend(carrier: Carrier, cents: Tensor, step_samples: int) -> Carrier:
+    """The same with its pitch bent; what is flat then moves by one ratio.
+
+    Args:
+        carrier: From `analyse`.
+        cents: By how much at every `step_samples` samples, (n,); the last one holds.
+        step_samples: Of `cents`.
+    """
+    centre = np.arange(carrier.n_frames) * carrier.hop - carrier.n_fft // 2
+    cents_at = np.interp(centre / step_samples, np.arange(len(cents)), cents.double().cpu().numpy())
+    factor = np.repeat(2.0 ** (cents_at / 1200.0), np.diff(carrier.first))
+    bent = _gathered(carrier.first, carrier.parent, carrier.advance * factor)
+    return replace(carrier, bent=torch.from_numpy(bent), bend=torch.from_numpy(factor).float())
+
+
+# --- motion ---------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=2)
+def _unit_noise(n_fft: int, n_frames: int, seed: int) -> Tensor:
+    """Spectra of white noise of unit expected power in every bin, (n_frames, n_freqs)."""
+    drawn = torch.randn(1, n_frames * n_fft // OVERLAP, generator=torch.Generator().manual_seed(seed % 2**63))
+    return _spectra(drawn, n_fft, OVERLAP, n_frames + OVERLAP)[0] / float(_hann(n_fft).square().sum().sqrt())
+
+
+def moved_spectra(carrier: Carrier, ratios: list[float], start: int, end: int, seed: int = 0) -> list[Tensor]:
+    """Frames start … end - 1 of a recording with its frequencies times each of `ratios`: (C, n, n_freqs) each."""
+    spectra = _spectra(carrier.audio, carrier.n_fft, start, end, FINER)
+    return [_moved(carrier, ratio, spectra, start, seed) for ratio in ratios]
+
+
+def _moved(carrier: Carrier, ratio: float, spectra: Tensor, start: int, seed: int) -> Tensor:
+    """One note's frames, from finer spectra (C, n, FINER · n_fft / 2 + 1) that begin with frame `start`."""
+    n_channels, n = spectra.shape[:2]
+    n_freqs = carrier.n_fft // 2 + 1
+    if ratio == 1.0 and carrier.bend is None:
+        return spectra[..., ::FINER]
+    # Bins that would come to lie above half the sample rate are left out from the start.
+    n_bins = min(n_freqs, math.ceil(n_freqs / ratio * (1.0 if carrier.bend is None else 1.06)) + 2)
+    part = slice(int(carrier.first[start]), int(carrier.first[start + n]))
+    peak = carrier.region[start : start + n, :n_bins].int()
+    peak += torch.from_numpy(carrier.first[start : start + n] - carrier.first[start]).int()[:, None]
+    peak = peak.flatten()
+    factor = ratio if carrier.bend is None else ratio * carrier.bend[part]
+    shift = (factor - 1.0) * carrier.frequency[part]
+    whole = torch.round(shift)
+    fine = torch.round((shift - whole) * FINER).int()
+    turns = ratio * carrier.bent[part] - carrier.cycles[part]
+    phasor = torch.view_as_real(torch.polar(*_unit_angle(turns))).index_select(0, peak)
+    bins = torch.arange(n_bins, dtype=torch.int32).repeat(n)
+    target = bins + whole.int().index_select(0, peak)
+    place = (bins * FINER - fine.index_select(0, peak)).abs_().clamp_(max=spectra.shape[2] - 1)
+    drawn = min(1.0, max(0.0, (12.0 * math.log2(ratio) - RULES.noise_from) / (RULES.noise_to - RULES.noise_from)))
+    noise_share = drawn * (1.0 - carrier.tone[start : start + n].float()) if drawn else None
+    rows = torch.arange(n, dtype=torch.int32).repeat_interleave(n_bins)
+    flat = torch.where((target >= 0) & (target < n_freqs), rows * n_freqs + target, n * n_freqs).long()
+    source = rows * spectra.shape[2] + place
+    phasor = torch.view_as_complex(phasor)
+    if noise_share is not None:
+        phasor = phasor * (1.0 - noise_share[:, :n_bins]).sqrt().flatten()
+    moved = torch.zeros(n_channels, n * n_freqs + 1, 2)
+    for row, channel in zip(moved, spectra, strict=True):
+        value = channel.reshape(-1).index_select(0, source) * phasor
+        row.index_add_(0, flat, torch.view_as_real(value))
+    result = torch.view_as_complex(moved)[:, :-1].reshape(n_channels, n, n_freqs)
+    if noise_share is not None:
+        result += _drawn_noise(carrier, spectra, noise_share, ratio, start, seed)
+    return result
+
+
+def _unit_angle(turns: Tensor) -> tuple[Tensor, Tensor]:
+    """Magnitude 1 and angle of phases in cycles, float64."""
+    angle = ((turns - torch.floor(turns)) * math.tau).float()
+    return torch.ones_like(angle), angle
+
+
+def _drawn_noise(
+    carrier: Carrier, spectra: Tensor, share: Tensor, ratio: float, start: int, seed: int
+) -> Tensor:
+    """Noise as loud as that share (n, n_freqs) of the recording's finer spectra, moved by `ratio`: (C, n, n_freqs)."""
+    n_freqs = share.shape[1]
+    power = spectra[..., ::FINER].abs().square() * share
+    smooth = torch.nn.functional.conv1d(
+        power.reshape(-1, 1, n_freqs), _bell(_SMOOTH_BINS)[None, None], padding=_SMOOTH_BINS
+    ).reshape(power.shape)
+    origin = torch.arange(n_freqs) / ratio
+    low = origin.long().clamp(max=n_freqs - 2)
+    level = torch.lerp(smooth[..., low], smooth[..., low + 1], origin - low).div_(ratio).sqrt_()
+    n = start + len(share)
+    common = _unit_noise(carrier.n_fft, carrier.n_frames, seed)[start:n]
+    if len(spectra) == 1:
+        return level * common
+    own = [_unit_noise(carrier.n_fft, carrier.n_frames, seed + 1 + channel)[start:n] for channel in range(len(spectra))]
+    alike = carrier.coherence
+    return level * (alike**0.5 * common + (1.0 - alike) ** 0.5 * torch.stack(own))
+
+
+def overlap_add(spectra: Tensor, n_fft: int) -> Tensor:
+    """Audio of frames (C, n, n_freqs) that follow each other, from half a window before the first: (C, n · hop + …)."""
+    hop, half = n_fft // OVERLAP, n_fft // 2
+    frames = torch.fft.irfft(spectra, n_fft)
+    frames = torch.cat([frames[..., half:], frames[..., :half]], -1)
+    frames *= _hann(n_fft) * (hop / float(_hann(n_fft).square().sum()))
+    n = frames.shape[1]
+    hops = frames.new_zeros(len(frames), n + OVERLAP - 1, hop)
+    pieces = frames.reshape(len(frames), n, OVERLAP, hop)
+    for piece in range(OVERLAP):
+        hops[:, piece : piece + n] += pieces[:, :, piece]
+    return hops.flatten(1)
