@@ -73,16 +73,16 @@ def _waveform(rng: Random) -> Array:
     """Amplitudes of the harmonics of an oscillator, (N_HARMONICS,)."""
     k = np.arange(1, N_HARMONICS + 1, dtype=np.float64)
     odd = k % 2
-    kind = rng.integers(6)
-    if kind == 0:
+    kind = rng.integers(10)
+    if kind < 3:
         return 1.0 / k
-    if kind == 1:
+    if kind < 5:
         return odd / k
-    if kind == 2:
-        return odd / k**2
-    if kind == 3:
+    if kind < 7:
         return np.asarray(np.sin(math.pi * k * rng.uniform(0.08, 0.45)) / k)
-    if kind == 4:  # an organ's stops
+    if kind == 7:
+        return odd / k**2
+    if kind == 8:  # an organ's stops
         stops = np.zeros(N_HARMONICS)
         stops[[0, 1, 2, 3, 5, 7]] = _levels(rng, 6, 20.0)
         return stops
@@ -91,7 +91,7 @@ def _waveform(rng: Random) -> Array:
 
 def _closed(rng: Random, waveform: Array, midi: float) -> Array:
     """A waveform (K,) behind a low-pass filter that moves with the key."""
-    edge = _log_uniform(rng, 1000.0, 12_000.0) / midi_to_hz(midi)
+    edge = _log_uniform(rng, 1500.0, 16_000.0) / midi_to_hz(midi)
     return np.asarray(waveform / np.sqrt(1.0 + (np.arange(1, len(waveform) + 1) / edge) ** 4))
 
 
@@ -135,7 +135,7 @@ def _stack(rng: Random, keys: list[float], level_db: float = 4.0) -> Sound:
     """Notes that sound together, plucked or held."""
     struck = _chance(rng, 0.5)
     waveform = _closed(rng, _waveform(rng), keys[0])
-    tones = _notes(rng, keys, waveform, _log_uniform(rng, 1.0, 6.0) if struck else math.inf, level_db)
+    tones = _notes(rng, keys, waveform, _log_uniform(rng, 2.0, 10.0) if struck else math.inf, level_db)
     envelope = _envelope(rng, struck)
     return lambda ratio, time_s: envelope(time_s) * tones.play(ratio, time_s)
 
@@ -227,7 +227,7 @@ def _bell(rng: Random) -> tuple[float, Sound]:
     ratios = _scattered(rng, _BELLS[rng.integers(len(_BELLS))], 0.02)
     strike = int(np.argmin(np.abs(ratios - 1.0)))
     ratios = ratios / ratios[strike]
-    t60_s = _log_uniform(rng, 2.0, 12.0) * ratios ** -rng.uniform(0.4, 1.0)
+    t60_s = _log_uniform(rng, 4.0, 20.0) * ratios ** -rng.uniform(0.4, 1.0)
     gain = _levels(rng, len(ratios), 18.0)
     return midi, _modes(rng, midi_to_hz(midi), ratios, gain, t60_s, split=_log_uniform(rng, 5e-4, 6e-3))
 
@@ -235,7 +235,7 @@ def _bell(rng: Random) -> tuple[float, Sound]:
 def _bar(rng: Random) -> tuple[float, Sound]:
     midi = _key(rng, 48, 84)
     ratios = _scattered(rng, _BARS[rng.integers(len(_BARS))], 0.02)
-    t60_s = _log_uniform(rng, 0.5, 5.0) * ratios ** -rng.uniform(0.5, 1.2)
+    t60_s = _log_uniform(rng, 1.0, 8.0) * ratios ** -rng.uniform(0.5, 1.2)
     gain = _levels(rng, len(ratios), 12.0) * ratios ** -rng.uniform(0.0, 0.8)
     return midi, _modes(rng, midi_to_hz(midi), ratios, gain, t60_s)
 
@@ -247,7 +247,7 @@ def _plate(rng: Random) -> tuple[float, Sound]:
     ratios = np.sort((m**2 + (n * rng.uniform(1.05, 1.9)) ** 2).ravel().astype(np.float64))[: rng.integers(20, 50)]
     ratios = ratios / ratios[0] * np.exp(rng.normal(0.0, 0.015, len(ratios)))
     gain = _levels(rng, len(ratios), 24.0) * ratios ** -rng.uniform(0.0, 0.5)
-    t60_s = _log_uniform(rng, 1.5, 8.0) * ratios ** -rng.uniform(0.2, 0.6)
+    t60_s = _log_uniform(rng, 3.0, 12.0) * ratios ** -rng.uniform(0.2, 0.6)
     strongest = float(ratios[np.argmax(gain**2 * t60_s)])
     return hz_to_midi(lowest_hz * strongest), _modes(rng, lowest_hz, ratios, gain, t60_s, split=2e-3)
 
@@ -255,7 +255,7 @@ def _plate(rng: Random) -> tuple[float, Sound]:
 def _membrane(rng: Random) -> tuple[float, Sound]:
     midi = _key(rng, 38, 65)
     ratios = _scattered(rng, _MEMBRANES[rng.integers(len(_MEMBRANES))], 0.02)
-    t60_s = _log_uniform(rng, 0.4, 2.5) * ratios ** -rng.uniform(0.2, 1.0)
+    t60_s = _log_uniform(rng, 1.0, 4.0) * ratios ** -rng.uniform(0.2, 1.0)
     gain = _levels(rng, len(ratios), 15.0) * ratios ** -rng.uniform(0.0, 1.0)
     gain[0] = 1.0
     return midi, _modes(rng, midi_to_hz(midi), ratios, gain, t60_s)
@@ -268,7 +268,7 @@ def _fm(rng: Random, midi: float, modulator: float) -> Sound:
     """
     struck = _chance(rng, 0.7)
     index, left = _log_uniform(rng, 0.8, 7.0) * min(1.0, 3.0 / modulator), rng.uniform(0.05, 0.6)
-    index_s, t60_s = _log_uniform(rng, 0.2, 3.0), _log_uniform(rng, 1.0, 6.0)
+    index_s, t60_s = _log_uniform(rng, 0.5, 5.0), _log_uniform(rng, 2.0, 10.0)
     phase, envelope = _phase(rng), _envelope(rng, struck)
 
     def play(ratio: float, time_s: Tensor) -> Tensor:
@@ -299,7 +299,7 @@ def _ring_modulation(rng: Random) -> tuple[float, Sound]:
     f0_hz = midi_to_hz(midi)
     other_hz = f0_hz * _log_uniform(rng, 0.3, 5.0)
     struck = _chance(rng, 0.5)
-    tone = _notes(rng, [midi], _closed(rng, _waveform(rng), midi)[:24], _log_uniform(rng, 1.0, 5.0))
+    tone = _notes(rng, [midi], _closed(rng, _waveform(rng), midi)[:24], _log_uniform(rng, 2.0, 8.0))
     dry = rng.uniform(0.0, 0.5) if _chance(rng, 0.4) else 0.0
     tones = _Tones(
         np.concatenate([np.abs(tone.hz - other_hz), tone.hz + other_hz, tone.hz]),
@@ -318,7 +318,7 @@ def _dropping(f0_hz: float, times: float, drop_s: float, ratio: float, time_s: T
 
 def _kick(rng: Random) -> tuple[float, Sound]:
     f0_hz = _log_uniform(rng, 45.0, 90.0)
-    times, drop_s, t60_s = _log_uniform(rng, 2.0, 7.0), _log_uniform(rng, 0.01, 0.06), _log_uniform(rng, 0.4, 1.5)
+    times, drop_s, t60_s = _log_uniform(rng, 2.0, 7.0), _log_uniform(rng, 0.01, 0.06), _log_uniform(rng, 0.6, 2.5)
     drive = rng.uniform(0.5, 3.0)
     hit = _hit(rng, _log_uniform(rng, 800.0, 4000.0), rng.uniform(0.0, 0.3))
 
@@ -333,7 +333,7 @@ def _tom(rng: Random) -> tuple[float, Sound]:
     midi = _key(rng, 41, 60)
     times, drop_s = rng.uniform(1.1, 1.9), _log_uniform(rng, 0.03, 0.15)
     ratios = _scattered(rng, (1.0, 1.594, 2.136, 2.296), 0.03)
-    gain, t60_s = _levels(rng, 4, 15.0), _log_uniform(rng, 0.4, 1.6) * ratios**-0.7
+    gain, t60_s = _levels(rng, 4, 15.0), _log_uniform(rng, 0.8, 3.0) * ratios**-0.7
     gain[0] = 1.0
     hit = _hit(rng, _log_uniform(rng, 400.0, 2500.0), rng.uniform(0.1, 0.4))
 
@@ -365,7 +365,7 @@ def _cowbell(rng: Random) -> tuple[float, Sound]:
         tones.phase,
         tones.t60_s,
     )
-    t60_s, spike_s, spike = _log_uniform(rng, 0.3, 1.2), _log_uniform(rng, 0.02, 0.08), rng.uniform(0.3, 2.0)
+    t60_s, spike_s, spike = _log_uniform(rng, 0.6, 2.5), _log_uniform(rng, 0.02, 0.08), rng.uniform(0.3, 2.0)
 
     def play(ratio: float, time_s: Tensor) -> Tensor:
         envelope = attack(time_s, 0.001) * (decay(time_s, t60_s) + spike * decay(time_s, spike_s))
@@ -378,9 +378,9 @@ def _snare(rng: Random) -> tuple[float, Sound]:
     """Two modes that drop a little, and noise."""
     midi = _key(rng, 50, 60)
     second, level = rng.uniform(1.5, 2.0), rng.uniform(0.2, 0.9)
-    times, t60_s = rng.uniform(1.0, 1.5), _log_uniform(rng, 0.12, 0.4)
+    times, t60_s = rng.uniform(1.0, 1.5), _log_uniform(rng, 0.3, 1.0)
     seed, low_hz, high_hz = _seed(rng), _log_uniform(rng, 400.0, 2500.0), _log_uniform(rng, 5000.0, 12_000.0)
-    noise_s, noise_level = _log_uniform(rng, 0.15, 0.7), rng.uniform(0.3, 1.5)
+    noise_s, noise_level = _log_uniform(rng, 0.4, 1.6), rng.uniform(0.3, 1.5)
 
     def play(ratio: float, time_s: Tensor) -> Tensor:
         phase = _dropping(midi_to_hz(midi), times, 0.02, ratio, time_s)
@@ -397,7 +397,7 @@ def _hat(rng: Random) -> tuple[float, Sound]:
     edge_hz = _log_uniform(rng, 2000.0, 5000.0)
     tones = _Tones(tones.hz, tones.gain / np.sqrt(1.0 + (edge_hz / tones.hz) ** 6), tones.phase, tones.t60_s)
     seed, noise_level = _seed(rng), rng.uniform(0.0, 0.5)
-    t60_s = _log_uniform(rng, 0.1, 1.5)
+    t60_s = _log_uniform(rng, 0.3, 3.0)
 
     def play(ratio: float, time_s: Tensor) -> Tensor:
         hiss = noise(time_s, seed, ratio, lambda hz: high_pass(hz, edge_hz, 3) * low_pass(hz, 15e3))
@@ -410,7 +410,7 @@ def _two_notes(rng: Random) -> tuple[float, Sound]:
     """One note, then another; the first stops or rings on."""
     midi = _key(rng, 45, 70)
     step = float(rng.integers(1, 13)) * (1.0 if _chance(rng, 0.5) else -1.0)
-    waveform, t60_s = _closed(rng, _waveform(rng), midi), _log_uniform(rng, 1.0, 5.0)
+    waveform, t60_s = _closed(rng, _waveform(rng), midi), _log_uniform(rng, 2.0, 8.0)
     first, second = (_notes(rng, [key], waveform, t60_s) for key in (midi, midi + step))
     start_s, rise_s, rings = rng.uniform(0.3, 0.8), _log_uniform(rng, 0.002, 0.03), _chance(rng, 0.4)
 
@@ -546,7 +546,7 @@ def _band_noise(rng: Random) -> tuple[float, Sound]:
     low_hz = _log_uniform(rng, 60.0, 1500.0)
     high_hz = low_hz * _log_uniform(rng, 1.5, 12.0)
     seed, slope, order = _seed(rng), rng.uniform(-6.0, 3.0), int(rng.integers(2, 9))
-    t60_s, rise_s = _log_uniform(rng, 0.4, 4.0), _log_uniform(rng, 0.001, 0.02)
+    t60_s, rise_s = _log_uniform(rng, 0.8, 6.0), _log_uniform(rng, 0.001, 0.02)
 
     def colour(hz: Tensor) -> Tensor:
         tilt = (hz / low_hz) ** (slope / 20.0 / math.log10(2.0))
