@@ -235,6 +235,10 @@ def evaluate(
     sounds: Annotated[
         bool, typer.Option("--sounds", help="Odd sounds as notes, mixes, variation; with --real recordings too.")
     ] = False,
+    made: Annotated[
+        bool,
+        typer.Option("--made", help="Made sounds whose truth at every pitch is known: chords, bells, drums, noise."),
+    ] = False,
     force: Force = False,
     detail: Detail = 1.0,
     hyper: Annotated[bool, typer.Option("--hyper/--no-hyper", help="Use the hypernetwork.")] = True,
@@ -252,8 +256,8 @@ def evaluate(
     """
     from hgs_cli.outputs import OutputSet, check_targets
 
-    if real is None and data is None and held_out is None and not sounds:
-        raise UsageError("there is nothing to measure with", "give --real, --data, --held-out or --sounds")
+    if real is None and data is None and held_out is None and not sounds and not made:
+        raise UsageError("there is nothing to measure with", "give --real, --data, --held-out, --sounds or --made")
     for option, given, needed in (("--plots", plots, real), ("--detectors", detectors or None, real)):
         if given is not None and needed is None:
             raise UsageError(f"{option} is about recordings", "give --real too")
@@ -276,7 +280,8 @@ def evaluate(
 
     model = load_model(weights, device)
     options = CrossPitchOptions(quick=quick, detail=detail, hyper=hyper, seed=seed)
-    report, cross_pitch = measure(model, Sources(real, data, held_out, runs, detectors, sounds), options, workers, tell)
+    sources = Sources(real, data, held_out, runs, detectors, sounds, made)
+    report, cross_pitch = measure(model, sources, options, workers, tell)
     pictures = [] if plots is None or cross_pitch is None else choose_pictures(cross_pitch, plots)
     with OutputSet([*files, *(picture.path for picture in pictures)], force) as outputs:
         for path, text in ((to_json, report.to_json), (to_markdown, report.to_markdown)):

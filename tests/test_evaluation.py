@@ -167,7 +167,7 @@ def test_resampling_moves_the_pitch() -> None:
     assert track_pitch(play_faster(note(57.0, 1.0, 1.0), -7.0)) == pytest.approx(50.0, abs=0.03)
 
 
-@pytest.mark.parametrize("name", ["Rubber Band R3", "Rubber Band R3 -F", "WORLD"])
+@pytest.mark.parametrize("name", ["Rubber Band R3", "Rubber Band R3 -F", "Signalsmith Stretch", "WORLD"])
 @pytest.mark.parametrize(("midi", "semitones"), [(60.0, 7.0), (31.0, -5.0)])
 def test_a_peer_plays_the_note_that_is_asked_for(name: str, midi: float, semitones: float) -> None:
     peers = find_peers()
@@ -176,7 +176,9 @@ def test_a_peer_plays_the_note_that_is_asked_for(name: str, midi: float, semiton
     audio = note(midi, 1.0, 1.0)
     peer = next(peer for peer in peers.found if peer.name == name)
     shifted = peer.open(audio, midi)(semitones)
-    assert track_pitch(shifted) == pytest.approx(midi + semitones, abs=0.1)
+    # Its blocks do not tell the harmonics of 49 Hz apart, and move them unevenly.
+    tolerance = 0.5 if name == "Signalsmith Stretch" and midi < 40.0 else 0.1
+    assert track_pitch(shifted) == pytest.approx(midi + semitones, abs=tolerance)
     assert abs(len(shifted) - len(audio)) < 0.1 * SAMPLE_RATE
 
 
@@ -185,8 +187,9 @@ def test_a_peer_that_is_not_installed_is_named_and_has_no_row(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setitem(sys.modules, "pyworld", None)
+    monkeypatch.setitem(sys.modules, "python_stretch", None)
     result = measure_cross_pitch(model, real_dir, ["kalimba"], CrossPitchOptions(quick=True, hyper=False))
-    assert list(result.missing) == ["Rubber Band R3", "Rubber Band R3 -F", "WORLD"]
+    assert list(result.missing) == ["Rubber Band R3", "Rubber Band R3 -F", "Signalsmith Stretch", "WORLD"]
     assert not set(result.missing) & set(result.rows)
     section = result.section()
     assert section.figures["missing_peers"]["Rubber Band R3"] == "the program rubberband is not installed"

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import math
-import multiprocessing
-import pickle
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import Tensor
 
 from hgs_cli.audio.io import read_audio
@@ -28,8 +23,9 @@ from hgs_cli.evaluation.cross_pitch_result import (
     semitones_between,
 )
 from hgs_cli.evaluation.measures import Distance, SideMeasures, fit, side_measures, track_pitch
-from hgs_cli.evaluation.peers import Peer, find_peers
+from hgs_cli.evaluation.peers import find_peers
 from hgs_cli.evaluation.recordings import Note, read_notes
+from hgs_cli.evaluation.workers import measure_each
 from hgs_cli.pipeline import BATCH_NOTES, Instrument, Model, Settings, invert, reconstruct, single, synthesize
 from hgs_cli.spectrum import SAMPLE_RATE
 
@@ -69,7 +65,8 @@ def measure_cross_pitch(
     peers = find_peers()
     found: dict[str, InstrumentResult] = {}
     advance(0, len(notes))
-    for name, result in _in_processes(model, notes, options, peers.found, workers):
+    longest_first = dict(sorted(notes.items(), key=lambda item: -len(item[1])))
+    for name, result in measure_each(model, longest_first, partial(_measure_instrument, options=options), workers):
         found[name] = result
         advance(len(found), len(notes))
     return CrossPitchResult(
@@ -89,59 +86,12 @@ def render_notes(
     return [note for batch in batches for note in synthesize(model, instrument, batch, settings).cpu()]
 
 
-def _in_processes(
-    model: Model, notes: dict[str, list[Note]], options: CrossPitchOptions, peers: list[Peer], workers: int
-) -> Iterator[tuple[str, InstrumentResult]]:
-    """Results by instrument, in the order in which they are done."""
-    if workers == 1 or len(notes) == 1:
-        with _one_thread():  # as in the processes: sums do not depend on how they are split
-            for name, recordings in notes.items():
-                yield name, _measure_instrument(model, recordings, options, peers)
-        return
-    context = multiprocessing.get_context("spawn")
-    # As bytes: torch's own way through shared memory needs more of it than containers give.
-    frozen = pickle.dumps(model)
-    with ProcessPoolExecutor(min(workers, len(notes)), context, _start_worker, (frozen, options)) as pool:
-        longest_first = sorted(notes.items(), key=lambda item: -len(item[1]))
-        futures = {pool.submit(_work, recordings): name for name, recordings in longest_first}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-_worker: dict[str, Any] = {}  # what a process of the pool was started with
-
-
-def _start_worker(frozen: bytes, options: CrossPitchOptions) -> None:
-    torch.set_num_threads(1)
-    model = pickle.loads(frozen)  # noqa: S301 - our own bytes, from the process that started this one
-    _worker.update(model=model, options=options, peers=find_peers().found)
-
-
-def _work(recordings: list[Note]) -> InstrumentResult:
-    return _measure_instrument(_worker["model"], recordings, _worker["options"], _worker["peers"])
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _measure_instrument(
-    model: Model, recordings: list[Note], options: CrossPitchOptions, peers: list[Peer]
-) -> InstrumentResult:
+def _measure_instrument(model: Model, recordings: list[Note], options: CrossPitchOptions) -> InstrumentResult:
     source, loud = _choose_source(recordings)
     targets = _targets(source, loud, options.quick)
     original = read_audio(source.path).audio
     renders, found = _render_rows(model, original, [target.midi for target in targets], options)
-    shifts = [(peer, peer.open(original, source.midi)) for peer in peers]
+    shifts = [(peer, peer.open(original, source.midi)) for peer in find_peers().found]
     distance = Distance()
     pairs = []
     for index, target in enumerate(targets):

@@ -1,4 +1,7 @@
-"""Other ways to play a recording at another pitch: copying, resampling, Rubber Band, WORLD; the only pyworld import."""
+"""Other ways to play a recording at another pitch: copying, resampling, Rubber Band, Signalsmith Stretch, WORLD.
+
+The only imports of pyworld and python_stretch.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +26,9 @@ from hgs_cli.errors import InputError
 from hgs_cli.pitch import midi_to_hz
 from hgs_cli.spectrum import SAMPLE_RATE
 
+RESAMPLING = "resampling"
+RUBBER_BAND_R3 = "Rubber Band R3"
+SIGNALSMITH = "Signalsmith Stretch"
 RUBBER_BAND = "rubberband"
 RUBBER_BAND_MAJOR = 3  # the first with the R3 engine
 SEARCHED_SEMITONES = 6.0  # WORLD looks for f0 this far around the recording's known note
@@ -65,16 +72,23 @@ def find_peers() -> Peers:
     """The peers that are installed, and those that are not."""
     found = [
         Peer("copy", "", lambda audio, midi: lambda semitones: audio),
-        Peer("resampling", "", _open_resampling),
+        Peer(RESAMPLING, "", _open_resampling),
         Peer("resampling, while it lasts", "", _open_resampling, while_it_lasts=True),
     ]
     missing: dict[str, str] = {}
     program = find_rubber_band()
-    for name, options in (("Rubber Band R3", ()), ("Rubber Band R3 -F", ("-F",))):
+    for name, options in ((RUBBER_BAND_R3, ()), (f"{RUBBER_BAND_R3} -F", ("-F",))):
         if program.path is None:
             missing[name] = program.reason
         else:
             found.append(Peer(name, program.version, _rubber_band_opener(program.path, options)))
+    try:
+        from python_stretch import Signalsmith
+    except ImportError as error:
+        missing[SIGNALSMITH] = f"the package python-stretch cannot be imported: {error}"
+    else:
+        made_by = f"python-stretch {version('python-stretch')}"
+        found.append(Peer(SIGNALSMITH, made_by, _signalsmith_opener(Signalsmith.Stretch)))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pyworld asks pkg_resources for its version, which warns of its own end
@@ -137,6 +151,25 @@ def _rubber_band_opener(program: Path, options: tuple[str, ...]) -> Callable[[Te
                 said = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
                 raise InputError(f"{RUBBER_BAND} failed: {said}", "update it, or remove it to measure without it")
             return read_audio(result).audio
+
+    return lambda audio, midi: lambda semitones: shift(audio, semitones)
+
+
+def _signalsmith_opener(stretch: Callable[[int], Any]) -> Callable[[Tensor, float], Shift]:
+    """Signalsmith Stretch with its full preset, the length kept; `stretch` takes a seed.
+
+    What it returns stands where the recording stands: the package takes the latency off. But it fades in within its
+    first block and out within its last, which are therefore silence around the recording.
+    """
+
+    def shift(audio: Tensor, semitones: float) -> Tensor:
+        processor = stretch(0)
+        processor.preset(1, float(SAMPLE_RATE))
+        processor.setTransposeSemitones(semitones)
+        margin = processor.blockSamples()
+        padded = torch.nn.functional.pad(audio, (margin, margin))
+        shifted = torch.from_numpy(processor.process(padded[None].numpy()))[0]
+        return shifted[margin : margin + audio.shape[-1]]
 
     return lambda audio, midi: lambda semitones: shift(audio, semitones)
 

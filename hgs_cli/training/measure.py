@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hgs_cli.errors import WeightsError
 from hgs_cli.evaluation import CrossPitchOptions, CrossPitchResult, Report, Section, measure_cross_pitch
+from hgs_cli.evaluation.known_truth_result import measure_known_truth
 from hgs_cli.evaluation.mixes import measure_mixes, middle_notes
 from hgs_cli.evaluation.odd_sounds import measure_odd_sounds
 from hgs_cli.evaluation.pitch_trackers import TRACKERS
@@ -42,6 +43,7 @@ class Sources:
         runs: Folder of runs to compare with.
         detectors: Whether source pitch is measured of other libraries too, and on rendered notes.
         sounds: Whether odd sounds, mixes and variations are measured: on rendered sounds, and on `real` where given.
+        made: Whether made sounds with known truth are measured.
     """
 
     real: Path | None = None
@@ -50,6 +52,7 @@ class Sources:
     runs: Path | None = None
     detectors: bool = False
     sounds: bool = False
+    made: bool = False
 
 
 def find_judge(model: Model) -> Judge:
@@ -73,7 +76,7 @@ def measure(
         model: From `load_model`.
         sources: What to measure with.
         options: How much of it, detail, seed.
-        workers: Processes of the cross-pitch table.
+        workers: Processes of the cross-pitch table and of made sounds.
         tell: Told how far everything is.
 
     Raises:
@@ -110,6 +113,11 @@ def measure(
                 rendered=rendered_sounds() if sources.detectors else (),
             ).section()
         )
+    if sources.made:
+        known_truth = measure_known_truth(
+            model, options, workers=workers, advance=lambda done, total: tell("made sounds", done, total)
+        )
+        sections.append(known_truth.section())
     if sources.sounds:
         assert judge is not None
         sections += sound_sections(model, sources.real, judge, options, tell)
