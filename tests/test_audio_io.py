@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from hgs_cli.audio.io import from_array, read_audio, write_audio
-from hgs_cli.errors import InputError
+from hgs_cli.audio import io
+from hgs_cli.audio.io import MODEL_SECONDS, from_array, read_audio, to_sample_rate, write_audio
+from hgs_cli.errors import InputError, UsageError
 from hgs_cli.spectrum import MODEL_SAMPLES, SAMPLE_RATE
 
 
@@ -52,10 +55,58 @@ def test_channels_that_cancel_out_are_not_lost(tmp_path: Path) -> None:
     np.testing.assert_allclose(recording.audio.numpy(), left)
 
 
-def test_a_long_sound_is_cropped_and_says_by_how_much(tmp_path: Path) -> None:
-    recording = read_audio(stored(tmp_path / "a.wav", tone(220, 6.0)))
-    assert recording.audio.shape[0] == MODEL_SAMPLES
-    assert recording.cropped_s == pytest.approx(6.0 - MODEL_SAMPLES / SAMPLE_RATE, abs=1e-3)
+def test_a_long_sound_is_read_whole_unless_less_is_asked_for(tmp_path: Path) -> None:
+    samples = tone(220, 6.0)
+    path = stored(tmp_path / "a.wav", samples)
+    whole = read_audio(path)
+    assert np.array_equal(whole.audio.numpy(), samples)
+    assert whole.cropped_s == 0.0
+    part = read_audio(path, max_seconds=MODEL_SECONDS)
+    assert np.array_equal(part.audio.numpy(), samples[:MODEL_SAMPLES])
+    assert part.cropped_s == pytest.approx(6.0 - MODEL_SAMPLES / SAMPLE_RATE, abs=1e-3)
+    held = from_array(samples, SAMPLE_RATE, max_seconds=2.5)
+    assert np.array_equal(held.audio.numpy(), samples[: round(2.5 * SAMPLE_RATE)])
+    assert held.cropped_s == pytest.approx(3.5, abs=1e-3)
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, 0.009, 601.0, float("nan"), float("inf")])
+def test_a_length_that_cannot_be_read_is_refused(tmp_path: Path, seconds: float) -> None:
+    path = stored(tmp_path / "a.wav", tone())
+    with pytest.raises(UsageError, match=r"0\.01 to 600 s"):
+        read_audio(path, max_seconds=seconds)
+    with pytest.raises(UsageError, match=r"0\.01 to 600 s"):
+        from_array(tone(), SAMPLE_RATE, max_seconds=seconds)
+
+
+@pytest.mark.parametrize("sample_rate", [8_000, 48_000, 44_056])
+def test_a_sound_resampled_in_pieces_has_no_seams(monkeypatch: pytest.MonkeyPatch, sample_rate: int) -> None:
+    rng = np.random.default_rng(2)
+    both = rng.uniform(-0.5, 0.5, (5 * sample_rate, 2)).astype(np.float32)
+    whole = to_sample_rate(torch.from_numpy(both.T.copy()), sample_rate)
+    monkeypatch.setattr(io, "RESAMPLED_FRAMES", 30_000)
+    monkeypatch.setattr(io, "BLOCK_FRAMES", 7_001)
+    pieces = from_array(both, sample_rate, stereo=True)
+    assert pieces.channels is not None
+    torch.testing.assert_close(pieces.channels, whole, atol=1e-6, rtol=0.0)
+    torch.testing.assert_close(pieces.audio, whole.mean(0), atol=1e-6, rtol=0.0)
+
+
+def test_a_long_file_costs_little_more_memory_than_what_is_kept(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    noise = rng.uniform(-0.5, 0.5, (192_000, 2))
+    with soundfile.SoundFile(tmp_path / "a.wav", "w", 192_000, 2, "PCM_16") as file:
+        for _ in range(40):
+            file.write(noise)
+    code = (
+        "import resource, sys; from pathlib import Path; from hgs_cli.audio.io import read_audio;"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"
+        "read_audio(Path(sys.argv[1]), True, max_seconds=2.0); before = peak();"
+        "print(read_audio(Path(sys.argv[1]), True).channels.shape[1], peak() - before)"
+    )
+    run = subprocess.run([sys.executable, "-c", code, tmp_path / "a.wav"], capture_output=True, text=True, check=True)
+    n_samples, more_kb = map(int, run.stdout.split())
+    assert n_samples == 40 * SAMPLE_RATE
+    assert more_kb < 4 * n_samples * 2 * 4 / 1000 + 60_000  # the file as floats would be 61 MB, and its copies more
 
 
 def test_only_what_is_used_of_a_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,8 +121,8 @@ def test_only_what_is_used_of_a_file_is_read(tmp_path: Path, monkeypatch: pytest
         return block
 
     monkeypatch.setattr(soundfile.SoundFile, "read", counted)
-    read_audio(path)
-    assert frames < MODEL_SAMPLES + 10_000
+    read_audio(path, max_seconds=5.0)
+    assert frames < 5 * SAMPLE_RATE + 10_000
 
 
 @pytest.mark.parametrize(
@@ -116,10 +167,11 @@ def test_a_sound_without_sound_is_refused(tmp_path: Path, samples: np.ndarray, s
             from_array(torch.from_numpy(samples), SAMPLE_RATE)
 
 
-def test_a_sound_that_begins_after_all_that_is_used_says_so(tmp_path: Path) -> None:
+def test_silence_before_a_sound_is_no_error_unless_nothing_else_is_read(tmp_path: Path) -> None:
     path = stored(tmp_path / "a.wav", np.concatenate([np.zeros(5 * SAMPLE_RATE), tone()]).astype(np.float32))
-    with pytest.raises(InputError, match=r"silent in its first 4\.1 s"):
-        read_audio(path)
+    assert read_audio(path).audio.shape[0] == 5 * SAMPLE_RATE + tone().size
+    with pytest.raises(InputError, match=r"silent in its first 4\.1 s, all that is read"):
+        read_audio(path, max_seconds=MODEL_SECONDS)
 
 
 def test_a_header_that_claims_gigabytes_costs_nothing(tmp_path: Path) -> None:
@@ -151,18 +203,31 @@ def test_channels_in_memory_are_heard_as_those_of_a_file(tmp_path: Path) -> None
     soundfile.write(tmp_path / "both.wav", both, SAMPLE_RATE, subtype="FLOAT")
     held, read = from_array(both, SAMPLE_RATE, stereo=True), read_audio(tmp_path / "both.wav", stereo=True)
     assert torch.allclose(held.audio, read.audio, atol=1e-6)
-    assert held.side is not None
-    assert read.side is not None
-    assert torch.allclose(held.side, read.side, atol=1e-6)
-    assert torch.allclose(held.audio + held.side, torch.from_numpy(both[:, 0]), atol=1e-6)
-    assert from_array(both, SAMPLE_RATE).side is None
+    assert held.channels is not None
+    assert read.channels is not None
+    assert torch.equal(held.channels, read.channels)
+    assert np.array_equal(held.channels.numpy(), both.T)
+    assert torch.allclose(held.audio, held.channels.mean(0))
+    assert from_array(both, SAMPLE_RATE).channels is None
+    assert from_array(both[:, 0], SAMPLE_RATE, stereo=True).channels is None
+
+
+def test_of_more_channels_the_first_two_are_kept_or_all_are_mixed() -> None:
+    surround = np.stack([tone(220), tone(330), tone(550)], axis=1)
+    stereo, mono = from_array(surround, SAMPLE_RATE, stereo=True), from_array(surround, SAMPLE_RATE)
+    assert stereo.channels is not None
+    assert np.array_equal(stereo.channels.numpy(), surround[:, :2].T)
+    assert torch.allclose(stereo.audio, torch.from_numpy(surround[:, :2].mean(1)))
+    assert torch.allclose(mono.audio, torch.from_numpy(surround.mean(1)), atol=1e-6)
 
 
 def test_channels_in_memory_that_cancel_are_heard_by_the_loudest() -> None:
     opposite = np.stack([tone(), -0.9 * tone()], axis=1)
-    recording = from_array(opposite, SAMPLE_RATE, stereo=True)
-    assert recording.cancelled
-    assert torch.allclose(recording.audio, torch.from_numpy(tone()))
+    for stereo in (False, True):
+        recording = from_array(opposite, SAMPLE_RATE, stereo=stereo)
+        assert recording.cancelled
+        assert torch.allclose(recording.audio, torch.from_numpy(tone()))
+        assert (recording.channels is None) is not stereo
 
 
 signals = hnp.arrays(np.float32, st.integers(1, 2000), elements=st.floats(-1, 1, width=32))

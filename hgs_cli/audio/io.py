@@ -6,7 +6,7 @@ import contextlib
 import io
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -17,17 +17,21 @@ import torch
 from torch import Tensor
 
 from hgs_cli.audio.mel import resample
-from hgs_cli.errors import InputError
+from hgs_cli.errors import InputError, UsageError
 from hgs_cli.inputs import check_file
 from hgs_cli.spectrum import MODEL_SAMPLES, SAMPLE_RATE
 
+DEFAULT_SECONDS = 120.0  # read unless more is asked for: longer than any note or phrase that is made an instrument
+MAX_SECONDS = 600.0  # 106 MB a channel at SAMPLE_RATE
+MODEL_SECONDS = MODEL_SAMPLES / SAMPLE_RATE  # what the networks hear of a sound
 MIN_SAMPLES = 441  # 10 ms: less has no spectrum to speak of
 SILENCE_DB = -90.0  # a peak below this is the noise of an empty 16-bit file
 LOUDEST = 1e10  # whole numbers of 32 bits, stored as they are, are less; the power of more overflows
 MAX_CHANNELS = 64
 MIN_RATE_HZ, MAX_RATE_HZ = 4_000, 768_000
 BLOCK_FRAMES = 65_536  # read in blocks, so that channels and rates only cost what is kept of them
-FILTER_FRAMES = 4096  # beyond the last frame used: what the resampler's filter looks ahead to
+FILTER_FRAMES = 4096  # beyond the last frame used: what the resampler's filter looks ahead to; 1,176 at 768 kHz
+RESAMPLED_FRAMES = 1 << 20  # at once: a filter bank is made for each, and what it works on is a few times as large
 CANCELLED_DB = -20.0  # a mono sum so far below its loudest channel has cancelled itself out
 PEAK_ROUNDING = 1e-6  # float rounding at full scale is no clipping
 
@@ -40,32 +44,35 @@ _SUPPORTED = "give a WAV, FLAC, AIFF, OGG or MP3 file"
 
 @dataclass(frozen=True)
 class Recording:
-    """A sound as the model reads it.
+    """A sound as it is read.
 
     Attributes:
-        audio: Mono at SAMPLE_RATE, (T,), at most MODEL_SAMPLES long, as loud as in its file.
-        cropped_s: Seconds at the file's end that are not used; 0 if all is.
-        cancelled: Whether the channels cancel each other out, so that only the loudest one was taken.
-        side: Half the difference of the first two channels, as long as `audio`; None for mono, or where not asked for.
+        audio: Mono at SAMPLE_RATE, (T,), as loud as in its file.
+        cropped_s: Seconds at the file's end that are not read; 0 if all is.
+        cancelled: Whether the channels cancel each other out, so that `audio` is the loudest one alone.
+        channels: The first two channels, (2, T); None for mono, or where not asked for.
     """
 
     audio: Tensor
     cropped_s: float
     cancelled: bool
-    side: Tensor | None = None
+    channels: Tensor | None = None
 
 
-def read_audio(path: Path, stereo: bool = False) -> Recording:
-    """Read a sound file: as much as the model uses, mixed to mono, resampled to SAMPLE_RATE.
+def read_audio(path: Path, stereo: bool = False, *, max_seconds: float = DEFAULT_SECONDS) -> Recording:
+    """Read a sound file, mixed to mono, resampled to SAMPLE_RATE.
 
     Args:
         path: WAV, FLAC, AIFF, OGG or MP3.
-        stereo: Keep what the first two channels differ by; of more channels, only these two are read then.
+        stereo: Keep the first two channels; of more, only these two are read then.
+        max_seconds: At most so much is read, up to MAX_SECONDS.
 
     Raises:
         InputError: The file is missing, a folder, a pipe, not audio, empty, too short, silent, or holds values that are
             not finite or too large.
+        UsageError: max_seconds is out of range.
     """
+    _check_seconds(max_seconds)
     check_file(path, "give a sound file")  # libsndfile would wait for a pipe, and call other failures "System error"
     try:
         # As bytes: names need not be UTF-8, and soundfile would encode them as such.
@@ -76,35 +83,35 @@ def read_audio(path: Path, stereo: bool = False) -> Recording:
                     f"give at most {MAX_CHANNELS} channels at {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz",
                 )
             rate_hz, claimed_frames = file.samplerate, file.frames
-            used_frames = math.ceil(MODEL_SAMPLES * rate_hz / SAMPLE_RATE)
-            with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is refused below
-                audio, side, cancelled = _read_channels(file, used_frames + FILTER_FRAMES, stereo)
+            used_frames = math.ceil(max_seconds * rate_hz)
+            n_frames = used_frames + FILTER_FRAMES
+            audio, levels = _read_channels(
+                lambda: _file_blocks(file, n_frames), file.channels, rate_hz, stereo, str(path)
+            )
     except (soundfile.SoundFileError, OSError, RuntimeError, TypeError) as error:  # TypeError: a name that ends in .raw
         raise InputError(f"{path} cannot be read as sound", _SUPPORTED) from error
-    if audio.size == 0:
+    if not levels.n_frames:
         raise InputError(f"{path} is empty", "give a file with sound in it")
-    if not np.isfinite(audio).all():
-        raise InputError(f"{path} holds values that are not finite numbers", "export it again")
-    _check_range(audio, str(path))
-    result = to_sample_rate(torch.from_numpy(audio), rate_hz)[:MODEL_SAMPLES]
-    cropped_s = max(0.0, (claimed_frames - used_frames) / rate_hz) if audio.size > used_frames else 0.0
-    _check_sound(result, str(path), cropped_s)
-    if side is None:
-        return Recording(result, cropped_s, cancelled)
-    return Recording(result, cropped_s, cancelled, to_sample_rate(torch.from_numpy(side), rate_hz)[:MODEL_SAMPLES])
+    cropped_s = max(0.0, (claimed_frames - used_frames) / rate_hz) if levels.n_frames > used_frames else 0.0
+    return _recording(audio, levels, cropped_s, max_seconds, str(path))
 
 
-def from_array(audio: Tensor | np.ndarray, sample_rate: int, stereo: bool = False) -> Recording:
+def from_array(
+    audio: Tensor | np.ndarray, sample_rate: int, stereo: bool = False, *, max_seconds: float = DEFAULT_SECONDS
+) -> Recording:
     """Take a sound from memory as `read_audio` takes it from a file.
 
     Args:
         audio: Mono, (T,), or with channels as soundfile has them, (T, C).
         sample_rate: In Hz.
-        stereo: Keep what the first two channels differ by.
+        stereo: Keep the first two channels; of more, only these two are heard then.
+        max_seconds: At most so much is taken, up to MAX_SECONDS.
 
     Raises:
         InputError: It is empty, too short, silent, not finite or too large, or of another shape.
+        UsageError: max_seconds is out of range.
     """
+    _check_seconds(max_seconds)
     audio = torch.as_tensor(audio)
     if audio.ndim not in (1, 2) or (audio.ndim == 2 and not 1 <= audio.shape[1] <= MAX_CHANNELS):
         raise InputError(
@@ -112,27 +119,25 @@ def from_array(audio: Tensor | np.ndarray, sample_rate: int, stereo: bool = Fals
         )
     if not MIN_RATE_HZ <= sample_rate <= MAX_RATE_HZ:
         raise InputError(f"a sample rate of {sample_rate} Hz", f"give {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz")
-    audio = audio.detach().float().cpu()
-    if not bool(torch.isfinite(audio).all()):
-        raise InputError("the audio holds values that are not finite numbers", "give finite samples")
-    _check_range(audio, "the audio")
     if not audio.shape[0]:
         raise InputError("the audio is empty", "give sound")
-    used = math.ceil(MODEL_SAMPLES * sample_rate / SAMPLE_RATE)
-    cropped_s = max(0, audio.shape[0] - used) / sample_rate
-    audio = audio[: used + FILTER_FRAMES]
-    side, cancelled = None, False
-    if audio.ndim == 2:
-        energies = audio.double().square().sum(0)
-        if stereo and audio.shape[1] > 1:
-            side = to_sample_rate((audio[:, 0] - audio[:, 1]) / 2, sample_rate)[:MODEL_SAMPLES]
-            audio, energies = audio[:, :2], energies[:2]
-        mono = audio.mean(1)
-        cancelled = _is_cancelled(float(mono.double().square().sum()), float(energies.max()))
-        audio = audio[:, int(energies.argmax())] if cancelled else mono
-    result = to_sample_rate(audio, sample_rate)[:MODEL_SAMPLES]
-    _check_sound(result, "the audio", cropped_s)
-    return Recording(result, cropped_s, cancelled, side)
+    used_frames = math.ceil(max_seconds * sample_rate)
+    cropped_s = max(0, audio.shape[0] - used_frames) / sample_rate
+    samples = audio[: used_frames + FILTER_FRAMES].detach().float().cpu().numpy()
+    samples = samples[:, None] if samples.ndim == 1 else samples
+    blocks = [samples[start : start + BLOCK_FRAMES] for start in range(0, len(samples), BLOCK_FRAMES)]
+    result, levels = _read_channels(lambda: iter(blocks), samples.shape[1], sample_rate, stereo, "the audio")
+    return _recording(result, levels, cropped_s, max_seconds, "the audio")
+
+
+def _recording(audio: Tensor, levels: _Levels, cropped_s: float, max_seconds: float, name: str) -> Recording:
+    """What was read, (1, T) or two channels (2, T), cropped, checked and mixed."""
+    audio = audio[:, : round(max_seconds * SAMPLE_RATE)]
+    mono = audio[0]
+    if len(audio) == 2:
+        mono = audio[levels.loudest()].clone() if levels.cancelled() else audio.mean(0)
+    _check_sound(mono, name, cropped_s)
+    return Recording(mono, cropped_s, levels.cancelled(), audio if len(audio) == 2 else None)
 
 
 def write_audio(
@@ -191,8 +196,63 @@ def _quantize(samples: np.ndarray, bits: int) -> np.ndarray:
     return whole.astype(np.int32)
 
 
-def _is_cancelled(mono_energy: float, loudest_energy: float) -> bool:
-    return bool(mono_energy < loudest_energy * 10.0 ** (CANCELLED_DB / 10.0))
+class _Levels:
+    """How much there is in the channels of what is read block by block, and in their mix."""
+
+    def __init__(self, n_channels: int) -> None:
+        self.n_frames = 0
+        self.energies = np.zeros(n_channels)
+        self.mix_energy = 0.0
+
+    def add(self, block: np.ndarray) -> None:
+        """Count a block, (T, C)."""
+        self.n_frames += len(block)
+        self.energies += np.square(block, dtype=np.float64).sum(axis=0)
+        self.mix_energy += float(np.square(block.mean(axis=1), dtype=np.float64).sum())
+
+    def loudest(self) -> int:
+        """The loudest channel."""
+        return int(self.energies.argmax())
+
+    def cancelled(self) -> bool:
+        """Whether hardly anything is left of the channels where they are mixed."""
+        return bool(self.mix_energy < self.energies.max() * 10.0 ** (CANCELLED_DB / 10.0))
+
+
+class _Resampler:
+    """Brings blocks, one after the other, to SAMPLE_RATE as if they were one sound.
+
+    Only the result is held whole: at the rate of the file there is never much more than RESAMPLED_FRAMES of it.
+    """
+
+    def __init__(self, rate_hz: int) -> None:
+        ratio = _ratio(rate_hz, SAMPLE_RATE)
+        self.new, self.orig = ratio.numerator, ratio.denominator
+        # Pieces begin at whole periods of the filter bank and overlap by its reach, so that there is no seam.
+        self.overlap = -(-FILTER_FRAMES // self.orig) * self.orig
+        self.piece = -(-RESAMPLED_FRAMES // self.orig) * self.orig
+        self.held: list[Tensor] = []
+        self.n_held = self.n_before = 0
+        self.done: list[Tensor] = []
+
+    def add(self, block: Tensor) -> None:
+        """Take a block, (C, T)."""
+        self.held.append(block)
+        self.n_held += block.shape[-1]
+        if self.n_held - self.n_before >= self.piece + self.overlap:
+            whole, end = torch.cat(self.held, -1), self.n_before + self.piece
+            ready = resample(whole[:, : end + self.overlap], self.orig, self.new)
+            self.done.append(ready[:, self._at(self.n_before) : self._at(end)].clone())
+            self.held = [whole[:, end - self.overlap :].clone()]
+            self.n_held, self.n_before = self.held[0].shape[-1], self.overlap
+
+    def result(self) -> Tensor:
+        """All of the sound, (C, T)."""
+        last = resample(torch.cat(self.held, -1), self.orig, self.new)
+        return torch.cat([*self.done, last[:, self._at(self.n_before) :]], -1)
+
+    def _at(self, frames: int) -> int:
+        return frames // self.orig * self.new
 
 
 @contextlib.contextmanager
@@ -213,57 +273,72 @@ def _silent_decoders() -> Iterator[None]:
 
 
 def _read_channels(
-    file: soundfile.SoundFile, n_frames: int, stereo: bool
-) -> tuple[np.ndarray, np.ndarray | None, bool]:
-    """Read at most n_frames and mix them to mono, or take the loudest channel if the mix cancels out.
+    blocks: Callable[[], Iterator[np.ndarray]], n_channels: int, rate_hz: int, stereo: bool, name: str
+) -> tuple[Tensor, _Levels]:
+    """Read a sound: its first two channels where asked for, else all mixed, or the loudest where the mix cancels.
+
+    Args:
+        blocks: Blocks (T, C) from the beginning, at each call.
+        n_channels: Of the blocks.
+        rate_hz: Of the blocks.
+        stereo: Keep two channels apart.
+        name: Of the sound, for errors.
 
     Returns:
-        Mono float32 samples (T,), half the difference of the first two channels if `stereo` asks for it and there are
-        two, and whether the first are of one channel only.
+        Samples at SAMPLE_RATE, (1, T) or (2, T), and how much there is in the channels that were read.
+
+    Raises:
+        InputError: There are values that are not finite, or too large.
     """
-    energies = np.zeros(file.channels)
-    if stereo and file.channels > 1:
-        both = np.concatenate([np.zeros((0, 2), np.float32), *_blocks(file, n_frames, energies, [0, 1])])
-        mono, side = both.mean(axis=1), (both[:, 0] - both[:, 1]) / 2
-        energies = energies[:2]
-    else:
-        side = None
-        mono = np.concatenate([np.zeros(0, np.float32), *_blocks(file, n_frames, energies, None)])
-    if file.channels == 1 or not np.isfinite(mono).all():
-        return mono, side, False
-    if _is_cancelled(float(np.square(mono, dtype=np.float64).sum()), float(energies.max())):
+    apart = stereo and n_channels > 1
+    n_read = 2 if apart else n_channels
+    levels, resampler = _Levels(n_read), _Resampler(rate_hz)
+    resampler.add(torch.zeros(2 if apart else 1, 0))  # there may be no block
+    for block in blocks():
+        used = block[:, :n_read]
+        _check_values(used, name)
+        levels.add(used)
+        resampler.add(torch.from_numpy(used.T if apart else used.mean(axis=1)[None]))
+    if levels.cancelled() and not apart:
+        resampler, loudest = _Resampler(rate_hz), levels.loudest()
+        for block in blocks():
+            resampler.add(torch.from_numpy(block[:, loudest][None]))
+    return resampler.result(), levels
+
+
+def _file_blocks(file: soundfile.SoundFile, n_frames: int) -> Iterator[np.ndarray]:
+    """At most n_frames from the beginning of a file, block by block, (T, C)."""
+    if file.tell():  # a file that cannot be wound back can still be read once
         file.seek(0)
-        loudest = [int(energies.argmax())]
-        return np.concatenate(list(_blocks(file, n_frames, energies, loudest)))[:, 0], side, True
-    return mono, side, False
-
-
-def _blocks(
-    file: soundfile.SoundFile, n_frames: int, energies: np.ndarray, channels: list[int] | None
-) -> Iterator[np.ndarray]:
-    """Read at most n_frames block by block, adding each channel's energy to `energies`.
-
-    Yields:
-        Chosen channels of each block, (T, C), or the mean of all of them, (T,).
-    """
     left = n_frames
     while left > 0:
         block = file.read(min(BLOCK_FRAMES, left), dtype="float32", always_2d=True)
         if not len(block):
             return
         left -= len(block)
-        energies += np.square(block, dtype=np.float64).sum(axis=0)
-        yield block.mean(axis=1) if channels is None else block[:, channels]
+        yield block
 
 
 def to_sample_rate(audio: Tensor, rate_hz: int, wanted_hz: int = SAMPLE_RATE) -> Tensor:
     """Resample audio (…, T) at rate_hz to wanted_hz."""
-    ratio = Fraction(wanted_hz, rate_hz).limit_denominator(MAX_RATIO_TERM)
+    ratio = _ratio(rate_hz, wanted_hz)
     return resample(audio, ratio.denominator, ratio.numerator)
 
 
-def _check_range(audio: Tensor | np.ndarray, name: str) -> None:
-    peak = max(float(audio.max()), -float(audio.min())) if len(audio) else 0.0
+def _ratio(rate_hz: int, wanted_hz: int) -> Fraction:
+    return Fraction(wanted_hz, rate_hz).limit_denominator(MAX_RATIO_TERM)
+
+
+def _check_seconds(max_seconds: float) -> None:
+    shortest = MIN_SAMPLES / SAMPLE_RATE
+    if not shortest <= max_seconds <= MAX_SECONDS:  # NaN is refused too
+        raise UsageError(f"{max_seconds:g} s of a sound are asked for", f"give {shortest:g} to {MAX_SECONDS:g} s")
+
+
+def _check_values(block: np.ndarray, name: str) -> None:
+    if not np.isfinite(block).all():
+        raise InputError(f"{name} holds values that are not finite numbers", "export it again")
+    peak = float(np.abs(block).max(initial=0.0))
     if peak > LOUDEST:
         raise InputError(f"{name} holds values up to {peak:.0e}", "export it again with a full scale of 1")
 
@@ -275,5 +350,5 @@ def _check_sound(audio: Tensor, name: str, cropped_s: float) -> None:
         )
     peak = float((audio - audio.mean()).abs().max())  # a constant offset is no sound
     if peak < 10.0 ** (SILENCE_DB / 20.0):
-        where = f"in its first {MODEL_SAMPLES / SAMPLE_RATE:.1f} s, all that is used," if cropped_s else "throughout"
+        where = f"in its first {audio.shape[0] / SAMPLE_RATE:.1f} s, all that is read," if cropped_s else "throughout"
         raise InputError(f"{name} is silent {where}", "give a file with sound in it")

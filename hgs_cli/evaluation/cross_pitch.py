@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from hgs_cli.audio.io import read_audio
+from hgs_cli.audio.io import MODEL_SECONDS, read_audio
 from hgs_cli.evaluation.cross_pitch_result import (
     BANDS,
     OFF,
@@ -89,13 +89,13 @@ def render_notes(
 def _measure_instrument(model: Model, recordings: list[Note], options: CrossPitchOptions) -> InstrumentResult:
     source, loud = _choose_source(recordings)
     targets = _targets(source, loud, options.quick)
-    original = read_audio(source.path).audio
+    original = read_audio(source.path, max_seconds=MODEL_SECONDS).audio
     renders, found = _render_rows(model, original, [target.midi for target in targets], options)
     shifts = [(peer, peer.open(original, source.midi)) for peer in find_peers().found]
     distance = Distance()
     pairs = []
     for index, target in enumerate(targets):
-        real = read_audio(target.path).audio
+        real = read_audio(target.path, max_seconds=MODEL_SECONDS).audio
         n_samples = min(original.shape[-1], real.shape[-1])
         outputs = {peer.name: (shift(target.midi - source.midi), peer.while_it_lasts) for peer, shift in shifts}
         outputs |= {name: (audio[index], False) for name, audio in renders.items()}
@@ -173,7 +173,9 @@ def _compare_hyper(model: Model, recordings: list[Note], quick: bool) -> list[Hy
     step = max(1, math.ceil(len(recordings) / wanted))
     found = []
     for note in recordings[step // 2 :: step]:
-        result = reconstruct(model, invert(model, read_audio(note.path).audio, SAMPLE_RATE, pitch=note.midi))
+        result = reconstruct(
+            model, invert(model, read_audio(note.path, max_seconds=MODEL_SECONDS).audio, SAMPLE_RATE, pitch=note.midi)
+        )
         mel = result.mel[:, : result.length_frames]
         mses = [float((mel - x[:, : result.length_frames]).square().mean()) for x in (result.first, result.refined)]
         dbs = [result.distance_db(x) for x in (result.first, result.refined)]

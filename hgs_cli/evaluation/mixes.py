@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hgs_cli.audio.io import read_audio
+from hgs_cli.audio.io import MODEL_SECONDS, read_audio
 from hgs_cli.audio.loudness import measure_lufs
 from hgs_cli.evaluation.measures import median, track_pitch
 from hgs_cli.evaluation.odd_sounds import RIGHT_CENTS, hear_timbre, to_full_scale
@@ -182,7 +182,7 @@ def middle_notes(real_dir: Path, instruments: Sequence[str]) -> list[NamedSound]
     for name, notes in read_notes(real_dir, instruments).items():
         loud = [note for note in notes if note.dynamic == "loud"] or notes
         note = loud[len(loud) // 2]
-        sounds.append(NamedSound(name, "recordings", note.midi, read_audio(note.path).audio))
+        sounds.append(NamedSound(name, "recordings", note.midi, read_audio(note.path, max_seconds=MODEL_SECONDS).audio))
     return sounds
 
 

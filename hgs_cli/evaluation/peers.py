@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hgs_cli.audio.io import read_audio, write_audio
+from hgs_cli.audio.io import MODEL_SECONDS, read_audio, write_audio
 from hgs_cli.audio.mel import resample
 from hgs_cli.errors import InputError
 from hgs_cli.pitch import midi_to_hz
@@ -150,7 +150,7 @@ def _rubber_band_opener(program: Path, options: tuple[str, ...]) -> Callable[[Te
             if done.returncode:
                 said = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
                 raise InputError(f"{RUBBER_BAND} failed: {said}", "update it, or remove it to measure without it")
-            return read_audio(result).audio
+            return read_audio(result, max_seconds=MODEL_SECONDS).audio
 
     return lambda audio, midi: lambda semitones: shift(audio, semitones)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from hgs_cli.audio.io import read_audio
+from hgs_cli.audio.io import MODEL_SECONDS, read_audio
 from hgs_cli.audio.source_pitch import (
     CONTRAST_WEIGHT,
     PITCHED_HEIGHT,
@@ -319,7 +319,13 @@ def _read_manifest(real_dir: Path, quick: bool) -> list[dict[str, Any]]:
 
 def _read_sound(real_dir: Path, row: dict[str, Any]) -> Sound:
     midi = float(row["midi_measured"]) if row["pitched"] else None
-    return Sound(row["file"], row["instrument"], row["family"], midi, read_audio(real_dir / row["file"]).audio)
+    return Sound(
+        row["file"],
+        row["instrument"],
+        row["family"],
+        midi,
+        read_audio(real_dir / row["file"], max_seconds=MODEL_SECONDS).audio,
+    )
 
 
 def _hear(sound: Sound, note: float | None) -> Heard:
