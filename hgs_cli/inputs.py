@@ -20,7 +20,7 @@ MAX_HEADER_BYTES = 2**20  # of safetensors files; those of hgs have 5 and 20 kB
 MAX_TENSORS = 4096
 _MAX_DIMENSIONS = 8
 _LENGTH_BYTES = 8  # of a header's length
-_SIZES = {"F16": 2, "F32": 4}  # bytes of the types that hgs writes
+_SIZES = {"F16": 2, "F32": 4, "U8": 1}  # bytes of the types that hgs writes
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class StoredTensor:
     """What a header says of a tensor.
 
     Attributes:
-        dtype: `F16` or `F32`.
+        dtype: `F16`, `F32` or `U8`.
         shape: Its shape.
     """
 

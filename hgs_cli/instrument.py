@@ -13,14 +13,15 @@ from hgs_cli.audio.loop import fade_out
 from hgs_cli.audio.loudness import note_lufs, reference_levels
 from hgs_cli.errors import UsageError, WeightsError
 from hgs_cli.inversion import Inversion, rounded_offsets
-from hgs_cli.models.detail import N_PHASES, Detail, apply_tonal, keep_ringing, transfer_detail
-from hgs_cli.models.detail_transfer import FORMANT_WIDTH, FORMANT_WIDTH_MELS, mel_blur
+from hgs_cli.models.detail import Detail, apply_tonal, noise_envelope, transfer_detail
+from hgs_cli.models.detail_transfer import wholeness
 from hgs_cli.models.dynamics import soften
 from hgs_cli.models.generator import MAX_LEVEL, Envelopes, Theta
-from hgs_cli.models.motion import Motion, carried_motion, measure_motion, movement
-from hgs_cli.models.stretch import Stretch
 from hgs_cli.models.vocoder import mel_points_hz
 from hgs_cli.pitch import MAX_PITCH, MIN_PITCH
+from hgs_cli.sampler import level
+from hgs_cli.sampler.carrier import Carrier, analyse, bend, moved_spectra, sound
+from hgs_cli.sampler.level import Voices
 from hgs_cli.spectrum import (
     DB_PER_UNIT,
     HOP_LENGTH,
@@ -30,7 +31,6 @@ from hgs_cli.spectrum import (
     SAMPLE_RATE,
     MelConfig,
     level_to_power,
-    midi_to_hz,
 )
 from hgs_cli.weights import Model
 
@@ -39,18 +39,14 @@ BEGIN_S = 0.002  # at its beginning: what a window hears of an onset before it w
 FADE_S = 0.005  # at a note's end, so that a sound cut in its decay does not click
 REFINED_REACH = 12.0  # semitones over which the offsets of H fade
 MOST_LEVELLED_DB = 12.0  # by which a note of a mix is brought to the level between its sounds
-CROPPED_FADE_S = 0.25  # where the model's length ends before the sound does
-LOUDER_DB = 4.0  # how much louder than its source a moment of a note may be
-LOUDER_DB_PER_SEMITONE = 0.2
-HUSHED_DB = 40.0  # further down a sound of a mix does not quieten the others
+CROPPED_FADE_S = 0.25  # where what was read ends before the sound does
 SILENT_DB = 60.0  # below its loudest moment a sound says nothing of a mix
-SLOWEST_DECAY = 0.5  # of the source's, in dB a second: a lower note may ring longer
-FAR_FROM, FAR_TO = 24.0, 30.0  # semitones from a sound's own note, between which a clear tone begins to be made sure of
 COLOUR_KNOTS = (7, 4)  # over frequency and over a sound's length, on which variation is drawn
 COLOUR_DB, NOISE_DB = 6.0, 4.0  # spread at them: sustained notes move by 2 to 3 dB; soft lies 3.4 dB from loud
-SIDE_SEED = 2**31  # beside the seed: the noise of the side is not that of the middle
-MOST_LEVEL = 4.0  # of an envelope before it is restrained: 150 dB above a full-scale sinusoid
-NEARBY_FRAMES = 9  # 0.1 s: a note may rise a little before its source does
+UNMOVED = 1e-6  # 0.002 cents
+UNHEARD = 1.8  # level units, 90 dB below the loudest: not drawn
+DRAWN_FADE_S = 0.5  # of the drawn voices, where the networks' window ends before the sound
+CARRIED_OVER = 0.25  # of a share above one half, over which the lead's carrier takes a mix over
 _RANGES = {
     "detail": (0.0, 1.0),
     "tonal": (0.0, 1.0),
@@ -109,9 +105,11 @@ class Part:
         known: The network's envelopes at the source pitch, which the detail was measured against.
         unrefined: The same without the offsets of H, None for an unpitched sound.
         source_pitch: MIDI note of the sound, None for an unpitched one.
-        loudness_db: Power of the sound in every frame, the loudest within NEARBY_FRAMES, (N_FRAMES,).
-        motion: How its harmonics move, None for an unpitched one.
-        side: Level of its side above its middle, smooth across bands, (N_MELS, N_FRAMES); None for a mono sound.
+        loudness_db: Power of the sound in every frame, (N_FRAMES,).
+        cents: How its pitch moves, (n,), every HOP_LENGTH samples.
+        carrier: The recording itself; None where its file holds none.
+        stands_at: MIDI note at which the carrier is the recording.
+        trust: How far the networks know the sound, 0 … 1.
     """
 
     share: float
@@ -120,30 +118,33 @@ class Part:
     unrefined: Envelopes | None
     source_pitch: float | None
     loudness_db: Tensor
-    motion: Motion | None
-    side: Tensor | None = None
+    cents: Tensor
+    carrier: Carrier | None
+    stands_at: float
+    trust: float
 
     @classmethod
-    def of(cls, model: Model, inversion: Inversion, elsewhere: bool = True) -> Part:
-        """All of an inversion; what is only heard at other pitches than its own is left out unless `elsewhere`."""
-        power = level_to_power(inversion.mel).sum(0)
-        nearby = torch.nn.functional.max_pool1d(power[None, None], 2 * NEARBY_FRAMES + 1, 1, NEARBY_FRAMES)[0, 0]
-        motion, unrefined = None, None
-        if inversion.source_pitch is not None and elsewhere:
+    def of(cls, model: Model, inversion: Inversion) -> Part:
+        """All of an inversion."""
+        unrefined = carrier = None
+        if inversion.source_pitch is not None:
             h = inversion.feature[None].to(model.device)
             unrefined = model.network.envelopes(h, h.new_tensor([inversion.source_pitch]), model.theta)
-            first, detail = inversion.first, inversion.detail
-            whole = Envelopes(
-                (first.harmonic + detail.harmonic).clamp(max=MOST_LEVEL),
-                (first.noise_part + detail.noise_part).clamp(max=MOST_LEVEL),
-            )
-            p = inversion.source_pitch
-            motion = measure_motion(inversion.mel, whole, p, detail.stretch_at(p, p))
-        loudness_db = 10.0 * torch.log10(nearby)
+        if inversion.recording is not None:
+            audio = inversion.recording * 10.0 ** (inversion.input_gain_db / 20.0)
+            carrier = analyse(audio, inversion.mono_weights, pitch=inversion.source_pitch)
         return cls(
-            1.0, inversion.detail, inversion.first, unrefined, inversion.source_pitch, loudness_db, motion,
-            _smooth_side(inversion),
-        )  # fmt: skip
+            share=1.0,
+            detail=inversion.detail,
+            known=inversion.first,
+            unrefined=unrefined,
+            source_pitch=inversion.source_pitch,
+            loudness_db=10.0 * torch.log10(level_to_power(inversion.mel).sum(0)),
+            cents=inversion.cents,
+            carrier=carrier,
+            stands_at=inversion.stands_at,
+            trust=0.0 if inversion.source_pitch is None else level.trust(inversion.harmonic_share),
+        )
 
 
 @dataclass(frozen=True)
@@ -177,6 +178,7 @@ class Instrument:
         reference_lufs: Median loudness of the reference notes, before any gain.
         reference_peak_db: Their peak, in dB, before any gain.
         refined_at: Pitch for which the offsets were made, None where they hold at every pitch.
+        cropped: Whether a sound goes on behind what was read of it.
         ends: Of a mix, the sounds between whose levels its own lies.
         sources: Of a mix, its sounds as instruments of their own, in the order of `parts`.
     """
@@ -190,6 +192,7 @@ class Instrument:
     reference_lufs: float = 0.0
     reference_peak_db: float = 0.0
     refined_at: float | None = None
+    cropped: bool = False
     ends: tuple[End, ...] = ()
     sources: tuple[Instrument, ...] = ()
 
@@ -200,21 +203,21 @@ class Instrument:
 
 
 @torch.inference_mode()
-def single(model: Model, inversion: Inversion, theta: Theta | None = None, *, elsewhere: bool = True) -> Instrument:
+def single(model: Model, inversion: Inversion, theta: Theta | None = None) -> Instrument:
     """The instrument that one inversion is.
 
     Args:
         model: From `load_model`.
         inversion: From `invert` or `Inversion.load`.
         theta: G's weights with its offsets, where they are at hand.
-        elsewhere: Whether it will be played at other pitches than its own.
     """
     return Instrument(
         feature=inversion.feature[None].to(model.device),
         theta=theta or model.fold(inversion.offsets),
-        parts=(Part.of(model, inversion, elsewhere),),
-        cents=inversion.cents.to(model.device),
+        parts=(Part.of(model, inversion),),
+        cents=inversion.cents[:N_FRAMES].to(model.device),
         length_samples=inversion.length_samples,
+        cropped=inversion.cropped,
         input_gain_db=inversion.input_gain_db,
         reference_lufs=inversion.reference_lufs,
         reference_peak_db=inversion.reference_peak_db,
@@ -253,8 +256,9 @@ def blend(model: Model, inversions: Sequence[Inversion], shares: Sequence[float]
         feature=h,
         theta=model.fold(offsets),
         parts=tuple(replace(source.parts[0], share=share) for (share, _), source in zip(mixed, sources, strict=True)),
-        cents=sum((share * one.cents for share, one in mixed), torch.zeros(())).to(model.device),
+        cents=sum((share * one.cents[:N_FRAMES] for share, one in mixed), torch.zeros(())).to(model.device),
         length_samples=round(sum(share * one.length_samples for share, one in mixed)),
+        cropped=any(one.cropped for _, one in mixed),
         input_gain_db=sum(share * one.input_gain_db for share, one in mixed),
         refined_at=p_ref if pitched else None,
         sources=sources,
@@ -283,7 +287,8 @@ def _reference_lufs(model: Model, instrument: Instrument, source_pitch: float) -
 def _reference_notes(model: Model, instrument: Instrument, source_pitch: float | None) -> list[Tensor]:
     middle = UNPITCHED_REFERENCE if source_pitch is None else source_pitch
     pitches = [min(max(middle + interval, MIN_PITCH), MAX_PITCH) for interval in (-12.0, 0.0, 12.0)]
-    return list(synthesize(model, instrument, pitches, Settings()).cpu())
+    short = replace(instrument, length_samples=min(instrument.length_samples, MODEL_SAMPLES))
+    return list(synthesize(model, short, pitches, Settings()).cpu())
 
 
 @torch.inference_mode()
@@ -299,108 +304,286 @@ def synthesize(model: Model, instrument: Instrument, pitches: Sequence[float], s
     """
     pitches = [pitch + settings.tune_cents / 100.0 for pitch in pitches]
     q = torch.tensor(pitches, dtype=torch.float32, device=model.device)
-    envelopes = note_envelopes(model, instrument, q, settings)
-    if not bool(torch.isfinite(envelopes.harmonic.sum() + envelopes.noise_part.sum())):
+    heads = _heads(instrument, pitches, settings)
+    voices = note_voices(model, instrument, q, settings, heads)
+    if not bool(torch.isfinite(voices.drawn.harmonic.sum() + voices.drawn.noise_part.sum())):
         raise WeightsError(
             f"the weights {model.path} do not make finite notes of this sound", "use the released weights"
         )
-    contour = q[:, None].expand(-1, N_FRAMES)
-    if settings.keep_vibrato:
-        contour = contour + instrument.cents / 100.0
-    stretches = _stretches(instrument, pitches, settings)
-
-    def sounding(drawn: Envelopes, seed: int, phases: Tensor | None) -> Tensor:
-        audio = model.vocoder(
-            drawn.harmonic,
-            drawn.noise_part,
-            contour,
-            seed=seed,
-            time_gain=_time_gain(instrument, settings),
-            phases=phases,
-            stretches=stretches,
-            length_samples=instrument.length_samples,
+    drawn = _drawn(model, instrument, q, settings, voices)
+    lead = heads[_lead(instrument)]
+    if lead is None or voices.gain is None:
+        audio = drawn[:, None]
+    else:
+        audio = torch.stack(
+            [
+                lead.sound(index, gain, instrument.length_samples, settings.seed).to(q.device)
+                for index, gain in enumerate(voices.gain.cpu())
+            ]
         )
-        return _soft_ends(audio)
-
-    middle = sounding(envelopes, settings.seed, _phases(instrument, settings))
+        if audio.shape[1] == 2 and not settings.stereo:
+            audio = (audio * lead.carrier.mono[:, None].to(q.device)).sum(1, keepdim=True)
+        balance = lead.balance if audio.shape[1] == 2 else torch.ones(1)
+        audio[:, :, : drawn.shape[1]] += drawn[:, None] * balance[:, None].to(q.device)
+    audio = _soft_ends(audio, instrument.cropped)
     if not settings.stereo:
-        return middle
-    level = _side_level(instrument)
-    if level is None:
-        return torch.stack([middle, middle], 1)
-    level = level.to(q.device)
-    beside = Envelopes(envelopes.harmonic + level, envelopes.noise_part + level)
-    side = sounding(beside, settings.seed + SIDE_SEED, _strange_phases(settings.seed).to(q.device))
-    return torch.stack([middle + side, middle - side], 1)
+        return audio[:, 0]
+    return audio.expand(-1, 2, -1).contiguous() if audio.shape[1] == 1 else audio
 
 
-def _strange_phases(seed: int) -> Tensor:
-    """Phases of the side's harmonics, (N_PHASES,): unlike those of the middle, so that left and right part."""
-    drawn = torch.rand(N_PHASES, generator=torch.Generator().manual_seed(seed + SIDE_SEED))
-    return (2.0 * drawn - 1.0) * torch.pi
+@dataclass(frozen=True)
+class _Heads:
+    """The carrier of one sound at the pitches of a batch, as far as the networks hear it.
+
+    Attributes:
+        carrier: Bent if the pitch of the notes does not move as the sound's.
+        ratios: By which its frequencies are multiplied, of every note.
+        spectra: Its frames, (C, n, n_freqs) each.
+        own: Their log-mel, (B, n_mels, n_frames).
+    """
+
+    carrier: Carrier
+    ratios: tuple[float, ...]
+    spectra: tuple[Tensor, ...]
+    own: Tensor
+
+    @property
+    def balance(self) -> Tensor:
+        """Amplitude of both channels beside the mono sound's, (2,): drawn voices stand where the sound does."""
+        energy = self.carrier.audio.square().sum(1)
+        mixed = (self.carrier.audio * self.carrier.mono[:, None]).sum(0).square().sum()
+        return (energy / mixed.clamp(min=1e-12)).sqrt().clamp(max=2.0)
+
+    def sound(self, index: int, gain: Tensor, n_samples: int, seed: int) -> Tensor:
+        """A note's carrier with its gain (n_mels, n_frames), silence behind its end, (C, n_samples)."""
+        n_own = min(n_samples, self.carrier.audio.shape[1])
+        factors = level.frame_gains(gain, self.carrier.n_fft)
+        if not bool(gain.any()) and self.ratios[index] == 1.0 and self.carrier.bend is None:
+            made = self.carrier.audio[:, :n_own]
+        else:
+            made = sound(self.carrier, self.ratios[index], self.spectra[index], factors, n_own, seed)
+        return torch.nn.functional.pad(made, (0, n_samples - n_own))
 
 
-def _smooth_side(inversion: Inversion) -> Tensor | None:
-    """The sound's side above its middle, smoothed over a harmonic spacing: formants stay where they are."""
-    if inversion.side is None or inversion.source_pitch is None:
-        return inversion.side
-    f0_hz = midi_to_hz(torch.tensor([inversion.source_pitch]))
-    weights = mel_blur(f0_hz, FORMANT_WIDTH, FORMANT_WIDTH_MELS)[0]
-    return (weights / weights.sum(1, keepdim=True)) @ inversion.side.float().cpu()
+def _heads(instrument: Instrument, pitches: Sequence[float], settings: Settings) -> list[_Heads | None]:
+    """Every sound's carrier at the pitches; None where there is none, or none is asked for."""
+    heads: list[_Heads | None] = []
+    for part in instrument.parts:
+        if part.carrier is None or settings.detail == 0.0:
+            heads.append(None)
+            continue
+        carrier = part.carrier
+        if not settings.keep_vibrato:
+            carrier = bend(carrier, -part.cents, HOP_LENGTH)
+        elif len(instrument.parts) > 1:  # all voices move as one
+            carrier = bend(carrier, instrument.cents.cpu() - part.cents[:N_FRAMES], HOP_LENGTH)
+        # Exactly 1 at the sound's own pitch, where the carrier is the recording.
+        ratios = [2.0 ** ((pitch - part.stands_at) / 12.0) for pitch in pitches]
+        ratios = [1.0 if abs(ratio - 1.0) < UNMOVED else ratio for ratio in ratios]
+        n_head = carrier.frames_until(min(instrument.length_samples, MODEL_SAMPLES))
+        spectra = moved_spectra(carrier, ratios, 0, n_head, settings.seed)
+        own = torch.stack([level.carrier_level(each, carrier.mono, carrier.n_fft) for each in spectra])
+        heads.append(_Heads(carrier, tuple(ratios), tuple(spectra), own))
+    return heads
 
 
-def _side_level(instrument: Instrument) -> Tensor | None:
-    """How far the side lies above the middle, (N_MELS, N_FRAMES), the powers of the sounds' added by share."""
-    sides = [(part.share, part.side) for part in instrument.parts if part.side is not None]
-    if not sides:
-        return None
-    power = sum((share * torch.pow(10.0, side * DB_PER_UNIT / 10.0) for share, side in sides), torch.zeros(()))
-    return 10.0 / DB_PER_UNIT * torch.log10(power)
+def _lead(instrument: Instrument) -> int:
+    """The sound whose carrier is heard: two would be a layer, and beat."""
+    return max(range(len(instrument.parts)), key=lambda index: instrument.parts[index].share)
 
 
-def note_envelopes(model: Model, instrument: Instrument, q: Tensor, settings: Settings) -> Envelopes:
-    """Envelopes of notes at pitches q (B,): G's, the detail carried to q, and tone for what had no pitch."""
+def _drawn(model: Model, instrument: Instrument, q: Tensor, settings: Settings, voices: Voices) -> Tensor:
+    """Tone and noise, as far as the networks hear, (B, T)."""
+    n_samples = min(instrument.length_samples, MODEL_SAMPLES)
+    loudest = voices.level.amax((1, 2))
+    heard = torch.maximum(voices.drawn.harmonic, voices.drawn.noise_part).amax((1, 2)) > loudest - UNHEARD
+    audio = torch.zeros(len(q), n_samples, device=q.device)
+    if bool(heard.any()):
+        contour = q[heard, None].expand(-1, N_FRAMES)
+        if settings.keep_vibrato:
+            contour = contour + instrument.cents / 100.0
+        audio[heard] = model.vocoder(
+            voices.drawn.harmonic[heard],
+            voices.drawn.noise_part[heard],
+            contour,
+            seed=settings.seed,
+            length_samples=n_samples,
+        )
+    if instrument.length_samples > n_samples:  # the carrier goes on
+        audio = fade_out(audio, round(DRAWN_FADE_S * SAMPLE_RATE))
+    return audio
+
+
+def note_voices(
+    model: Model, instrument: Instrument, q: Tensor, settings: Settings, heads: Sequence[_Heads | None]
+) -> Voices:
+    """What each voice gives to notes at pitches q (B,)."""
+    own = [None if each is None else each.own.to(q.device) for each in heads]
+    if len(instrument.parts) == 1:
+        return _single_voices(model, instrument, q, settings, own[0])
+    plain = replace(settings, variation=0.0, softness=0.0)
+    ends = [
+        _single_voices(model, source, q, plain, own_level)
+        for source, own_level in zip(instrument.sources, own, strict=True)
+    ]
+    return _mixed_voices(model, instrument, q, settings, own[_lead(instrument)], ends)
+
+
+def _single_voices(
+    model: Model, instrument: Instrument, q: Tensor, settings: Settings, own: Tensor | None
+) -> Voices:
+    """The voices of one sound; its carrier's own log-mel is `own` (B, n_mels, n_frames)."""
+    part, network = instrument.parts[0], model.network
+    base = _single_envelopes(model, instrument, q, settings, own)
+    wanted = network.compose(base, q)
+    toned = _toned(instrument, base, q, settings)
+    styled = _styled(model, instrument, toned, q, settings)
+    if own is None:
+        return Voices(None, styled, network.compose(styled, q), wanted)
+    far = part.trust * (1.0 - wholeness(q - part.stands_at))[:, None, None]
+    gain = level.towards(own, wanted, level.RULES.weight * far)
+    share = far * level.lacking_share(own + gain, wanted, level.RULES.spare_db)
+    if toned is not base:
+        gain = gain + network.compose(Envelopes(base.harmonic, toned.noise_part), q) - wanted
+    return _joined(model, q, settings, own, gain, share, base, toned, styled, wanted)
+
+
+def _joined(
+    model: Model,
+    q: Tensor,
+    settings: Settings,
+    own: Tensor,
+    gain: Tensor,
+    share: Tensor,
+    base: Envelopes,
+    toned: Envelopes,
+    styled: Envelopes,
+    wanted: Tensor,
+) -> Voices:
+    """Carrier and drawn voices together: `share` of the envelopes is drawn, all tone that was added to them, and what
+    `detail` leaves to the networks alone."""
+    network, carried = model.network, settings.detail**2
+    share = carried * share + 1.0 - carried
+    harmonic = level.scaled(base.harmonic, share)
+    if toned is not base:
+        harmonic = torch.maximum(harmonic, level.added_power(toned.harmonic, base.harmonic))
+    drawn = Envelopes(
+        harmonic + styled.harmonic - toned.harmonic, level.scaled(toned.noise_part, share) + styled.noise_part - toned.noise_part
+    )
+    if styled is not toned:
+        gain = gain + network.compose(styled, q) - network.compose(toned, q)
+    gain = gain + 20.0 / DB_PER_UNIT * math.log10(settings.detail)
+    powers = network.generator.part_powers(drawn, q)
+    total = level_to_power(own + gain) + powers[0] + powers[1]
+    return Voices(gain, drawn, 1.0 + 10.0 / DB_PER_UNIT * torch.log10(total), wanted)
+
+
+def _mixed_voices(
+    model: Model, instrument: Instrument, q: Tensor, settings: Settings, own: Tensor | None, ends: Sequence[Voices]
+) -> Voices:
+    """The voices of a mix: the networks' own, corrected by what its sounds as they are played differ from theirs."""
     network = model.network
+    base = _mixed_envelopes(model, instrument, q, settings)
+    correction = torch.zeros_like(base.harmonic)
+    for part, end in zip(instrument.parts, ends, strict=True):
+        if part.carrier is not None:
+            heard = end.wanted.maximum(end.level).amax((1, 2), keepdim=True) - SILENT_DB / DB_PER_UNIT
+            correction = correction + part.share * (end.level.maximum(heard) - end.wanted.maximum(heard))
+    base = Envelopes(base.harmonic + correction, base.noise_part + correction)
+    base = _levelled(model, instrument, base, q, ends)
+    wanted = network.compose(base, q)
+    toned = _toned(instrument, base, q, settings)
+    styled = _styled(model, instrument, toned, q, settings)
+    if own is None:
+        return Voices(None, styled, network.compose(styled, q), wanted)
+    lead = instrument.parts[_lead(instrument)].share
+    known = min(part.trust for part in instrument.parts)
+    carried = 1.0 - known * (1.0 - min(1.0, max(0.0, (lead - 0.5) / CARRIED_OVER)))
+    gain = level.towards(own, wanted, 1.0)
+    lacking = level.lacking_share(own + gain, wanted, 0.0)
+    if toned is not base:
+        gain = gain + network.compose(Envelopes(base.harmonic, toned.noise_part), q) - wanted
+    gain = gain + 10.0 / DB_PER_UNIT * math.log10(max(carried, 1e-12))
+    share = 1.0 - carried * (1.0 - lacking)
+    return _joined(model, q, settings, own, gain, share, base, toned, styled, wanted)
+
+
+def _single_envelopes(
+    model: Model, instrument: Instrument, q: Tensor, settings: Settings, own: Tensor | None
+) -> Envelopes:
+    """Envelopes of notes at pitches q (B,) of one sound: G's with the detail carried to q.
+
+    A sound without a pitch is what its carrier is: the networks' word for it would stay where it is.
+    """
+    part = instrument.parts[0]
     refined = _refined(instrument, q)
-    z = _noise(model, q, settings)
-    first = _first(model, instrument, q, refined, z)
+    first = _first(model, instrument, q, refined, _noise(model, q, settings))
+    if part.source_pitch is None and own is not None:
+        whole = noise_envelope(own)
+        return _finite(
+            Envelopes(
+                torch.lerp(first.harmonic, whole.harmonic, settings.detail),
+                torch.lerp(first.noise_part, whole.noise_part, settings.detail),
+            )
+        )
+    return _finite(_carried(model, part, first, q, settings, refined))
+
+
+def _mixed_envelopes(model: Model, instrument: Instrument, q: Tensor, settings: Settings) -> Envelopes:
+    """Envelopes of notes of a mix: G's for the mixed feature, with the details of its sounds by share."""
+    refined = _refined(instrument, q)
+    first = _first(model, instrument, q, refined, _noise(model, q, settings))
     harmonic, noise_part = first.harmonic, first.noise_part
     for part in instrument.parts:
-        carried = transfer_detail(
-            network.detail_transfer,
-            part.detail,
-            part.known,
-            first,
-            part.source_pitch,
-            q,
-            settings.detail,
-            part.unrefined,
-            refined,
-        )
-        if part.share == 1.0:
-            harmonic, noise_part = carried.harmonic, carried.noise_part
-        else:
-            added_h, added_n = _added(part, carried, first)
-            harmonic, noise_part = harmonic + part.share * added_h, noise_part + part.share * added_n
+        added_h, added_n = _added(part, _carried(model, part, first, q, settings, refined), first)
+        harmonic, noise_part = harmonic + part.share * added_h, noise_part + part.share * added_n
     if 0.0 < instrument.unpitched < 1.0 and settings.detail > 0.0:
         harmonic = harmonic + settings.detail * 10.0 / DB_PER_UNIT * math.log10(1.0 - instrument.unpitched)
-    # Where nothing of a band was heard, a residual may be as large as G's error there. The clamp keeps powers finite.
-    harmonic, noise_part = harmonic.clamp(max=MOST_LEVEL), noise_part.clamp(max=MOST_LEVEL)
-    envelopes = Envelopes(_move(instrument, harmonic, q, settings), noise_part)
-    # A tone is asked for outright, or it is what the unpitched share of the sound lacks.
-    share = _tonal_share(instrument, q) if settings.tonal is None else torch.ones_like(q)
-    if bool(share.any()):
-        tonal = apply_tonal(envelopes, q, settings.tonal)
-        weight = share[:, None, None]
-        envelopes = Envelopes(
-            torch.lerp(envelopes.harmonic, tonal.harmonic, weight), torch.lerp(noise_part, tonal.noise_part, weight)
-        )
+    return _finite(Envelopes(harmonic, noise_part))
+
+
+def _carried(
+    model: Model, part: Part, first: Envelopes, q: Tensor, settings: Settings, refined: Tensor
+) -> Envelopes:
+    """A sound's detail on G's envelopes of notes q (B,)."""
+    return transfer_detail(
+        model.network.detail_transfer,
+        part.detail,
+        part.known,
+        first,
+        part.source_pitch,
+        q,
+        settings.detail,
+        part.unrefined,
+        refined,
+    )
+
+
+def _finite(envelopes: Envelopes) -> Envelopes:
+    """Envelopes whose powers are finite: where nothing of a band was heard, a residual is as large as G's error."""
+    return Envelopes(envelopes.harmonic.clamp(max=MAX_LEVEL), envelopes.noise_part.clamp(max=MAX_LEVEL))
+
+
+def _toned(instrument: Instrument, envelopes: Envelopes, q: Tensor, settings: Settings) -> Envelopes:
+    """Envelopes with the tone that is asked for, or that the unpitched share of the sound lacks."""
+    share = instrument.unpitched if settings.tonal is None else 1.0
+    if not share or settings.tonal == 0.0:
+        return envelopes
+    tonal = apply_tonal(envelopes, q, settings.tonal)
+    return Envelopes(
+        torch.lerp(envelopes.harmonic, tonal.harmonic, share), torch.lerp(envelopes.noise_part, tonal.noise_part, share)
+    )
+
+
+def _styled(
+    model: Model, instrument: Instrument, envelopes: Envelopes, q: Tensor, settings: Settings
+) -> Envelopes:
+    """Envelopes of another take, or of softer notes; the same ones where neither is asked for."""
     if settings.variation > 0.0:
         envelopes = _vary(model, instrument, envelopes, q, settings)
     if settings.softness > 0.0:
         envelopes = _soften(model, envelopes, q, settings.softness)
-    envelopes = _restrain(model, instrument, envelopes, q)
-    return _level(model, instrument, envelopes, q, settings) if instrument.sources else envelopes
+    return envelopes
 
 
 def _first(model: Model, instrument: Instrument, q: Tensor, refined: Tensor, z: Tensor | None) -> Envelopes:
@@ -453,44 +636,32 @@ def _refined(instrument: Instrument, q: Tensor) -> Tensor:
     return (1.0 - (q - instrument.refined_at).abs() / REFINED_REACH).clamp(0.0, 1.0)
 
 
-def _level(model: Model, instrument: Instrument, envelopes: Envelopes, q: Tensor, settings: Settings) -> Envelopes:
+def _levelled(
+    model: Model, instrument: Instrument, envelopes: Envelopes, q: Tensor, ends: Sequence[Voices]
+) -> Envelopes:
     """Every note of a mix as loud as what lies between its sounds at that pitch.
 
     The mean of two levels in dB is quieter than the mean of two sounds wherever only one of them sounds: attacks that
     do not coincide, and bands in which one is silent, would make the middle of a mix a hole.
     """
     wanted_db = torch.zeros_like(q)
-    for part, source in zip(instrument.parts, instrument.sources, strict=True):
-        alone = note_envelopes(model, source, q, settings)
-        wanted_db = wanted_db + part.share * _loudness_db(model, alone, q, source.length_samples)
-    lacking_db = wanted_db - _loudness_db(model, envelopes, q, instrument.length_samples)
+    for part, source, end in zip(instrument.parts, instrument.sources, ends, strict=True):
+        wanted_db = wanted_db + part.share * _loudness_db(end.level, source.length_samples)
+    lacking_db = wanted_db - _loudness_db(model.network.compose(envelopes, q), instrument.length_samples)
     louder = (lacking_db.clamp(-MOST_LEVELLED_DB, MOST_LEVELLED_DB) / DB_PER_UNIT)[:, None, None]
     return Envelopes(envelopes.harmonic + louder, envelopes.noise_part + louder)
 
 
-def _loudness_db(model: Model, envelopes: Envelopes, q: Tensor, length_samples: int) -> Tensor:
-    """About the loudness of notes, (B,), in dB: treble counts more, frames far below the mean do not count.
+def _loudness_db(x: Tensor, length_samples: int) -> Tensor:
+    """About the loudness of log-mels (B, n_mels, n_frames), (B,), in dB: treble counts more, quiet frames do not count.
 
     Source: ITU-R BS.1770, the shelf and the relative gate; a single slope and a single step stand for them.
     """
-    bands_hz = mel_points_hz(MelConfig())[1:-1].float().to(q.device)
+    bands_hz = mel_points_hz(MelConfig())[1:-1].float().to(x.device)
     shelf = torch.pow(10.0, 0.1 * (4.0 * torch.log2(bands_hz / 1000.0)).clamp(0.0, 4.0))
-    powers = model.network.generator.part_powers(envelopes, q)
-    frames = ((powers[0] + powers[1]) * shelf[:, None]).sum(1)[:, : length_samples // HOP_LENGTH + 1]
+    frames = (level_to_power(x) * shelf[:, None]).sum(1)[:, : length_samples // HOP_LENGTH + 1]
     counted = (frames > 0.1 * frames.mean(1, keepdim=True)).float()
     return 10.0 * torch.log10((frames * counted).sum(1) / counted.sum(1).clamp_min(1.0) + 1e-20)
-
-
-def _move(instrument: Instrument, harmonic: Tensor, q: Tensor, settings: Settings) -> Tensor:
-    """E_h of notes (B, n_mels, n_frames) that moves as the sounds' own harmonics do, by share and by `detail`."""
-    moving = [(settings.detail * part.share, part.motion) for part in instrument.parts if part.motion is not None]
-    if not moving or settings.detail == 0.0:
-        return harmonic
-    own, added = movement(harmonic), torch.zeros_like(harmonic)
-    for share, motion in moving:
-        level, weight = (value.to(q.device) for value in carried_motion(motion, q))
-        added = added + share * weight * (level - own)
-    return harmonic + added
 
 
 def _vary(model: Model, instrument: Instrument, envelopes: Envelopes, q: Tensor, settings: Settings) -> Envelopes:
@@ -541,44 +712,6 @@ def _heard_weight() -> Tensor:
     return torch.pow(10.0, 0.4 * torch.sigmoid(3.0 * octaves))[:, None]
 
 
-def _tonal_share(instrument: Instrument, q: Tensor) -> Tensor:
-    """Share of the instrument that gets a tone made at pitches q, (B,): without a pitch, or far from its own.
-
-    Beyond two octaves the harmonics of a sound say little of the note, and noise that stayed in place outweighs them.
-    """
-    share = torch.zeros_like(q)
-    for part in instrument.parts:
-        if part.source_pitch is None:
-            share = share + part.share
-        else:
-            share = share + part.share * (((q - part.source_pitch).abs() - FAR_FROM) / (FAR_TO - FAR_FROM)).clamp(
-                0.0, 1.0
-            )
-    return share
-
-
-def _restrain(model: Model, instrument: Instrument, envelopes: Envelopes, q: Tensor) -> Envelopes:
-    """Envelopes that are nowhere much louder than the source is at that moment, a lower note's slower decay granted.
-
-    Where G at q and the detail from p disagree, late in a decay above all, their sum can be tens of dB too loud; one
-    such moment would turn the gain of the whole instrument down. At the source pitch nothing is changed.
-    """
-    allowed_db = torch.zeros(q.shape[0], N_FRAMES, device=q.device)
-    for part in instrument.parts:
-        interval = torch.zeros_like(q) if part.source_pitch is None else q - part.source_pitch
-        decay = torch.pow(2.0, interval / 12.0).clamp(SLOWEST_DECAY, 1.0)[:, None]
-        source_db = part.loudness_db.to(q.device)
-        if part.share < 1.0:  # the end of its file is no step in the others
-            source_db = source_db.clamp(min=float(source_db.max()) - HUSHED_DB)
-        louder_db = (LOUDER_DB + LOUDER_DB_PER_SEMITONE * interval.abs())[:, None]
-        allowed_db = allowed_db + part.share * (torch.lerp(source_db.max(), source_db, decay) + louder_db)
-    harmonic, noise_part = envelopes.harmonic.clamp(max=MAX_LEVEL), envelopes.noise_part.clamp(max=MAX_LEVEL)
-    powers = model.network.generator.part_powers(Envelopes(harmonic, noise_part), q)
-    loudness_db = 10.0 * torch.log10(powers[0].sum(1) + powers[1].sum(1) + 1e-20)
-    excess = ((loudness_db - allowed_db).clamp(min=0.0) / DB_PER_UNIT)[:, None]
-    return Envelopes(harmonic - excess, noise_part - excess)
-
-
 def _noise(model: Model, q: Tensor, settings: Settings) -> Tensor | None:
     """z for notes q (B,): one for the whole instrument, so that its notes belong together; None for the plain note."""
     if settings.variation == 0.0:
@@ -589,49 +722,10 @@ def _noise(model: Model, q: Tensor, settings: Settings) -> Tensor | None:
     return (settings.variation * z).to(model.device).expand(q.shape[0], -1)
 
 
-def _time_gain(instrument: Instrument, settings: Settings) -> Tensor | None:
-    """The sounds' own attacks, weighted by share and by `detail`; None where no sound has one."""
-    attacks = [(part.share, part.detail.attack) for part in instrument.parts if part.detail.attack is not None]
-    if not attacks or settings.detail == 0.0:
-        return None
-    exponent = sum((share * attack.clamp(min=1e-4).log() for share, attack in attacks), torch.zeros(()))
-    gain = (settings.detail * exponent).exp()
-    made_tone = instrument.unpitched if settings.tonal is None else settings.tonal
-    return torch.lerp(gain, keep_ringing(gain), made_tone)[None].to(instrument.feature.device)
-
-
-def _phases(instrument: Instrument, settings: Settings) -> Tensor | None:
-    """The sounds' own phases of the harmonics, averaged as directions by share; None where no sound has them."""
-    parts = [(part.share, part.detail.phases) for part in instrument.parts if part.detail.phases is not None]
-    if not parts or settings.detail == 0.0:
-        return None
-    real = sum((share * torch.cos(phases) for share, phases in parts), torch.zeros(()))
-    imaginary = sum((share * torch.sin(phases) for share, phases in parts), torch.zeros(()))
-    return torch.atan2(imaginary, real)
-
-
-def _stretches(instrument: Instrument, pitches: Sequence[float], settings: Settings) -> list[Stretch | None] | None:
-    """How partials stand in each note, the sounds' stretches averaged by share; None where no sound is stretched."""
-    parts = [part for part in instrument.parts if part.detail.stretch is not None and part.source_pitch is not None]
-    if not parts or settings.detail == 0.0:
-        return None
-    stretches: list[Stretch | None] = []
-    for pitch in pitches:
-        coefficient = cents = 0.0
-        for part in parts:
-            each = part.detail.stretch_at(part.source_pitch or 0.0, pitch)
-            if each is not None:
-                coefficient += settings.detail * part.share * each.coefficient
-                cents += settings.detail * part.share * each.cents
-        stretches.append(Stretch(coefficient, cents))
-    return stretches
-
-
-def _soft_ends(audio: Tensor) -> Tensor:
-    """Fade notes (B, T) in and out; out for longer where the model's length cut the sound."""
+def _soft_ends(audio: Tensor, cropped: bool) -> Tensor:
+    """Fade notes (B, C, T) in and out; out for longer where the sound went on."""
     n_begin = min(round(BEGIN_S * SAMPLE_RATE), audio.shape[-1] // 4)
     begin = torch.sin(torch.linspace(0.0, torch.pi / 2, n_begin, device=audio.device)).square()
-    audio = torch.cat([audio[:, :n_begin] * begin, audio[:, n_begin:]], dim=1)
-    seconds = CROPPED_FADE_S if audio.shape[-1] == MODEL_SAMPLES else FADE_S
-    n_fade = min(round(seconds * SAMPLE_RATE), audio.shape[-1] // 4)
-    return fade_out(audio, n_fade)
+    audio = torch.cat([audio[..., :n_begin] * begin, audio[..., n_begin:]], dim=-1)
+    seconds = CROPPED_FADE_S if cropped else FADE_S
+    return fade_out(audio, min(round(seconds * SAMPLE_RATE), audio.shape[-1] // 4))

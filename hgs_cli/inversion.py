@@ -12,42 +12,37 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from hgs_cli.audio.io import MIN_SAMPLES
+from hgs_cli.audio.io import MAX_SECONDS, MIN_SAMPLES, decode_flac, encode_flac, LOUDEST
 from hgs_cli.errors import InputError
 from hgs_cli.inputs import StoredTensor, check_file, read_stored
-from hgs_cli.models.detail import N_PHASES, Detail
+from hgs_cli.models.detail import Detail
 from hgs_cli.models.generator import Envelopes
-from hgs_cli.models.vocoder import GAIN_STEP_SAMPLES
-from hgs_cli.spectrum import MODEL_SAMPLES, N_FRAMES, N_MELS
+from hgs_cli.spectrum import MODEL_SAMPLES, N_FRAMES, N_MELS, SAMPLE_RATE
 
 FORMAT = "hgs-inversion"
-FORMAT_VERSION = 2
-READ_VERSIONS = (1, 2)  # 1 knew neither stretch nor remainder
+FORMAT_VERSION = 3
+READ_VERSIONS = (1, 2, 3)  # 1 and 2 hold no recording: tone and noise are drawn for all of it
 SUFFIX = ".hgs"
-MAX_BYTES = 64 * 2**20
+MAX_BYTES = 256 * 2**20  # ten minutes of stereo noise in 24 bits are 160 MB
 MAX_PASSES = 64
+MAX_TEXT = 1000
 
 _REMAKE = "make it again with hgs invert"
 _GRID = (N_MELS, N_FRAMES)
 _SHAPES = {
-    "cents": (N_FRAMES,),
     "mel": _GRID,
     "first.harmonic": _GRID,
     "first.noise_part": _GRID,
     "detail.harmonic": _GRID,
     "detail.noise_part": _GRID,
 }
-_OPTIONAL_SHAPES = {
-    "detail.attack": (MODEL_SAMPLES // GAIN_STEP_SAMPLES + 1,),
-    "detail.phases": (N_PHASES,),
-    "detail.stretch": (2,),
-    "detail.remainder": _GRID,
-    "side": _GRID,
-}
+_FORMER = ("detail.attack", "detail.phases", "detail.stretch", "detail.remainder", "side")  # of formats 1 and 2
 # What no sound comes near, and from which finite notes can be made; see `Inversion.impossible`.
 _MOST = {
     "feature": 2.0,  # its parts are of unit length
@@ -55,15 +50,12 @@ _MOST = {
     "mel": 1.5,
     "harmonic": 50.0,  # a G that was never asked for such a note gives -15 now and then, and its residual 14
     "noise_part": 50.0,
-    "remainder": 50.0,
-    "attack": 10.0,
-    "phases": 10.0,
-    "stretch": 1200.0,
-    "side": 4.0,
     "offsets": 1000.0,
+    "recording": LOUDEST,
 }
 MOST_DB = 300.0  # of gains and levels
-_FULL_PRECISION = ("feature", "cents", "detail.stretch")  # small, and the networks or the ear are sensitive to them
+_FULL_PRECISION = ("feature", "cents")  # small, and the networks or the ear are sensitive to them
+RECORDING_BITS = 24
 
 
 @dataclass(frozen=True)
@@ -75,16 +67,22 @@ class Inversion:
         offsets: Δ by layer name, each of batch 1; empty if no pass of H was made.
         passes: How many passes of H made them.
         source_pitch: The sound's MIDI note number, cents included; None for an unpitched sound.
-        cents: How its pitch moves around that, in cents, (N_FRAMES,).
+        cents: How its pitch moves around that, in cents, every HOP_LENGTH samples, (n,), at least N_FRAMES.
         mel: Log-mel x of the sound, (N_MELS, N_FRAMES).
         first: Envelopes that G gives at the source pitch, which `detail` is measured against, each (N_MELS, N_FRAMES).
         detail: What G could not say of the sound.
-        length_samples: Length of the sound at SAMPLE_RATE, at most MODEL_SAMPLES.
+        length_samples: Length of the sound at SAMPLE_RATE.
         input_gain_db: What the sound was raised by before it was analysed.
         reference_lufs: Median loudness of the reference notes, before any gain.
         reference_peak_db: Their peak, in dB of full scale, before any gain.
         weights_sha256: Checksum of the bundle that made it.
-        side: Of a stereo sound, level of its side above that of its middle, (N_MELS, N_FRAMES).
+        recording: The sound itself, (1, T), or its channels, (2, T); None in files of formats 1 and 2.
+        mono_weights: Of the channels in what the networks heard, (C,).
+        stands_at: MIDI note that the recording is: the source pitch, or an unpitched sound's strongest mode.
+        harmonic_share: Share of its energy on the harmonics of its pitch, 0 … 1.
+        cropped: Whether the sound goes on behind what was read of it.
+        heard: What was heard, in words.
+        kind: Likewise, in one of a few words.
     """
 
     feature: Tensor
@@ -100,16 +98,30 @@ class Inversion:
     reference_lufs: float
     reference_peak_db: float
     weights_sha256: str
-    side: Tensor | None = None
+    recording: Tensor | None = None
+    mono_weights: Tensor | None = None
+    stands_at: float = 60.0
+    harmonic_share: float = 1.0
+    cropped: bool = False
+    heard: str = ""
+    kind: str = ""
 
     def rounded(self) -> Inversion:
         """The same, rounded to what its file holds."""
-        return _assemble(_header(self), {name: value.float() for name, value in _tensors(self).items()})
+        recording = None if self.recording is None else rounded_recording(self.recording)
+        return _assemble(
+            _header(self), {name: value.float() for name, value in _tensors(self).items()}, recording
+        )
 
     def save(self, path: Path) -> None:
         """Write the .hgs file in place; `outputs.OutputSet` gives the path of a file put aside."""
+        tensors = _tensors(self)
+        if self.recording is not None:
+            whole = (self.recording * 2.0 ** -_exponent(self.recording)).T.numpy()
+            packed = np.frombuffer(encode_flac(whole, SAMPLE_RATE, RECORDING_BITS), dtype=np.uint8)
+            tensors["recording"] = torch.from_numpy(packed.copy())
         # Not save_file, whose errors are no OSError: a full disk would look like a bug.
-        path.write_bytes(save(_tensors(self), metadata={"hgs": json.dumps(_header(self))}))
+        path.write_bytes(save(tensors, metadata={"hgs": json.dumps(_header(self))}))
 
     @classmethod
     def load(cls, path: Path) -> Inversion:
@@ -124,10 +136,12 @@ class Inversion:
             _check_header(path, stored.facts)
             _check_shapes(path, stored.tensors)
             with safe_open(path, framework="pt") as file:
-                tensors = {name: file.get_tensor(name).float() for name in stored.tensors}
+                kept = [name for name in stored.tensors if name not in (*_FORMER, "recording")]
+                tensors = {name: file.get_tensor(name).float() for name in kept}
+                recording = _unpacked(stored.facts, file) if "recording" in stored.tensors else None
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path} is not an inversion of hgs", _REMAKE) from error
-        inversion = _assemble(stored.facts, tensors)
+        inversion = _assemble(stored.facts, tensors, recording)
         wrong = inversion.impossible()
         if wrong is not None:
             raise InputError(f"{path} is damaged: {wrong} holds values that no sound has", _REMAKE)
@@ -135,7 +149,8 @@ class Inversion:
 
     def impossible(self) -> str | None:
         """Name of a tensor that holds values no sound gives: not finite, or so large that a note would not be."""
-        for name, tensor in _named(self).items():
+        recording = {} if self.recording is None else {"recording": self.recording}
+        for name, tensor in (_named(self) | recording).items():
             most = _MOST["offsets" if name.startswith("offsets.") else name.split(".")[-1]]
             if tensor.numel() and not float(tensor.abs().max()) <= most:  # NaN is not less than anything
                 return name
@@ -147,8 +162,34 @@ def rounded_offsets(offsets: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.half().float() for name, value in offsets.items()}
 
 
+def _exponent(recording: Tensor) -> int:
+    """The power of two by which a recording is divided to be within full scale; 0 for nearly all."""
+    return max(0, math.ceil(math.log2(max(float(recording.abs().max()), 1e-9))))
+
+
+def rounded_recording(recording: Tensor) -> Tensor:
+    """A recording (C, T) as a file holds it: files of up to 24 bits as they are."""
+    steps = 2.0 ** (RECORDING_BITS - 1 - _exponent(recording))
+    whole = (recording.double() * steps).round()
+    return (whole / steps).float()  # 24 bits are exact in single precision
+
+
+def _unpacked(header: dict[str, Any], file: Any) -> Tensor:
+    """The recording of a file, (C, T).
+
+    Raises:
+        ValueError: It is not one, or not as long as the header says.
+    """
+    exponent, channels = header["recording_exponent"], header["channels"]
+    if type(exponent) is not int or not 0 <= exponent <= 40 or channels not in (1, 2):
+        raise ValueError(exponent)
+    samples = decode_flac(file.get_tensor("recording").numpy().tobytes(), channels, header["length_samples"], SAMPLE_RATE)
+    return torch.from_numpy(samples.T.copy()) * 2.0**exponent
+
+
 def _header(inversion: Inversion) -> dict[str, Any]:
     """What is no tensor; every number here survives JSON exactly."""
+    recording, weights = inversion.recording, inversion.mono_weights
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -159,12 +200,20 @@ def _header(inversion: Inversion) -> dict[str, Any]:
         "reference_lufs": inversion.reference_lufs,
         "reference_peak_db": inversion.reference_peak_db,
         "weights_sha256": inversion.weights_sha256,
+        "recording_exponent": 0 if recording is None else _exponent(recording),
+        "channels": 1 if recording is None else len(recording),
+        "mono_weights": None if weights is None else weights.tolist(),
+        "stands_at": inversion.stands_at,
+        "harmonic_share": inversion.harmonic_share,
+        "cropped": inversion.cropped,
+        "heard": inversion.heard,
+        "kind": inversion.kind,
     }
 
 
 def _named(inversion: Inversion) -> dict[str, Tensor]:
     """Every tensor under its name in the file."""
-    tensors = {name: getattr(inversion, name) for name in ("feature", "cents", "mel", "side")}
+    tensors = {name: getattr(inversion, name) for name in ("feature", "cents", "mel")}
     for part in ("first", "detail"):
         held = getattr(inversion, part)
         tensors |= {f"{part}.{field.name}": getattr(held, field.name) for field in fields(held)}
@@ -180,11 +229,12 @@ def _tensors(inversion: Inversion) -> dict[str, Tensor]:
     }
 
 
-def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Inversion:
+def _assemble(header: dict[str, Any], tensors: dict[str, Tensor], recording: Tensor | None) -> Inversion:
     def part(prefix: str) -> dict[str, Tensor]:
         return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
-    detail = part("detail.")
+    source = header["source_pitch"]
+    weights = header.get("mono_weights")
     return Inversion(
         feature=tensors["feature"],
         offsets=part("offsets."),
@@ -193,13 +243,19 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Inversion:
         cents=tensors["cents"],
         mel=tensors["mel"],
         first=Envelopes(**part("first.")),
-        detail=Detail(**{field.name: detail.get(field.name) for field in fields(Detail)}),  # type: ignore[arg-type]
+        detail=Detail(**part("detail.")),
         length_samples=header["length_samples"],
         input_gain_db=header["input_gain_db"],
         reference_lufs=header["reference_lufs"],
         reference_peak_db=header["reference_peak_db"],
         weights_sha256=header["weights_sha256"],
-        side=tensors.get("side"),
+        recording=recording,
+        mono_weights=None if weights is None else torch.tensor(weights),
+        stands_at=header.get("stands_at", 60.0 if source is None else source),
+        harmonic_share=header.get("harmonic_share", 1.0),
+        cropped=header.get("cropped", header["length_samples"] == MODEL_SAMPLES),
+        heard=header.get("heard", ""),
+        kind=header.get("kind", ""),
     )
 
 
@@ -220,11 +276,32 @@ def _check_header(path: Path, header: dict[str, Any]) -> None:
             raise ValueError(value)
     if pitch is not None and not 0.0 <= pitch <= 127.0:
         raise ValueError(pitch)
-    for name, least, most in (("length_samples", MIN_SAMPLES, MODEL_SAMPLES), ("passes", 0, MAX_PASSES)):
+    longest = MODEL_SAMPLES if header["format_version"] < 3 else round(MAX_SECONDS * SAMPLE_RATE)
+    for name, least, most in (("length_samples", MIN_SAMPLES, longest), ("passes", 0, MAX_PASSES)):
         if type(header[name]) is not int or not least <= header[name] <= most:
             raise ValueError(name)
-    if not isinstance(header["weights_sha256"], str):
+    texts = ("weights_sha256", "heard", "kind") if header["format_version"] >= 3 else ("weights_sha256",)
+    if not all(isinstance(header[name], str) and len(header[name]) <= MAX_TEXT for name in texts):
         raise ValueError("weights_sha256")
+    if header["format_version"] >= 3:
+        _check_recording(header)
+
+
+def _check_recording(header: dict[str, Any]) -> None:
+    """Raise ValueError for what is not as `_header` says of the recording."""
+    for name, most in (("stands_at", 127.0), ("harmonic_share", 1.0)):
+        value = header[name]
+        if type(value) not in (int, float) or not 0.0 <= value <= most:
+            raise ValueError(name)
+    if type(header["cropped"]) is not bool or header["channels"] not in (1, 2):
+        raise ValueError("channels")
+    weights = header["mono_weights"]
+    if weights is None and header["channels"] == 1:
+        return
+    if not isinstance(weights, list) or len(weights) != header["channels"]:
+        raise ValueError("mono_weights")
+    if not all(type(weight) in (int, float) and 0.0 <= weight <= 1.0 for weight in weights):
+        raise ValueError("mono_weights")
 
 
 def _check_shapes(path: Path, tensors: dict[str, StoredTensor]) -> None:
@@ -234,7 +311,9 @@ def _check_shapes(path: Path, tensors: dict[str, StoredTensor]) -> None:
             raise InputError(f"{path} is damaged: {name} is missing or of the wrong shape", _REMAKE)
     if len(shapes.get("feature", ())) != 1:
         raise InputError(f"{path} is damaged: feature is missing or of the wrong shape", _REMAKE)
+    if len(shapes.get("cents", ())) != 1 or shapes["cents"][0] < N_FRAMES:
+        raise InputError(f"{path} is damaged: cents is missing or of the wrong shape", _REMAKE)
     for name, shape in shapes.items():
-        known = name == "feature" or name in _SHAPES or name.startswith("offsets.")
-        if not known and _OPTIONAL_SHAPES.get(name) != shape:
+        known = name in ("feature", "cents", *_SHAPES, *_FORMER) or name.startswith("offsets.")
+        if not known and not (name == "recording" and len(shape) == 1):
             raise InputError(f"{path} is damaged: {name} is unknown or of the wrong shape", _REMAKE)

@@ -15,16 +15,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hgs_cli.audio.io import Recording, from_array, read_audio
+from hgs_cli.audio.io import DEFAULT_SECONDS, Recording, from_array, read_audio
 from hgs_cli.audio.loop import Loop, find_loop
 from hgs_cli.audio.loudness import CEILING_DB, instrument_gain_db, peak_db
+from hgs_cli.audio.onset import begin_at
 from hgs_cli.audio.periodicity import measure_periodicity
 from hgs_cli.audio.source_pitch import SourcePitch, detect_pitch
 from hgs_cli.errors import InputError, WeightsError
 from hgs_cli.finish import Finish, finish_note
 from hgs_cli.instrument import (
-    CROPPED_FADE_S,
-    FADE_S,
     UNPITCHED_REFERENCE,
     End,
     Instrument,
@@ -34,7 +33,7 @@ from hgs_cli.instrument import (
     single,
     synthesize,
 )
-from hgs_cli.inversion import SUFFIX, Inversion, rounded_offsets
+from hgs_cli.inversion import SUFFIX, Inversion, rounded_offsets, rounded_recording
 from hgs_cli.models.detail import measure_detail, own_hnr_db, transfer_detail
 from hgs_cli.models.generator import Envelopes, Theta
 from hgs_cli.pitch import MAX_PITCH, MIN_PITCH
@@ -73,16 +72,11 @@ __all__ = [
 
 PLAIN = Finish()  # notes as long as the sound
 BATCH_NOTES = 16  # notes synthesised at once; more are no faster and cost memory
-RESTORING_STEPS = 2  # of comparing the restored sound with the sound; a third brings 0.03 dB
-RESTORING_RATE = 0.7
-RESTORED_DB = 80.0  # below the loudest bin: further down nothing is compared
-RESTORING_MOST = 0.3  # level units a step: 15 dB
 # A drum may have a period and be no note: then its period is not sure, hardly a harmonic stands out, and noise is not
 # far below. Of 933 recorded notes four are taken for drums; of 25 rendered drums with a period, 15 are seen as such.
 SURE_PERIOD = 0.93  # confidence of the source pitch
 SURE_CONTRAST = 0.45
 SURE_HNR_DB = 7.5  # between 0.1 and 5 kHz
-SIDE_DB_BELOW, SIDE_DB_ABOVE = 80.0, 20.0  # of the middle: where the middle is silent the ratio says nothing
 DISTANCE_FLOOR_DB = 70.0  # below the loudest bin: what is quieter counts as silence when distances are measured
 
 SourceHint = float | Literal["auto"] | None
@@ -164,21 +158,27 @@ def invert(
     pitch: SourceHint = "auto",
     passes: int | None = None,
     stereo: bool = False,
+    start_s: float | None = None,
+    max_seconds: float = DEFAULT_SECONDS,
 ) -> Inversion:
     """Turn one sound into an instrument.
 
     Args:
         model: From `load_model`.
-        audio: Mono sound, (T,), or with channels, (T, C); what lies beyond 4.07 seconds is not used.
+        audio: Mono sound, (T,), or with channels, (T, C).
         sample_rate: In Hz.
         pitch: The sound's MIDI note if it is known, `auto` to find it, None if it has none.
         passes: Passes of the hypernetwork; as the weights say if not given, 0 for none.
-        stereo: Also learn by what the first two channels differ; channels are mixed else.
+        stereo: Keep the first two channels; all are mixed else.
+        start_s: Where the sound begins, in seconds; None to find its onset and leave out what comes before.
+        max_seconds: At most so much is used.
 
     Raises:
-        InputError: The sound is empty, silent, too short or not finite.
+        InputError: The sound is empty, silent, too short or not finite, or has ended at `start_s`.
+        UsageError: max_seconds is out of range.
     """
-    return invert_recording(model, from_array(audio, sample_rate, stereo), pitch, passes)
+    recording = from_array(audio, sample_rate, stereo, max_seconds=max_seconds)
+    return invert_recording(model, begin_at(recording, start_s), pitch, passes)
 
 
 def open_sound(
@@ -188,6 +188,8 @@ def open_sound(
     passes: int | None = None,
     report: Report = lambda line: None,
     stereo: bool = False,
+    start_s: float | None = None,
+    max_seconds: float = DEFAULT_SECONDS,
 ) -> Inversion:
     """Read a sound or an .hgs file as an instrument.
 
@@ -198,6 +200,8 @@ def open_sound(
         passes: As for `invert`; an .hgs file keeps its own.
         report: Takes a line where something was cropped, left out or made again.
         stereo: As for `invert`.
+        start_s: As for `invert`; an .hgs file keeps its own.
+        max_seconds: As for `invert`.
 
     Raises:
         InputError: The file cannot be used.
@@ -212,22 +216,27 @@ def open_sound(
         if not _fits(model, inversion):
             raise InputError(f"{path} is damaged: it does not fit the weights", "make it again with hgs invert")
         return inversion
-    recording = read_audio(path, stereo)
+    recording = read_audio(path, stereo, max_seconds=max_seconds)
     if recording.cropped_s:
-        used_s = MODEL_SAMPLES / SAMPLE_RATE
-        report(f"{path} is longer than {used_s:.2f} s; its last {recording.cropped_s:.2f} s are not used")
+        report(f"{path} is longer than {max_seconds:g} s; its last {recording.cropped_s:.2f} s are not used")
     if recording.cancelled:
-        report(f"the channels of {path} cancel each other out; only the loudest is used")
-    return invert_recording(model, recording, pitch, passes)
+        report(f"the channels of {path} cancel each other out; the networks hear the loudest alone")
+    return invert_recording(model, begin_at(recording, start_s), pitch, passes)
 
 
 @torch.inference_mode()
 def invert_recording(model: Model, recording: Recording, pitch: SourceHint, passes: int | None) -> Inversion:
     """Turn a recording into an instrument; arguments as for `invert`."""
-    audio = recording.audio
-    loudest = float(model.log_mel(audio[None].to(model.device)).max())
+    channels = recording.audio[None] if recording.channels is None else recording.channels
+    channels = rounded_recording(channels)
+    mono_weights = torch.full((len(channels),), 1.0 / len(channels))
+    if recording.cancelled and len(channels) == 2:
+        mono_weights = torch.eye(2)[int(channels.square().sum(1).argmax())]
+    whole = (channels * mono_weights[:, None]).sum(0)
+    heard_part = whole[:MODEL_SAMPLES]
+    loudest = float(model.log_mel(heard_part[None].to(model.device)).max())
     input_gain_db = (1.0 - loudest) * DB_PER_UNIT  # the loudest mel bin comes to 0 dB
-    audio = audio * 10.0 ** (input_gain_db / 20.0)
+    audio = heard_part * 10.0 ** (input_gain_db / 20.0)
     x = model.log_mel(audio[None].to(model.device))
 
     source = _source_pitch(audio, pitch)
@@ -243,7 +252,6 @@ def invert_recording(model: Model, recording: Recording, pitch: SourceHint, pass
     offsets = rounded_offsets(model.network.refine(h, p, n_passes))
     theta = model.fold(offsets)
     first = model.network.envelopes(h, p, theta)
-    detail = measure_detail(x[0].cpu(), audio, periodicity, source.midi, _row(first))
     inversion = Inversion(
         feature=h[0],
         offsets=offsets,
@@ -252,21 +260,19 @@ def invert_recording(model: Model, recording: Recording, pitch: SourceHint, pass
         cents=source.cents,
         mel=x[0],
         first=_row(first),
-        detail=detail,
-        length_samples=audio.shape[-1],
+        detail=measure_detail(x[0].cpu(), periodicity, source.midi, _row(first)),
+        length_samples=whole.shape[-1],
         input_gain_db=input_gain_db,
         reference_lufs=0.0,
         reference_peak_db=0.0,
         weights_sha256=model.sha256,
-        side=None if recording.side is None else _side(model, recording.side * 10.0 ** (input_gain_db / 20.0), x[0]),
+        recording=channels,
+        mono_weights=mono_weights,
+        stands_at=float(p),
+        harmonic_share=0.0 if source.midi is None else 1.0,
+        cropped=recording.cropped_s > 0.0,
     )
-    return _with_levels(model, _restored(model, inversion, theta), theta)
-
-
-def _side(model: Model, side: Tensor, x: Tensor) -> Tensor:
-    """How far a sound's side (T,) lies above its middle, whose log-mel is x (N_MELS, N_FRAMES)."""
-    level: Tensor = model.log_mel(side[None].to(model.device))[0] - x
-    return level.clamp(-SIDE_DB_BELOW / DB_PER_UNIT, SIDE_DB_ABOVE / DB_PER_UNIT).cpu()
+    return _with_levels(model, inversion, theta)
 
 
 @torch.inference_mode()
@@ -300,8 +306,7 @@ def reconstruct(model: Model, inversion: Inversion) -> Reconstruction:
     p = h.new_tensor([UNPITCHED_REFERENCE if source is None else source])
     network = model.network
     refined = network.envelopes(h, p, model.fold(inversion.offsets))
-    detail = replace(inversion.detail, remainder=None)  # that is for what is heard, not for what is drawn
-    detailed = transfer_detail(network.detail_transfer, detail, inversion.first, refined, source, p, 1.0)
+    detailed = transfer_detail(network.detail_transfer, inversion.detail, inversion.first, refined, source, p, 1.0)
     x_init, x_hat, x_detailed = (
         network.compose(envelopes, p)[0].cpu()
         for envelopes in (network.envelopes(h, p, model.theta), refined, detailed)
@@ -317,28 +322,6 @@ def _source_pitch(audio: Tensor, hint: SourceHint) -> SourcePitch:
     if found.midi is not None and not MIN_PITCH <= found.midi <= MAX_PITCH:
         return replace(found, midi=min(max(found.midi, MIN_PITCH), MAX_PITCH))
     return found
-
-
-def _restored(model: Model, inversion: Inversion, theta: Theta) -> Inversion:
-    """With the remainder that brings the sound at its own pitch, as it is heard, nearer to the sound.
-
-    Envelopes that give x exactly on their templates do not quite when they are drawn: frames overlap, partials beat.
-    """
-    if inversion.source_pitch is None:
-        return inversion
-    x = inversion.mel.float()
-    faded_s = CROPPED_FADE_S if inversion.length_samples == MODEL_SAMPLES else FADE_S
-    n_whole = (inversion.length_samples - round(faded_s * SAMPLE_RATE)) // HOP_LENGTH
-    compared = (x > x.max() - RESTORED_DB / DB_PER_UNIT) & (torch.arange(N_FRAMES) < n_whole).to(x.device)
-    instrument = single(model, inversion, theta, elsewhere=False)
-    detail = replace(inversion.detail, remainder=torch.zeros_like(x))
-    for _ in range(RESTORING_STEPS):
-        assert detail.remainder is not None
-        instrument = replace(instrument, parts=(replace(instrument.parts[0], detail=detail),))
-        heard = synthesize(model, instrument, [inversion.source_pitch], Settings())
-        lacking = (x - model.log_mel(heard)[0].to(x.device)).clamp(-RESTORING_MOST, RESTORING_MOST)
-        detail = replace(detail, remainder=detail.remainder + RESTORING_RATE * torch.where(compared, lacking, 0.0))
-    return replace(inversion, detail=detail)
 
 
 def _is_drum(source: SourcePitch, x: Tensor, periodicity: Tensor) -> bool:

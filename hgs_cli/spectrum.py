@@ -66,41 +66,24 @@ def hann_spectrum(offset_bins: Tensor) -> Tensor:
     return torch.where(near_pole, torch.full_like(value, 0.5), value)
 
 
-def partial_ratio(number: Tensor, stretch: float) -> Tensor:
-    """Frequency of a string's partials by number, in fundamentals: k·√((1 + B·k²) / (1 + B)); B = 0: harmonics.
-
-    Source: Fletcher, Normal vibration frequencies of a stiff piano string (JASA 1964), pinned ends.
-    """
-    return number * torch.sqrt((1.0 + stretch * number.square()) / (1.0 + stretch))
-
-
-def partial_number(ratio: Tensor, stretch: float) -> Tensor:
-    """The inverse of `partial_ratio`: which partial, fractions included, stands at a multiple of the fundamental."""
-    if stretch == 0.0:
-        return ratio
-    square = ratio.square() * (1.0 + stretch)  # B·k⁴ + k² = this, solved for k² in the form that does not cancel
-    return torch.sqrt(2.0 * square / (1.0 + torch.sqrt(1.0 + 4.0 * stretch * square)))
-
-
-def comb_power(f0_hz: Tensor, sample_rate: int = SAMPLE_RATE, n_fft: int = N_FFT, *, stretch: float = 0.0) -> Tensor:
+def comb_power(f0_hz: Tensor, sample_rate: int = SAMPLE_RATE, n_fft: int = N_FFT) -> Tensor:
     """Power spectrum of unit-amplitude harmonics of f0 under a Hann window, phases averaged.
 
     Args:
         f0_hz: Fundamental frequencies, (B,).
         sample_rate: In Hz.
         n_fft: Window and transform length in samples.
-        stretch: B of `partial_ratio`.
 
     Returns:
         (B, n_fft // 2 + 1); 1 where a bin stands on a resolved harmonic.
     """
     bin_hz = sample_rate / n_fft
     bins_hz = torch.arange(n_fft // 2 + 1, device=f0_hz.device, dtype=f0_hz.dtype) * bin_hz
-    nearest = torch.round(partial_number(bins_hz[None] / f0_hz[:, None], stretch))
+    nearest = torch.round(bins_hz[None] / f0_hz[:, None])
     total = torch.zeros_like(nearest)
     for step in range(-3, 4):
         harmonic = nearest + step
-        harmonic_hz = partial_ratio(harmonic, stretch) * f0_hz[:, None]
+        harmonic_hz = harmonic * f0_hz[:, None]
         audible = (harmonic >= 1) & (harmonic_hz < sample_rate / 2)
         lobe = hann_spectrum((bins_hz[None] - harmonic_hz) / bin_hz) ** 2
         total = total + torch.where(audible, lobe, torch.zeros_like(lobe))

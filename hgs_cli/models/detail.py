@@ -9,22 +9,19 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from hgs_cli.models.detail_transfer import DetailTransfer, TakenBack, mel_blur, wholeness
+from hgs_cli.models.detail_transfer import DetailTransfer, TakenBack, mel_blur
 from hgs_cli.models.generator import Envelopes, noise_log_bias
-from hgs_cli.models.stretch import Stretch, measure_stretch
-from hgs_cli.models.vocoder import GAIN_STEP_SAMPLES, mel_points_hz, mel_triangles
+from hgs_cli.models.vocoder import mel_points_hz, mel_triangles
 from hgs_cli.spectrum import (
     DB_PER_UNIT,
     FLOOR_DB,
     HOP_LENGTH,
-    MODEL_SAMPLES,
     N_FFT,
     SAMPLE_RATE,
     MelConfig,
     comb_power,
     level_to_power,
     midi_to_hz,
-    partial_ratio,
 )
 
 SPLIT_WIDTH = 0.5
@@ -40,15 +37,6 @@ SPREAD = 0.12  # of its frequency, sigma of a line that becomes tone: a single h
 SPREAD_HARMONICS = 0.5  # and of a harmonic spacing at least
 RING_PERIODS = 16.0  # in which a tone may fall by 60 dB: of fewer periods the ear, or a tracker, makes no pitch
 
-N_PHASES = 128
-PHASE_PERIODS = 6.0  # enough to tell harmonics apart, short enough that vibrato and stretched partials stay in step
-PHASE_FEW = 12  # harmonics by which the frequency at that moment is found
-
-ATTACK_RISE_DB = 10.0  # within 12 ms; slower onsets are not smeared by the window
-ATTACK_MAX_GAIN = 2.5
-ATTACK_TAIL_S = 0.045
-
-
 @dataclass(frozen=True)
 class Detail:
     """What an input has beyond the first reconstruction, in level units.
@@ -56,27 +44,10 @@ class Detail:
     Attributes:
         harmonic: r_h, to be added to E_h, (n_mels, n_frames).
         noise_part: r_n, to be added to E_n, (n_mels, n_frames).
-        attack: Gain on the waveform that restores an onset sharper than the analysis window, every
-            GAIN_STEP_SAMPLES samples, (n_gains,); None when the onset is slow.
-        phases: Phases of the harmonics at the loudest moment, in radians, (N_PHASES,): whether a note is a train of
-            pulses or a smooth wave. None without a pitch.
-        stretch: B and cents of its `Stretch`, (2,), None where partials are not evidently stretched.
-        remainder: What the vocoder loses at the source pitch, to be added to both envelopes there, (n_mels, n_frames).
     """
 
     harmonic: Tensor
     noise_part: Tensor
-    attack: Tensor | None
-    phases: Tensor | None = None
-    stretch: Tensor | None = None
-    remainder: Tensor | None = None
-
-    def stretch_at(self, source: float, pitch: float) -> Stretch | None:
-        """How partials stand in a note of this sound, if they are stretched."""
-        if self.stretch is None:
-            return None
-        coefficient, cents = self.stretch.tolist()
-        return Stretch(max(coefficient, 0.0), min(max(cents, -100.0), 0.0)).at(source, pitch)
 
 
 @lru_cache(maxsize=1)
@@ -101,13 +72,9 @@ def _noise_template() -> Tensor:
     return _filters().sum(0) * noise_log_bias(_filters())
 
 
-def _comb_template(pitch: Tensor, stretch: Stretch | None = None) -> Tensor:
-    """Mel power of unit harmonics, or stretched partials, at MIDI pitches (B,): (B, n_mels)."""
-    filters = _filters().to(pitch.device)
-    if stretch is not None:
-        fundamental_hz = midi_to_hz(pitch.float() + stretch.cents / 100.0)
-        return torch.matmul(comb_power(fundamental_hz, stretch=stretch.coefficient), filters)
-    return torch.matmul(comb_power(midi_to_hz(pitch.float())), filters)
+def _comb_template(pitch: Tensor) -> Tensor:
+    """Mel power of unit harmonics at MIDI pitches (B,): (B, n_mels)."""
+    return torch.matmul(comb_power(midi_to_hz(pitch.float())), _filters().to(pitch.device))
 
 
 def _weighted_blur(value: Tensor, weight: Tensor, blur: Tensor) -> Tensor:
@@ -125,14 +92,13 @@ def _level(power: Tensor) -> Tensor:
     return torch.log10(power.clamp(min=LEAST_POWER)) * (10.0 / DB_PER_UNIT) + 1.0
 
 
-def split(x: Tensor, periodicity: Tensor, p: Tensor, stretch: Stretch | None = None) -> tuple[Tensor, Tensor, Tensor]:
+def split(x: Tensor, periodicity: Tensor, p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Split log-mels into the levels of their harmonic and their noise part.
 
     Args:
         x: Log-mels, (B, n_mels, n_frames).
         periodicity: Share of each band that is tone, (B, N_BANDS, N_STEPS).
         p: Pitches, (B,).
-        stretch: Of their partials.
 
     Returns:
         E_h and E_n, which give x again on their templates exactly, and the harmonic share of every band's power, each
@@ -143,7 +109,7 @@ def split(x: Tensor, periodicity: Tensor, p: Tensor, stretch: Stretch | None = N
     tonal = torch.nn.functional.interpolate(
         periodicity[:, None].float(), size=tuple(x.shape[1:]), mode="bilinear", align_corners=False
     )[:, 0].clamp(1e-3, 1.0 - 1e-3)
-    comb = _comb_template(p, stretch)[..., None].clamp(min=1e-9)
+    comb = _comb_template(p)[..., None].clamp(min=1e-9)
     blur = mel_blur(midi_to_hz(p.float()), SPLIT_WIDTH, SPLIT_WIDTH_MELS)
     smooth_h = (blur @ (tonal * power)) / (blur @ comb)
     smooth_n = (blur @ ((1.0 - tonal) * power)) / (blur @ noise)
@@ -172,9 +138,7 @@ def _heard(residual: Tensor, share: Tensor, ceiling: Tensor, blur: Tensor) -> Te
     return torch.minimum(filled, ceiling)
 
 
-def residuals(
-    x: Tensor, periodicity: Tensor, p: Tensor, first: Envelopes, stretch: Stretch | None = None
-) -> tuple[Tensor, Tensor]:
+def residuals(x: Tensor, periodicity: Tensor, p: Tensor, first: Envelopes) -> tuple[Tensor, Tensor]:
     """r_h and r_n of pitched sounds: what their first reconstructions at p lack, each (B, n_mels, n_frames).
 
     Args:
@@ -182,11 +146,10 @@ def residuals(
         periodicity: Share of each band that is tone, (B, N_BANDS, N_STEPS).
         p: Pitches, (B,).
         first: The network's envelopes at p, batch B.
-        stretch: Of their partials.
     """
-    e_h, e_n, share = split(x, periodicity, p, stretch)
+    e_h, e_n, share = split(x, periodicity, p)
     power = _above_floor(x)
-    comb = _comb_template(p, stretch)[..., None].clamp(min=1e-9)
+    comb = _comb_template(p)[..., None].clamp(min=1e-9)
     noise = _noise_template().to(x.device)[:, None]
     blur = mel_blur(midi_to_hz(p.float()), SPLIT_WIDTH, SPLIT_WIDTH_MELS)
     r_h = _heard(e_h - first.harmonic, share, _level(power / comb) - first.harmonic, blur)
@@ -194,118 +157,28 @@ def residuals(
     return r_h, r_n
 
 
-def measure_detail(x: Tensor, audio: Tensor, periodicity: Tensor, p: float | None, first: Envelopes) -> Detail:
-    """Measure what the first reconstruction lacks of an input.
+def measure_detail(x: Tensor, periodicity: Tensor, p: float | None, first: Envelopes) -> Detail:
+    """Measure what the first reconstruction lacks of an input: residuals that restore x at p.
 
     Args:
         x: Log-mel of the input, (n_mels, n_frames).
-        audio: The input itself on the same scale, (T,); only its attack is read.
         periodicity: Share of each band that is tone, (N_BANDS, N_STEPS).
-        p: Pitch of the input; None when it has none.
+        p: Pitch of the input; None when it has none, and all of it is noise.
         first: The network's envelopes at p (at 60 without a pitch), of one note.
-
-    Returns:
-        Residuals that restore x at p, and the attack.
     """
     first_h, first_n = (part.float().reshape(x.shape) for part in (first.harmonic, first.noise_part))
-    phases = None
-    stretch = None
-    if p is None:  # all is noise
+    if p is None:
         power = _above_floor(x)
-        r_h, r_n = _level(torch.zeros_like(x)) - first_h, _level(power / _noise_template()[:, None]) - first_n
-    else:
-        stretch = measure_stretch(audio, p)
-        known = Envelopes(first_h[None], first_n[None])
-        (r_h,), (r_n,) = residuals(x[None], periodicity[None], torch.tensor([p]), known, stretch)
-        phases = harmonic_phases(audio, p, stretch)
-    kept = None if stretch is None else torch.tensor([stretch.coefficient, stretch.cents])
-    return Detail(r_h, r_n, attack_gain(audio, p), phases, kept)
+        return Detail(_level(torch.zeros_like(x)) - first_h, _level(power / _noise_template()[:, None]) - first_n)
+    known = Envelopes(first_h[None], first_n[None])
+    (r_h,), (r_n,) = residuals(x[None], periodicity[None], torch.tensor([p]), known)
+    return Detail(r_h, r_n)
 
 
-def harmonic_phases(audio: Tensor, p: float, stretch: Stretch | None = None) -> Tensor:
-    """Phases of the harmonics of a note at its loudest moment, in radians.
-
-    Pulses of a reed or a bass string are harmonics in step; taken at one instant, the phases keep the shape of the wave
-    at every pitch. Seen through a window that is symmetric about that instant they do not depend on its length.
-
-    Args:
-        audio: The note, (T,).
-        p: Its pitch; the frequency at that moment is looked for within a semitone of it.
-        stretch: Of its partials.
-
-    Returns:
-        (N_PHASES,); 0 above half the sample rate.
-    """
-    f0_hz = float(midi_to_hz(torch.tensor(p)))
-    half = max(512, min(N_FFT * 2, math.ceil(0.5 * PHASE_PERIODS * SAMPLE_RATE / f0_hz)))
-    audio = torch.nn.functional.pad(audio.float(), (half, max(0, 4 * half - audio.shape[-1])))
-    energy = torch.nn.functional.avg_pool1d(audio.square()[None, None], 2 * half, half)[0, 0]
-    part = audio[int(energy.argmax()) * half :][: 2 * half] * torch.hann_window(2 * half)
-    time_s = (torch.arange(2 * half) - half) / SAMPLE_RATE
-
-    def harmonics(f0: Tensor, n_harmonics: int) -> Tensor:
-        """Complex amplitudes of the first harmonics of f0 (n,): (n, n_harmonics)."""
-        ratio = partial_ratio(torch.arange(1.0, n_harmonics + 1.0), 0.0 if stretch is None else stretch.coefficient)
-        angle = math.tau * f0[:, None, None] * ratio[:, None] * time_s
-        return torch.complex(torch.cos(angle) @ part, -torch.sin(angle) @ part)
-
-    candidates = f0_hz * torch.pow(2.0, torch.linspace(-1.0, 1.0, 41) / 12.0)
-    n_few = max(1, min(PHASE_FEW, int(0.4 * SAMPLE_RATE / f0_hz)))
-    best = candidates[harmonics(candidates, n_few).abs().square().sum(1).argmax()]
-    n_harmonics = max(1, min(N_PHASES, int(0.5 * SAMPLE_RATE / f0_hz)))
-    phases = harmonics(best[None], n_harmonics)[0].angle()
-    return torch.nn.functional.pad(phases, (0, N_PHASES - n_harmonics))
-
-
-def attack_gain(audio: Tensor, p: float | None) -> Tensor | None:
-    """Gain in time that makes a vocoded onset as sharp as the input's.
-
-    An envelope sampled through the analysis window and drawn again through the synthesis window is smeared over both.
-    That smeared envelope is computed from the input in closed form; the gain is the ratio of the true one to it, near
-    the strongest rise only, since elsewhere the frames follow by themselves.
-
-    Args:
-        audio: The input, (T,).
-        p: Its pitch; the envelope does not follow single periods.
-
-    Returns:
-        Gain every GAIN_STEP_SAMPLES samples, (MODEL_SAMPLES // GAIN_STEP_SAMPLES + 1,), or None for a slow onset.
-    """
-    audio = torch.nn.functional.pad(audio[:MODEL_SAMPLES].float(), (0, max(0, MODEL_SAMPLES - audio.shape[-1])))
-    period = 256 if p is None else SAMPLE_RATE / float(midi_to_hz(torch.tensor(p)))
-    width = GAIN_STEP_SAMPLES * max(2, min(16, math.ceil(period / GAIN_STEP_SAMPLES)))
-    energy = audio.square()[None, None]
-    box = torch.nn.functional.avg_pool1d(energy, GAIN_STEP_SAMPLES, GAIN_STEP_SAMPLES)
-    steps = width // GAIN_STEP_SAMPLES
-    window = torch.hann_window(steps + 2)[1:-1]
-    padded = torch.nn.functional.pad(box, (steps // 2, steps - 1 - steps // 2))
-    fine = torch.nn.functional.conv1d(padded, (window / window.sum())[None, None])[0, 0]  # (n_gains - 1,)
-    n_gains = fine.shape[0]
-
-    per_frame = HOP_LENGTH // GAIN_STEP_SAMPLES
-    taper = torch.hann_window(N_FFT // GAIN_STEP_SAMPLES).square()[None, None]
-    half = N_FFT // 2 // GAIN_STEP_SAMPLES
-    seen = torch.nn.functional.conv1d(torch.nn.functional.pad(box, (half, half)), taper / taper.sum(), stride=per_frame)
-    amplitude = seen.sqrt()
-    drawn = torch.nn.functional.conv_transpose1d(amplitude, taper, stride=per_frame)
-    norm = torch.nn.functional.conv_transpose1d(torch.ones_like(amplitude), taper, stride=per_frame)
-    smeared = (drawn / norm)[0, 0, half : half + n_gains]
-
-    tiny = 1e-6 * float(fine.max()) + 1e-12
-    span = round(0.012 * SAMPLE_RATE / GAIN_STEP_SAMPLES)
-    before = torch.nn.functional.pad(fine, (span, 0))[:n_gains]
-    after = torch.nn.functional.pad(fine, (0, span))[span:]
-    rise = 10.0 * torch.log10((after + tiny) / (before + tiny))
-    strength = torch.where(after > 0.03 * fine.max(), rise, torch.zeros_like(rise))
-    onset = int(strength.argmax())
-    if float(strength[onset]) < ATTACK_RISE_DB:
-        return None
-    ratio = ((fine + tiny).sqrt() / (smeared + tiny**0.5)).clamp(0.0, ATTACK_MAX_GAIN)
-    time_s = (torch.arange(n_gains) - onset) * (GAIN_STEP_SAMPLES / SAMPLE_RATE)
-    tail = (0.5 + 0.5 * torch.cos(math.pi * time_s / ATTACK_TAIL_S)).where(time_s > 0, torch.ones(()))
-    tail = tail.where((time_s < ATTACK_TAIL_S) & (time_s > -0.06), torch.zeros(()))
-    gain = ratio**tail
-    return torch.cat([gain, gain[-1:]])
+def noise_envelope(x: Tensor) -> Envelopes:
+    """Envelopes of log-mels (B, n_mels, n_frames) of which all is noise."""
+    template = _noise_template()[:, None].to(x.device)
+    return Envelopes(_level(torch.zeros_like(x)), _level(_above_floor(x) / template))
 
 
 def transfer_detail(
@@ -346,9 +219,6 @@ def transfer_detail(
             ]
             taken_back = TakenBack(by_h[0][0], by_h[1][0], 1.0 - refined)
         r_h, r_n = transfer(r_h, r_n, at_source, first, pitch.new_tensor([source]), pitch, taken_back)
-        if detail.remainder is not None:
-            remainder = wholeness(pitch - source)[:, None, None] * detail.remainder.float().to(device)
-            r_h, r_n = r_h + remainder, r_n + remainder
     return Envelopes(first.harmonic + amount * r_h, first.noise_part + amount * r_n)
 
 
@@ -426,11 +296,3 @@ def _ringing(power: Tensor, f0_hz: Tensor) -> Tensor:
     tilted = 10.0 * torch.log10(power + TINY) + fall_db
     return torch.pow(10.0, (tilted.cummax(-1).values - fall_db) / 10.0)
 
-
-def keep_ringing(attack: Tensor) -> Tensor:
-    """The attack's gain (n_gains,) for tones that ring: as it is up to its peak, from there on nowhere below 1.
-
-    Behind a click the gain falls to nothing at once, and with it would fall the tone.
-    """
-    behind = torch.arange(attack.shape[-1]) >= int(attack.argmax())
-    return torch.where(behind.to(attack.device), attack.clamp(min=1.0), attack)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from hgs_cli.models.stretch import Stretch
 from hgs_cli.spectrum import (
     DB_PER_UNIT,
     FLOOR_DB,
@@ -22,8 +20,6 @@ from hgs_cli.spectrum import (
     MelConfig,
     level_to_power,
     midi_to_hz,
-    partial_number,
-    partial_ratio,
 )
 
 TABLE_SAMPLES = 65_536  # one period at most; 30 points on a note's highest harmonic keep images below -60 dB
@@ -32,15 +28,11 @@ LEAST_TABLE = 4096
 TOP_HZ = 20_000.0
 TOP_LEVEL = 1.2  # 10 dB above full scale: a network's slip is not to lower a whole instrument
 MOST_SPECKLE = 0.3  # 15 dB: the rare deep hole in noise is not filled up
-LOBE_BINS = 4  # on either side of a partial: the first lobe left out is 48 dB down, and turns at another speed
-INAUDIBLE = 1.8  # 90 dB
 FLOOR_POWER = 10.0 ** (FLOOR_DB / 10.0)
 FLOOR_MARGIN = 1e-4  # for rounding: what is at the floor is silent
 # Of samples of unit noise, so that a bin of its spectrum, as a full-scale sinusoid is 1, has unit expected power.
 NOISE_SCALE = float(torch.hann_window(N_FFT).square().sum()) ** -0.5 * float(torch.hann_window(N_FFT).sum()) / 2
-LEAST_OFFSET = 1e-3  # of a bin: keeps away from the poles of the lobe's formula, and errs by a millionth
 CUTS = (48, 112, 256, 512)  # bins between which matrices over mel bands are cut: less than a fifth of them is left
-GAIN_STEP_SAMPLES = 64  # the time grid of `time_gain`
 
 
 def mel_points_hz(config: MelConfig) -> Tensor:
@@ -103,9 +95,8 @@ class Vocoder(nn.Module):
     """Shapes a flat periodic source by E_h and Gaussian noise by E_n, with one inverse STFT.
 
     The source is a wave table of unit harmonics, read with the integral of the pitch contour: every harmonic stands
-    exactly at its frequency and bends with the contour inside a frame too. The phases of the harmonics are fixed: those
-    of the sound itself where they are known, else random, since aligned ones buzz. The partials of a stiff string
-    repeat in no table: they are written into the spectrum, one lobe a frame.
+    exactly at its frequency and bends with the contour inside a frame too. The phases of the harmonics are random and
+    fixed, since aligned ones buzz.
 
     Args:
         filters: Mel filters of the front end, (n_freqs, n_mels). Neighbouring triangles sum to 1: as weights they draw
@@ -145,9 +136,6 @@ class Vocoder(nn.Module):
         pitch: Tensor,
         *,
         seed: int = 0,
-        time_gain: Tensor | None = None,
-        phases: Tensor | None = None,
-        stretches: Sequence[Stretch | None] | None = None,
         length_samples: int = MODEL_SAMPLES,
     ) -> Tensor:
         """Make notes audible.
@@ -158,9 +146,6 @@ class Vocoder(nn.Module):
             pitch: MIDI note number over time, (B, n_frames).
             seed: Chooses phases and noise; together with a note's own pitch it decides all randomness, so that a note
                 sounds the same whoever else is in the batch.
-            time_gain: Gain on the waveform, every GAIN_STEP_SAMPLES samples, (B or 1, n_gains): sharpens attacks.
-            phases: Phases of the first harmonics of every note, (n_phases,); random ones without it, and above it.
-            stretches: Of the partials of every note, None for harmonics.
             length_samples: How much of the notes is drawn; what is drawn does not depend on it.
 
         Returns:
@@ -169,46 +154,21 @@ class Vocoder(nn.Module):
         assert e_h.shape == e_n.shape
         assert pitch.shape == (e_h.shape[0], e_h.shape[2])
         assert 0 < length_samples <= MODEL_SAMPLES
-        stretches = stretches or [None] * len(pitch)
         audio = torch.empty(len(pitch), length_samples, device=e_h.device)
-        for row, harmonic, noise_part, contour, stretch in zip(audio, e_h, e_n, pitch, stretches, strict=True):
-            row.copy_(self._note(harmonic, noise_part, contour, seed, phases, stretch, length_samples))
-        if time_gain is not None:
-            n_gains = length_samples // GAIN_STEP_SAMPLES + 2
-            gain = nn.functional.interpolate(
-                time_gain[:, None, :n_gains], scale_factor=GAIN_STEP_SAMPLES, mode="linear"
-            )
-            audio.mul_(gain[:, 0, :length_samples])
+        for row, harmonic, noise_part, contour in zip(audio, e_h, e_n, pitch, strict=True):
+            row.copy_(self._note(harmonic, noise_part, contour, seed, length_samples))
         return audio
 
-    def _note(
-        self,
-        e_h: Tensor,
-        e_n: Tensor,
-        pitch: Tensor,
-        seed: int,
-        phases: Tensor | None,
-        stretch: Stretch | None,
-        length_samples: int,
-    ) -> Tensor:
+    def _note(self, e_h: Tensor, e_n: Tensor, pitch: Tensor, seed: int, length_samples: int) -> Tensor:
         """One note: envelopes (n_mels, n_frames) and contour (n_frames,) to audio (length_samples,)."""
         n_frames = min(N_FRAMES, (length_samples - 1 + N_FFT // 2) // HOP_LENGTH + 1)  # those that reach into it
         midi = float(pitch.median())
         noise = self._spectra(self._noise((seed * 1_000_003 + round(100.0 * midi)) % 2**63, n_frames).to(e_h.device))
-        if stretch is None:
-            source = periodic_source(midi_to_hz(pitch.double()), seed, phases, n_frames).to(e_h.device)
-            spectrum = self._spectra(source)
-        else:
-            f0_hz = midi_to_hz(pitch.double() + stretch.cents / 100.0)
-            loudest = int(level_to_power(e_h).sum(0).argmax())
-            partials = partials_spectrum(
-                f0_hz, stretch.coefficient, seed, phases, loudest, self._highest_hz(e_h), n_frames
-            )
-            spectrum = partials.to(e_h.device)
+        spectrum = self._spectra(periodic_source(midi_to_hz(pitch.double()), seed, n_frames).to(e_h.device))
         # (n_frames, n_freqs) both: unit power at the peak of a harmonic, unit expected power in a bin of noise
         e_h, e_n = e_h[:, :n_frames].T, e_n[:, :n_frames].T
         even = torch.where(e_n > -1.0, e_n - self._speckle(noise), e_n)  # the floor stays silence
-        spectrum.mul_(amplitude(self._at_harmonics(e_h, float(midi_to_hz(pitch.median())), stretch)))
+        spectrum.mul_(amplitude(self._at_harmonics(e_h, float(midi_to_hz(pitch.median())))))
         spectrum.add_(noise.mul_(amplitude(self._between_bands(even))))
         return self._overlap_add(spectrum, length_samples)
 
@@ -232,12 +192,6 @@ class Vocoder(nn.Module):
         begin = N_FFT // 2
         audio = hops.flatten()[begin : begin + length_samples]
         return audio / self.window_power[begin : begin + length_samples]
-
-    def _highest_hz(self, e_h: Tensor) -> float:
-        """Frequency above which E_h (n_mels, n_frames) is never within INAUDIBLE of its highest level."""
-        loudest = e_h.amax(1)
-        last = int((loudest > loudest.max() - INAUDIBLE).nonzero()[-1])
-        return min(TOP_HZ, float(self.edges_hz[last + 2]))
 
     def _spectra(self, audio: Tensor) -> Tensor:
         """Spectra of the frames of audio (T,), the first beginning with it: (n_frames, n_freqs)."""
@@ -265,7 +219,7 @@ class Vocoder(nn.Module):
             torch.matmul(level[:, block.mels], weights, out=drawn[:, block.bins])
         return drawn
 
-    def _at_harmonics(self, level: Tensor, f0_hz: float, stretch: Stretch | None) -> Tensor:
+    def _at_harmonics(self, level: Tensor, f0_hz: float) -> Tensor:
         """Levels (n_frames, n_mels) read at the harmonics of f0, and straight lines between, (n_frames, n_freqs).
 
         Bands between the harmonics of a high note, and those below its fundamental, say nothing that was ever heard;
@@ -273,16 +227,14 @@ class Vocoder(nn.Module):
         """
         bin_hz = SAMPLE_RATE / N_FFT
         n_freqs, device = self.interpolation.shape[1], self.interpolation.device
-        coefficient = 0.0 if stretch is None else stretch.coefficient
-        last = max(1, int(partial_number(torch.tensor(TOP_HZ / f0_hz), coefficient)))
+        last = max(1, int(TOP_HZ / f0_hz))
         harmonic = torch.arange(1.0, last + 1.0, device=device)
-        position = (partial_ratio(harmonic, coefficient) * (f0_hz / bin_hz)).clamp(max=n_freqs - 1)
+        position = (harmonic * (f0_hz / bin_hz)).clamp(max=n_freqs - 1)
         below = position.long().clamp(max=n_freqs - 2)
         bins = self.interpolation.T
         read = torch.matmul(level, torch.lerp(bins[below], bins[below + 1], (position - below)[:, None]).T)
 
-        ratio = torch.arange(n_freqs, device=device) * (bin_hz / f0_hz)
-        place = partial_number(ratio, coefficient)  # in harmonics
+        place = torch.arange(n_freqs, device=device) * (bin_hz / f0_hz)  # in harmonics
         low = torch.floor(place).clamp(1, max(1, last - 1))
         fraction = (place - low).clamp(0.0, 1.0)
         index = low.long()
@@ -297,79 +249,12 @@ def amplitude(level: Tensor) -> Tensor:
     return gain.sub_(FLOOR_POWER * (1.0 + FLOOR_MARGIN) / gain).clamp_(min=0.0)
 
 
-def fixed_angles(seed: int, phases: Tensor | None) -> Tensor:
-    """Phases of harmonics in radians, (TABLE_SAMPLES // 16,): those that are given, random ones above them."""
-    angles = 2.0 * math.pi * torch.rand(TABLE_SAMPLES // 16, generator=torch.Generator().manual_seed(seed))
-    if phases is not None:
-        angles[: phases.shape[-1]] = phases.float().cpu()
-    return angles
-
-
-def partials_spectrum(
-    f0_hz: Tensor,
-    coefficient: float,
-    seed: int,
-    phases: Tensor | None = None,
-    moment: int = 0,
-    highest_hz: float = TOP_HZ,
-    n_frames: int | None = None,
-) -> Tensor:
-    """Spectrum of the unit-amplitude partials of a stiff string, as if its frames had been cut out of audio.
-
-    Every partial is one lobe of the Hann window a frame, in closed form, its phase the integral of its frequency. How
-    the frequency moves within a frame is left out: the frames still join, and strings bend slowly.
-
-    Args:
-        f0_hz: Fundamental at every frame, float64, (n_frames,).
-        coefficient: B of `partial_ratio`.
-        seed: Chooses the phases.
-        phases: Of the first partials at `moment`, in radians, (n_phases,), in place of random ones.
-        moment: The frame at which the phases were measured; before and after, the partials drift apart.
-        highest_hz: Where partials end.
-        n_frames: Of them, how many are drawn; all if not given.
-
-    Returns:
-        (n_frames, n_freqs), complex.
-    """
-    f0_hz = f0_hz.cpu()
-    n_frames, n_freqs = n_frames or len(f0_hz), N_FFT // 2 + 1
-    most = max(1, int(partial_number(torch.tensor(highest_hz / float(f0_hz.max())), coefficient)))
-    angles = fixed_angles(seed, phases)
-    number = torch.arange(1.0, min(most, len(angles)) + 1.0, dtype=torch.float64)
-    ratio = partial_ratio(number, coefficient)[:, None]
-    cycles = torch.cumsum(torch.cat([f0_hz[:1] * 0.0, 0.5 * (f0_hz[1:] + f0_hz[:-1])]) * (HOP_LENGTH / SAMPLE_RATE), 0)
-    at_moment, cycles, f0_hz = cycles[moment], cycles[:n_frames], f0_hz[:n_frames]
-    turns = number[:, None] * at_moment + ratio * (cycles - at_moment)  # (n_partials, n_frames)
-    phase = (math.tau * (turns - torch.floor(turns))).float() + angles[: len(number), None]
-    place = (ratio * f0_hz * (N_FFT / SAMPLE_RATE)).float()  # in bins
-    middle = torch.round(place)
-    offset = torch.where((middle - place).abs() < LEAST_OFFSET, LEAST_OFFSET, middle - place)
-    # Hann's lobe is sin(πx) / πx / (1 - x²), and the sine is the same in every bin but for a sign. So is the sign that
-    # comes of frames being cut half a window before their middle: of both, that of the middle bin is left.
-    height = torch.sin(math.pi * offset) * (N_FFT / 4.0 / math.pi) * (1.0 - 2.0 * torch.remainder(middle, 2.0))
-    lobe = torch.view_as_real(torch.polar(torch.ones_like(phase), phase) * height)
-    frame = torch.arange(n_frames)
-    spectrum = torch.zeros(n_frames * n_freqs, 2)
-    middle = middle.long()
-    for step in range(-LOBE_BINS, LOBE_BINS + 1):
-        x = offset + step
-        value = lobe / (x * (1.0 - x * x))[..., None]
-        bins = middle + step
-        if int(bins.min()) <= 0:  # lobes that reach below 0 Hz come back as their mirror images
-            value = torch.where((bins < 0)[..., None], value * torch.tensor([1.0, -1.0]), value)
-            value = torch.where((bins == 0)[..., None], value * torch.tensor([2.0, 0.0]), value)
-            bins = bins.abs()
-        spectrum.index_add_(0, (frame * n_freqs + bins).flatten(), value.flatten(0, 1))
-    return torch.view_as_complex(spectrum).reshape(n_frames, n_freqs)
-
-
-def periodic_source(f0_hz: Tensor, seed: int, phases: Tensor | None = None, n_frames: int | None = None) -> Tensor:
+def periodic_source(f0_hz: Tensor, seed: int, n_frames: int | None = None) -> Tensor:
     """Unit-amplitude harmonics of a moving fundamental, phases fixed.
 
     Args:
         f0_hz: Fundamental at every frame, float64, (n_frames,).
         seed: Chooses the phases; the same for every note, so that neighbouring keys have one character.
-        phases: Of the first harmonics, in radians, (n_phases,), in place of random ones.
         n_frames: How many frames are drawn; all if not given.
 
     Returns:
@@ -379,7 +264,7 @@ def periodic_source(f0_hz: Tensor, seed: int, phases: Tensor | None = None, n_fr
     n_harmonics = min(TABLE_SAMPLES // 2 - 1, int(TOP_HZ / float(f0_hz.max())))
     # As short as it may be: what lies in a core's own cache is read several times faster.
     n_table = min(TABLE_SAMPLES, max(LEAST_TABLE, 2 ** math.ceil(math.log2(HARMONIC_SAMPLES * max(1, n_harmonics)))))
-    angles = fixed_angles(seed, phases)[:n_harmonics]
+    angles = math.tau * torch.rand(TABLE_SAMPLES // 16, generator=torch.Generator().manual_seed(seed))[:n_harmonics]
     spectrum = torch.zeros(n_table // 2 + 1, dtype=torch.complex64)
     spectrum[1 : n_harmonics + 1] = torch.polar(torch.full_like(angles, n_table / 2.0), angles)
     table = torch.fft.irfft(spectrum, n_table)

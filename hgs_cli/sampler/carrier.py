@@ -13,6 +13,7 @@ regions that move apart leave it sparse.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -26,6 +27,7 @@ from hgs_cli.spectrum import SAMPLE_RATE
 OVERLAP = 4  # frames over every sample
 FINER = 4  # points of the analysed spectrum per bin: a region stands within an eighth of a bin of its place
 BLOCK_FRAMES = 128  # analysed and moved at once
+NOISE_FRAMES = 256  # of drawn noise before it repeats, 3 s at the least
 
 
 @dataclass(frozen=True)
@@ -352,15 +354,20 @@ def bend(carrier: Carrier, cents: Tensor, step_samples: int) -> Carrier:
 # --- motion ---------------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=2)
-def _unit_noise(n_fft: int, n_frames: int, seed: int) -> Tensor:
-    """Spectra of white noise of unit expected power in every bin, (n_frames, n_freqs)."""
-    drawn = torch.randn(1, n_frames * n_fft // OVERLAP, generator=torch.Generator().manual_seed(seed % 2**63))
-    return _spectra(drawn, n_fft, OVERLAP, n_frames + OVERLAP)[0] / float(_hann(n_fft).square().sum().sqrt())
+@lru_cache(maxsize=8)
+def _unit_noise(n_fft: int, seed: int) -> Tensor:
+    """Spectra of periodic white noise of unit expected power in every bin, (NOISE_FRAMES, n_freqs)."""
+    hop = n_fft // OVERLAP
+    drawn = torch.randn(1, NOISE_FRAMES * hop, generator=torch.Generator().manual_seed(seed % 2**63))
+    around = torch.cat([drawn, drawn[:, :n_fft]], 1)
+    return _spectra(around, n_fft, OVERLAP, NOISE_FRAMES + OVERLAP)[0] / float(_hann(n_fft).square().sum().sqrt())
 
 
-def moved_spectra(carrier: Carrier, ratios: list[float], start: int, end: int, seed: int = 0) -> list[Tensor]:
-    """Frames start … end - 1 of a recording with its frequencies times each of `ratios`: (C, n, n_freqs) each."""
+def moved_spectra(carrier: Carrier, ratios: Sequence[float], start: int, end: int, seed: int = 0) -> list[Tensor]:
+    """Frames start … end - 1 of a recording with its frequencies times each of `ratios`: (C, n, n_freqs) each.
+
+    The seed is that of drawn noise, of which every note hears another part.
+    """
     spectra = _spectra(carrier.audio, carrier.n_fft, start, end, FINER)
     return [_moved(carrier, ratio, spectra, start, seed) for ratio in ratios]
 
@@ -422,16 +429,69 @@ def _drawn_noise(
     origin = torch.arange(n_freqs) / ratio
     low = origin.long().clamp(max=n_freqs - 2)
     level = torch.lerp(smooth[..., low], smooth[..., low + 1], origin - low).div_(ratio).sqrt_()
-    n = start + len(share)
-    common = _unit_noise(carrier.n_fft, carrier.n_frames, seed)[start:n]
+    frames = (torch.arange(start, start + len(share)) + round(1200.0 * math.log2(ratio))) % NOISE_FRAMES
+    common = _unit_noise(carrier.n_fft, seed)[frames]
     if len(spectra) == 1:
         return level * common
-    own = [_unit_noise(carrier.n_fft, carrier.n_frames, seed + 1 + channel)[start:n] for channel in range(len(spectra))]
+    own = [_unit_noise(carrier.n_fft, seed + 1 + channel)[frames] for channel in range(len(spectra))]
     alike = carrier.coherence
     return level * (alike**0.5 * common + (1.0 - alike) ** 0.5 * torch.stack(own))
 
 
-def overlap_add(spectra: Tensor, n_fft: int) -> Tensor:
+def sound(
+    carrier: Carrier, ratio: float, head: Tensor, gain: Callable[[int, int], Tensor], n_samples: int, seed: int = 0
+) -> Tensor:
+    """The moved recording as audio, (C, n_samples).
+
+    Args:
+        carrier: From `analyse`.
+        ratio: Of its frequencies.
+        head: Its first frames, from `moved_spectra`; the others are moved here, block by block.
+        gain: Takes the first frame and one past the last, gives factors (n, n_freqs).
+        n_samples: At most as many as the recording has.
+        seed: Of drawn noise.
+    """
+    n_frames, hop = carrier.frames_until(n_samples), carrier.hop
+    audio = carrier.audio.new_zeros(len(carrier.audio), (n_frames + OVERLAP) * hop)
+    start = 0
+    while start < n_frames:
+        if start < head.shape[1]:
+            end = min(n_frames, head.shape[1])
+            spectra = head[:, start:end]
+        else:
+            end = min(n_frames, start + BLOCK_FRAMES)
+            (spectra,) = moved_spectra(carrier, [ratio], start, end, seed)
+        made = _overlap_add(spectra * gain(start, end), carrier.n_fft)
+        audio[:, start * hop : start * hop + made.shape[1]] += made
+        start = end
+    audio = audio[:, carrier.n_fft : carrier.n_fft + n_samples]
+    return audio if ratio == 1.0 and carrier.bend is None else _sharpened(carrier, audio)
+
+
+def _sharpened(carrier: Carrier, audio: Tensor) -> Tensor:
+    """Audio (C, T) without what a window hears of an onset before it."""
+    for rise in carrier.rises:
+        low = max(0, rise - carrier.n_fft)
+        high = min(audio.shape[1], rise + carrier.n_fft // 4)
+        if high - low < 4 * _STEP:
+            continue
+        real, made = (_energy(each[:, low:high]) for each in (carrier.audio, audio))
+        behind = (rise - low) // _STEP
+        scale = real[behind:].sum() / made[behind:].sum().clamp(min=_TINY)
+        factor = (real / (scale * made).clamp(min=_TINY)).clamp(1e-6, 1.0).sqrt()
+        factor[max(0, behind) :] = 1.0
+        smooth = torch.nn.functional.interpolate(factor[None, None], size=high - low, mode="linear")[0, 0]
+        audio[:, low:high] *= smooth
+    return audio
+
+
+def _energy(audio: Tensor) -> Tensor:
+    """Energy of audio (C, T) at every _STEP samples, over three of them, (T / _STEP,)."""
+    energy = torch.nn.functional.avg_pool1d(audio.square().sum(0)[None, None], _STEP, _STEP)
+    return torch.nn.functional.avg_pool1d(energy, 3, 1, 1)[0, 0]
+
+
+def _overlap_add(spectra: Tensor, n_fft: int) -> Tensor:
     """Audio of frames (C, n, n_freqs) that follow each other, from half a window before the first: (C, n · hop + …)."""
     hop, half = n_fft // OVERLAP, n_fft // 2
     frames = torch.fft.irfft(spectra, n_fft)
