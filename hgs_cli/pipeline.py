@@ -246,6 +246,13 @@ def invert_recording(model: Model, recording: Recording, pitch: SourceHint, pass
         if pitch == "auto" and _is_drum(source, x[0].cpu(), periodicity):
             source = SourcePitch(None, torch.zeros(N_FRAMES), source.confidence)
             periodicity = torch.zeros(N_BANDS, N_STEPS)
+    from hgs_cli.audio.partials import find_partials, flatten_pitch, harmonic_share
+    share, stands_at = 0.0, UNPITCHED_REFERENCE
+    if source.midi is not None:
+        share = harmonic_share(find_partials(flatten_pitch(audio, source.cents)), note_to_hz(source.midi))
+        stands_at = source.midi
+        if pitch not in ("auto", None) and share < 0.6:
+            stands_at = float(pitch)
     h = model.network.extract(x)
     p = x.new_tensor([UNPITCHED_REFERENCE if source.midi is None else source.midi])
     n_passes = model.network.config.hypernetwork.n_passes if passes is None else passes
@@ -268,8 +275,8 @@ def invert_recording(model: Model, recording: Recording, pitch: SourceHint, pass
         weights_sha256=model.sha256,
         recording=channels,
         mono_weights=mono_weights,
-        stands_at=float(p),
-        harmonic_share=0.0 if source.midi is None else 1.0,
+        stands_at=stands_at,
+        harmonic_share=share,
         cropped=recording.cropped_s > 0.0,
     )
     return _with_levels(model, inversion, theta)
