@@ -132,7 +132,7 @@ class Part:
             unrefined = model.network.envelopes(h, h.new_tensor([inversion.source_pitch]), model.theta)
         if inversion.recording is not None:
             audio = inversion.recording * 10.0 ** (inversion.input_gain_db / 20.0)
-            carrier = analyse(audio, inversion.mono_weights, pitch=inversion.source_pitch)
+            carrier = analyse(audio, inversion.mono_weights, pitch=inversion.source_pitch if inversion.trust > 0.5 else None)
         return cls(
             share=1.0,
             detail=inversion.detail,
@@ -143,7 +143,7 @@ class Part:
             cents=inversion.cents,
             carrier=carrier,
             stands_at=inversion.stands_at,
-            trust=0.0 if inversion.source_pitch is None else level.trust(inversion.harmonic_share),
+            trust=inversion.trust,
         )
 
 
@@ -441,7 +441,7 @@ def _single_voices(
     if own is None:
         return Voices(None, styled, network.compose(styled, q), wanted)
     far = part.trust * (1.0 - wholeness(q - part.stands_at))[:, None, None]
-    gain = level.towards(own, wanted, level.RULES.weight * far)
+    gain = level.towards(own, wanted, far)
     share = far * level.lacking_share(own + gain, wanted, level.RULES.spare_db)
     if toned is not base:
         gain = gain + network.compose(Envelopes(base.harmonic, toned.noise_part), q) - wanted

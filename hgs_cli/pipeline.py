@@ -39,6 +39,7 @@ from hgs_cli.models.generator import Envelopes, Theta
 from hgs_cli.pitch import MAX_PITCH, MIN_PITCH
 from hgs_cli.pitch import midi_to_hz as note_to_hz
 from hgs_cli.plan import NoteKey
+from hgs_cli.sampler.trust import judge_trust, measure_traits
 from hgs_cli.spectrum import (
     DB_PER_UNIT,
     HOP_LENGTH,
@@ -251,7 +252,7 @@ def invert_recording(model: Model, recording: Recording, pitch: SourceHint, pass
     if source.midi is not None:
         share = harmonic_share(find_partials(flatten_pitch(audio, source.cents)), note_to_hz(source.midi))
         stands_at = source.midi
-        if pitch not in ("auto", None) and share < 0.6:
+        if pitch not in ("auto", None) and share < 0.85:
             stands_at = float(pitch)
     h = model.network.extract(x)
     p = x.new_tensor([UNPITCHED_REFERENCE if source.midi is None else source.midi])
@@ -259,6 +260,11 @@ def invert_recording(model: Model, recording: Recording, pitch: SourceHint, pass
     offsets = rounded_offsets(model.network.refine(h, p, n_passes))
     theta = model.fold(offsets)
     first = model.network.envelopes(h, p, theta)
+    trust = 0.0
+    if source.midi is not None:
+        n_frames = min(N_FRAMES, audio.shape[-1] // HOP_LENGTH + 1)
+        x_hat = model.network.compose(first, p)
+        trust = judge_trust(measure_traits(x[0, :, :n_frames].cpu(), x_hat[0, :, :n_frames].cpu(), share))
     inversion = Inversion(
         feature=h[0],
         offsets=offsets,
@@ -276,7 +282,7 @@ def invert_recording(model: Model, recording: Recording, pitch: SourceHint, pass
         recording=channels,
         mono_weights=mono_weights,
         stands_at=stands_at,
-        harmonic_share=share,
+        trust=trust,
         cropped=recording.cropped_s > 0.0,
     )
     return _with_levels(model, inversion, theta)

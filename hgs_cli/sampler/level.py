@@ -37,30 +37,20 @@ class LevelRules:
     drawn voices alone 4.88 / 5.00 / 5.81 dB, the carrier alone 5.27 / 6.07 / 7.81, both as here 4.84 / 4.98 / 5.84.
 
     Attributes:
-        weight: Of the wanted level against the carrier's own; 1.0 gives 5.02 dB at 1-5 semitones, 0.0 5.27.
         most_db: By which the carrier is raised; what is lacking still is drawn. 4 to 20 dB differ by 0.02 dB.
         spare_db: Below the wanted level that nothing is drawn for.
-        share_from, share_to: Share of a sound's energy on the harmonics of its pitch, between which trust rises.
         held_s: From the end of the networks' window back, over which a gain is averaged that then holds.
         fade_s: After that, over which it fades to none.
     """
 
-    weight: float = 0.7
     most_db: float = 8.0
     spare_db: float = 4.0
-    share_from: float = 0.6
-    share_to: float = 0.85
     held_s: float = 0.4
     fade_s: float = 4.0
 
 
 RULES = LevelRules()
 LEAST = -2.0  # level units, 100 dB: nothing is lowered by more
-
-
-def trust(harmonic_share: float) -> float:
-    """How far the networks know a sound, 0 … 1, by the share of its energy on the harmonics of its pitch."""
-    return min(1.0, max(0.0, (harmonic_share - RULES.share_from) / (RULES.share_to - RULES.share_from)))
 
 
 @lru_cache(maxsize=4)
