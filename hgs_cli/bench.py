@@ -26,15 +26,23 @@ from hgs_cli.audio.periodicity import measure_periodicity
 from hgs_cli.audio.source_pitch import detect_pitch
 from hgs_cli.errors import InputError, UsageError
 from hgs_cli.evaluation.peers import find_rubber_band
-from hgs_cli.instrument import UNPITCHED_REFERENCE, Instrument, note_envelopes, single
+from hgs_cli.instrument import (
+    UNPITCHED_REFERENCE,
+    Instrument,
+    carrier_heads,
+    drawn_voices,
+    note_voices,
+    single,
+)
 from hgs_cli.inversion import SUFFIX
 from hgs_cli.models.detail import measure_detail, transfer_detail
 from hgs_cli.models.generator import Envelopes
 from hgs_cli.pipeline import Inversion, Model, Settings, load_model, open_sound, play
-from hgs_cli.spectrum import MODEL_SAMPLES, N_FRAMES, SAMPLE_RATE, midi_to_hz
+from hgs_cli.sampler.carrier import analyse
+from hgs_cli.spectrum import MODEL_SAMPLES, SAMPLE_RATE, midi_to_hz
 
 OCTAVES = [float(pitch) for pitch in range(48, 73)]  # two octaves, 25 notes
-N_STAGES = 17
+N_STAGES = 19
 BATCHES = (1, 2, 4, 8, 16, 25, 88)
 LENGTHS_S = (0.5, 1.0, 2.0, 4.0)
 OTHER_RATE_HZ = 48_000  # from which a sound is resampled
@@ -246,7 +254,7 @@ def _time_stages(clock: _Clock, model: Model, path: Path, folder: Path) -> tuple
         first = network.envelopes(h, p, theta)
         known = Envelopes(first.harmonic[0].cpu(), first.noise_part[0].cpu())
         periodicity = measure_periodicity(audio, midi_to_hz(p[0].cpu() + source.cents / 100.0))
-    stage("measure detail", lambda: measure_detail(x[0].cpu(), audio, periodicity, midi, known))
+    stage("measure detail", lambda: measure_detail(x[0].cpu(), periodicity, midi, known))
     inversion: Inversion = stage("invert, all of it", lambda: open_sound(model, path))
     instrument: Instrument = stage("ready to play", lambda: single(model, inversion))
 
@@ -262,15 +270,12 @@ def _time_stages(clock: _Clock, model: Model, path: Path, folder: Path) -> tuple
         n_notes,
         note_s,
     )
-    made = stage("envelopes, all of it", lambda: note_envelopes(model, instrument, q, settings), n_notes, note_s)
-    contour = q[:, None].expand(-1, N_FRAMES)
-    length = instrument.length_samples
-    stage(
-        "vocoder",
-        lambda: model.vocoder(made.harmonic, made.noise_part, contour, length_samples=length),
-        n_notes,
-        note_s,
-    )
+    assert part.carrier is not None
+    recorded, mono = part.carrier.audio, part.carrier.mono
+    stage("analyse the recording", lambda: analyse(recorded, mono, pitch=midi))
+    heads = stage("move the recording", lambda: carrier_heads(instrument, OCTAVES, settings), n_notes, note_s)
+    made = stage("levels, all of it", lambda: note_voices(model, instrument, q, settings, heads), n_notes, note_s)
+    stage("tone and noise", lambda: drawn_voices(model, instrument, q, settings, made), n_notes, note_s)
     notes = [note.audio for note in play(model, instrument, OCTAVES, settings).notes]
     stage("loudness", lambda: [note_lufs(note) for note in notes], n_notes, note_s)
     stage("write 24 bits", lambda: _write(folder / "note.wav", notes), n_notes, note_s)

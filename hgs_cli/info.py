@@ -45,8 +45,10 @@ def _describe_inversion(facts: dict[str, Any], tensors: dict[str, StoredTensor])
         "seconds": round(_count(facts["length_samples"]) / SAMPLE_RATE, 3),
         "passes": _count(facts["passes"]),
         "refined_layers": sum(name.startswith("offsets.") for name in tensors),
-        "stretched": "detail.stretch" in tensors,
-        "stereo": "side" in tensors,
+        "recording": "recording" in tensors,
+        "stereo": facts.get("channels", 1) == 2,
+        "heard": _text(facts.get("heard", "")),
+        "trust": round(_number(facts.get("trust", 1.0)), 3),
         "lufs": round(_number(facts["reference_lufs"]), 2),
         "weights_sha256": _text(facts["weights_sha256"]),
     }

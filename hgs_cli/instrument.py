@@ -22,6 +22,7 @@ from hgs_cli.pitch import MAX_PITCH, MIN_PITCH
 from hgs_cli.sampler import level
 from hgs_cli.sampler.carrier import Carrier, analyse, bend, moved_spectra, sound
 from hgs_cli.sampler.level import Voices
+from hgs_cli.side_by_side import side_by_side
 from hgs_cli.spectrum import (
     DB_PER_UNIT,
     HOP_LENGTH,
@@ -304,23 +305,24 @@ def synthesize(model: Model, instrument: Instrument, pitches: Sequence[float], s
     """
     pitches = [pitch + settings.tune_cents / 100.0 for pitch in pitches]
     q = torch.tensor(pitches, dtype=torch.float32, device=model.device)
-    heads = _heads(instrument, pitches, settings)
+    heads = carrier_heads(instrument, pitches, settings)
     voices = note_voices(model, instrument, q, settings, heads)
     if not bool(torch.isfinite(voices.drawn.harmonic.sum() + voices.drawn.noise_part.sum())):
         raise WeightsError(
             f"the weights {model.path} do not make finite notes of this sound", "use the released weights"
         )
-    drawn = _drawn(model, instrument, q, settings, voices)
+    drawn = drawn_voices(model, instrument, q, settings, voices)
     lead = heads[_lead(instrument)]
     if lead is None or voices.gain is None:
         audio = drawn[:, None]
     else:
+        gains = voices.gain.cpu()
         audio = torch.stack(
-            [
-                lead.sound(index, gain, instrument.length_samples, settings.seed).to(q.device)
-                for index, gain in enumerate(voices.gain.cpu())
-            ]
-        )
+            side_by_side(
+                lambda index: lead.sound(index, gains[index], instrument.length_samples, settings.seed),
+                range(len(gains)),
+            )
+        ).to(q.device)
         if audio.shape[1] == 2 and not settings.stereo:
             audio = (audio * lead.carrier.mono[:, None].to(q.device)).sum(1, keepdim=True)
         balance = lead.balance if audio.shape[1] == 2 else torch.ones(1)
@@ -332,7 +334,7 @@ def synthesize(model: Model, instrument: Instrument, pitches: Sequence[float], s
 
 
 @dataclass(frozen=True)
-class _Heads:
+class CarrierHeads:
     """The carrier of one sound at the pitches of a batch, as far as the networks hear it.
 
     Attributes:
@@ -365,9 +367,9 @@ class _Heads:
         return torch.nn.functional.pad(made, (0, n_samples - n_own))
 
 
-def _heads(instrument: Instrument, pitches: Sequence[float], settings: Settings) -> list[_Heads | None]:
+def carrier_heads(instrument: Instrument, pitches: Sequence[float], settings: Settings) -> list[CarrierHeads | None]:
     """Every sound's carrier at the pitches; None where there is none, or none is asked for."""
-    heads: list[_Heads | None] = []
+    heads: list[CarrierHeads | None] = []
     for part in instrument.parts:
         if part.carrier is None or settings.detail == 0.0:
             heads.append(None)
@@ -382,8 +384,10 @@ def _heads(instrument: Instrument, pitches: Sequence[float], settings: Settings)
         ratios = [1.0 if abs(ratio - 1.0) < UNMOVED else ratio for ratio in ratios]
         n_head = carrier.frames_until(min(instrument.length_samples, MODEL_SAMPLES))
         spectra = moved_spectra(carrier, ratios, 0, n_head, settings.seed)
-        own = torch.stack([level.carrier_level(each, carrier.mono, carrier.n_fft) for each in spectra])
-        heads.append(_Heads(carrier, tuple(ratios), tuple(spectra), own))
+        own = torch.stack(
+            side_by_side(lambda each, c=carrier: level.carrier_level(each, c.mono, c.n_fft), spectra)  # type: ignore[misc]
+        )
+        heads.append(CarrierHeads(carrier, tuple(ratios), tuple(spectra), own))
     return heads
 
 
@@ -392,7 +396,7 @@ def _lead(instrument: Instrument) -> int:
     return max(range(len(instrument.parts)), key=lambda index: instrument.parts[index].share)
 
 
-def _drawn(model: Model, instrument: Instrument, q: Tensor, settings: Settings, voices: Voices) -> Tensor:
+def drawn_voices(model: Model, instrument: Instrument, q: Tensor, settings: Settings, voices: Voices) -> Tensor:
     """Tone and noise, as far as the networks hear, (B, T)."""
     n_samples = min(instrument.length_samples, MODEL_SAMPLES)
     loudest = voices.level.amax((1, 2))
@@ -415,7 +419,7 @@ def _drawn(model: Model, instrument: Instrument, q: Tensor, settings: Settings, 
 
 
 def note_voices(
-    model: Model, instrument: Instrument, q: Tensor, settings: Settings, heads: Sequence[_Heads | None]
+    model: Model, instrument: Instrument, q: Tensor, settings: Settings, heads: Sequence[CarrierHeads | None]
 ) -> Voices:
     """What each voice gives to notes at pitches q (B,)."""
     own = [None if each is None else each.own.to(q.device) for each in heads]
@@ -434,8 +438,11 @@ def _single_voices(
 ) -> Voices:
     """The voices of one sound; its carrier's own log-mel is `own` (B, n_mels, n_frames)."""
     part, network = instrument.parts[0], model.network
-    base = _single_envelopes(model, instrument, q, settings, own)
-    wanted = network.compose(base, q)
+    if own is not None and part.trust == 0.0 and settings.detail == 1.0 and not settings.variation:
+        base, wanted = noise_envelope(own), own  # the networks are not asked
+    else:
+        base = _single_envelopes(model, instrument, q, settings, own)
+        wanted = network.compose(base, q)
     toned = _toned(instrument, base, q, settings)
     styled = _styled(model, instrument, toned, q, settings)
     if own is None:

@@ -9,6 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from hgs_cli.side_by_side import side_by_side
 from hgs_cli.spectrum import (
     DB_PER_UNIT,
     FLOOR_DB,
@@ -154,10 +155,10 @@ class Vocoder(nn.Module):
         assert e_h.shape == e_n.shape
         assert pitch.shape == (e_h.shape[0], e_h.shape[2])
         assert 0 < length_samples <= MODEL_SAMPLES
-        audio = torch.empty(len(pitch), length_samples, device=e_h.device)
-        for row, harmonic, noise_part, contour in zip(audio, e_h, e_n, pitch, strict=True):
-            row.copy_(self._note(harmonic, noise_part, contour, seed, length_samples))
-        return audio
+        notes = side_by_side(
+            lambda note: self._note(e_h[note], e_n[note], pitch[note], seed, length_samples), range(len(pitch))
+        )
+        return torch.stack(notes)
 
     def _note(self, e_h: Tensor, e_n: Tensor, pitch: Tensor, seed: int, length_samples: int) -> Tensor:
         """One note: envelopes (n_mels, n_frames) and contour (n_frames,) to audio (length_samples,)."""

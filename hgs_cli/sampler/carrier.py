@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hgs_cli.side_by_side import side_by_side
 from hgs_cli.spectrum import SAMPLE_RATE
 
 OVERLAP = 4  # frames over every sample
@@ -379,51 +380,77 @@ def _unit_noise(n_fft: int, seed: int) -> Tensor:
     return _spectra(around, n_fft, OVERLAP, NOISE_FRAMES + OVERLAP)[0] / float(_hann(n_fft).square().sum().sqrt())
 
 
+@dataclass(frozen=True)
+class _Block:
+    """Some frames of a carrier, as all notes read them.
+
+    Attributes:
+        start: Its first frame.
+        peaks: Of all frames, in the carrier's list.
+        spectra: FINER points a bin, (C, n, FINER · n_fft / 2 + 1).
+        peak: Of every bin, counted from the first of `peaks`, (n, n_freqs), int32.
+        noise: Share of every bin that is noise, (n, n_freqs).
+    """
+
+    start: int
+    peaks: slice
+    spectra: Tensor
+    peak: Tensor
+    noise: Tensor
+
+
+def _block(carrier: Carrier, start: int, end: int) -> _Block:
+    first = torch.from_numpy(carrier.first[start:end] - carrier.first[start]).int()
+    return _Block(
+        start=start,
+        peaks=slice(int(carrier.first[start]), int(carrier.first[end])),
+        spectra=_spectra(carrier.audio, carrier.n_fft, start, end, FINER),
+        peak=carrier.region[start:end].int() + first[:, None],
+        noise=1.0 - carrier.tone[start:end].float(),
+    )
+
+
 def moved_spectra(carrier: Carrier, ratios: Sequence[float], start: int, end: int, seed: int = 0) -> list[Tensor]:
     """Frames start … end - 1 of a recording with its frequencies times each of `ratios`: (C, n, n_freqs) each.
 
     The seed is that of drawn noise, of which every note hears another part.
     """
-    spectra = _spectra(carrier.audio, carrier.n_fft, start, end, FINER)
-    return [_moved(carrier, ratio, spectra, start, seed) for ratio in ratios]
+    block = _block(carrier, start, end)
+    return side_by_side(lambda ratio: _moved(carrier, ratio, block, seed), ratios)
 
 
-def _moved(carrier: Carrier, ratio: float, spectra: Tensor, start: int, seed: int) -> Tensor:
-    """One note's frames, from finer spectra (C, n, FINER · n_fft / 2 + 1) that begin with frame `start`."""
+def _moved(carrier: Carrier, ratio: float, block: _Block, seed: int) -> Tensor:
+    """One note's frames."""
+    spectra = block.spectra
     n_channels, n = spectra.shape[:2]
     n_freqs = carrier.n_fft // 2 + 1
     if ratio == 1.0 and carrier.bend is None:
         return spectra[..., ::FINER]
     # Bins that would come to lie above half the sample rate are left out from the start.
     n_bins = min(n_freqs, math.ceil(n_freqs / ratio * (1.0 if carrier.bend is None else 1.06)) + 2)
-    part = slice(int(carrier.first[start]), int(carrier.first[start + n]))
-    peak = carrier.region[start : start + n, :n_bins].int()
-    peak += torch.from_numpy(carrier.first[start : start + n] - carrier.first[start]).int()[:, None]
-    peak = peak.flatten()
-    factor = ratio if carrier.bend is None else ratio * carrier.bend[part]
-    shift = (factor - 1.0) * carrier.frequency[part]
+    factor = ratio if carrier.bend is None else ratio * carrier.bend[block.peaks]
+    shift = (factor - 1.0) * carrier.frequency[block.peaks]
     whole = torch.round(shift)
-    fine = torch.round((shift - whole) * FINER).int()
-    turns = ratio * carrier.bent[part] - carrier.cycles[part]
-    phasor = torch.view_as_real(torch.polar(*_unit_angle(turns))).index_select(0, peak)
-    bins = torch.arange(n_bins, dtype=torch.int32).repeat(n)
-    target = bins + whole.int().index_select(0, peak)
-    place = (bins * FINER - fine.index_select(0, peak)).abs_().clamp_(max=spectra.shape[2] - 1)
+    fine = torch.round((shift - whole) * FINER)
+    phasor = torch.polar(*_unit_angle(ratio * carrier.bent[block.peaks] - carrier.cycles[block.peaks]))
+    peak = block.peak[:, :n_bins].flatten()
+    bins = torch.arange(n_bins, dtype=torch.int32)
+    rows = torch.arange(n, dtype=torch.int32)[:, None]
+    target = (whole.int().index_select(0, peak).view(n, n_bins) + bins).clamp_(-1, n_freqs)
+    # A column on either side takes what falls beyond the spectrum.
+    flat = (target + (1 + rows * (n_freqs + 2))).flatten()
+    place = (bins * FINER - fine.int().index_select(0, peak).view(n, n_bins)).abs_().clamp_(max=spectra.shape[2] - 1)
+    source = (place + rows * spectra.shape[2]).flatten()
     drawn = min(1.0, max(0.0, (12.0 * math.log2(ratio) - RULES.noise_from) / (RULES.noise_to - RULES.noise_from)))
-    noise_share = drawn * (1.0 - carrier.tone[start : start + n].float()) if drawn else None
-    rows = torch.arange(n, dtype=torch.int32).repeat_interleave(n_bins)
-    flat = torch.where((target >= 0) & (target < n_freqs), rows * n_freqs + target, n * n_freqs).long()
-    source = rows * spectra.shape[2] + place
-    phasor = torch.view_as_complex(phasor)
-    if noise_share is not None:
-        phasor = phasor * (1.0 - noise_share[:, :n_bins]).sqrt().flatten()
-    moved = torch.zeros(n_channels, n * n_freqs + 1, 2)
+    turned = phasor.index_select(0, peak)
+    if drawn:
+        turned *= (1.0 - drawn * block.noise[:, :n_bins]).sqrt_().flatten()
+    moved = torch.zeros(n_channels, n * (n_freqs + 2), dtype=torch.complex64)
     for row, channel in zip(moved, spectra, strict=True):
-        value = channel.reshape(-1).index_select(0, source) * phasor
-        row.index_add_(0, flat, torch.view_as_real(value))
-    result = torch.view_as_complex(moved)[:, :-1].reshape(n_channels, n, n_freqs)
-    if noise_share is not None:
-        result += _drawn_noise(carrier, spectra, noise_share, ratio, start, seed)
+        row.index_add_(0, flat, channel.reshape(-1).index_select(0, source).mul_(turned))
+    result = moved.view(n_channels, n, n_freqs + 2)[..., 1:-1]
+    if drawn:
+        result = result + _drawn_noise(carrier, spectra, drawn * block.noise, ratio, block.start, seed)
     return result
 
 
@@ -476,7 +503,7 @@ def sound(
             spectra = head[:, start:end]
         else:
             end = min(n_frames, start + BLOCK_FRAMES)
-            (spectra,) = moved_spectra(carrier, [ratio], start, end, seed)
+            spectra = _moved(carrier, ratio, _block(carrier, start, end), seed)
         made = _overlap_add(spectra * gain(start, end), carrier.n_fft)
         audio[:, start * hop : start * hop + made.shape[1]] += made
         start = end

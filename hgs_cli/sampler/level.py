@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ from hgs_cli.spectrum import (
     DB_PER_UNIT,
     HOP_LENGTH,
     N_FRAMES,
+    N_MELS,
     SAMPLE_RATE,
     MelConfig,
     level_to_power,
@@ -54,22 +56,35 @@ LEAST = -2.0  # level units, 100 dB: nothing is lowered by more
 
 
 @lru_cache(maxsize=4)
-def _mel_matrices(n_fft: int) -> tuple[Tensor, Tensor]:
-    """Mel filters for spectra of a window, (n_freqs, n_mels), and straight lines back to its bins, (n_mels, n_freqs)."""
+def _mel_matrices(n_fft: int) -> tuple[Tensor, Tensor, tuple[tuple[slice, slice], ...]]:
+    """Mel filters for spectra of a window, (n_freqs, n_mels), and straight lines back to its bins, (n_mels, n_freqs).
+
+    With them, some neighbouring bins and the mel bands that have to do with them: elsewhere both are zero.
+    """
     with torch.inference_mode(False):
         filters = mel_triangles(MelConfig(n_fft=n_fft))
         weights = filters.clone()
         touched = (weights.sum(1) > 0).nonzero()[:, 0]
         weights[: int(touched[0])] = weights[touched[0]]
         weights[int(touched[-1]) + 1 :] = weights[touched[-1]]
-        return filters, (weights / weights.sum(1, keepdim=True)).T.contiguous()
+        lines = (weights / weights.sum(1, keepdim=True)).T.contiguous()
+    edges = [0, *(round(share * n_fft) for share in (0.025, 0.06, 0.125, 0.25)), len(filters)]
+    blocks = []
+    for low, high in pairwise(edges):
+        bands = (lines[:, low:high] > 0).any(1).nonzero()[:, 0]
+        blocks.append((slice(low, high), slice(int(bands[0]), int(bands[-1]) + 1)))
+    return filters, lines, tuple(blocks)
 
 
 def carrier_level(spectra: Tensor, mono: Tensor, n_fft: int) -> Tensor:
     """Log-mel of moved frames (C, n, n_freqs) in mono, on the front end's grid: (n_mels, N_FRAMES)."""
     mixed = spectra[0] if len(spectra) == 1 else (spectra * mono[:, None, None]).sum(0)
-    power = torch.addcmul(mixed.real.square(), mixed.imag, mixed.imag) @ _mel_matrices(n_fft)[0]
-    level = power_to_level(power * (4.0 / n_fft) ** 2)  # Hann windows sum to n_fft / 2
+    power = torch.view_as_real(mixed).square().sum(-1)
+    heard = power.new_zeros(len(power), N_MELS)
+    filters, _, blocks = _mel_matrices(n_fft)
+    for bins, mels in blocks:
+        heard[:, mels] += power[:, bins] @ filters[bins, mels]
+    level = power_to_level(heard * (4.0 / n_fft) ** 2)  # Hann windows sum to n_fft / 2
     place = ((torch.arange(N_FRAMES) * HOP_LENGTH + n_fft // 2) * (OVERLAP / n_fft)).clamp(max=len(level) - 1.0)
     low = place.long().clamp(max=max(0, len(level) - 2))
     return torch.lerp(level[low], level[(low + 1).clamp(max=len(level) - 1)], (place - low)[:, None]).T
@@ -82,7 +97,7 @@ def frame_gains(gain: Tensor, n_fft: int) -> Callable[[int, int], Tensor]:
     """
     n_held = round(RULES.held_s * SAMPLE_RATE / HOP_LENGTH)
     last = gain[:, -n_held:].mean(1, keepdim=True)
-    to_bins = _mel_matrices(n_fft)[1]
+    _, lines, blocks = _mel_matrices(n_fft)
 
     def factors(start: int, end: int) -> Tensor:
         place = (torch.arange(start, end) * (n_fft // OVERLAP) - n_fft // 2) / HOP_LENGTH  # in frames of the grid
@@ -92,7 +107,11 @@ def frame_gains(gain: Tensor, n_fft: int) -> Callable[[int, int], Tensor]:
         beyond = ((place - (N_FRAMES - 1 - n_held)) / n_held).clamp(0.0, 1.0)  # from the last gains to their mean
         faded = 0.5 + 0.5 * torch.cos(math.pi * ((place - N_FRAMES) * HOP_LENGTH / SAMPLE_RATE / RULES.fade_s).clamp(0, 1))
         at = torch.lerp(at, last.expand(-1, len(place)), beyond) * faded if float(place[-1]) > N_FRAMES - n_held else at
-        return torch.exp(at.T * (DB_PER_UNIT / 20.0 * math.log(10.0))) @ to_bins
+        of_bands = torch.exp(at.T * (DB_PER_UNIT / 20.0 * math.log(10.0)))
+        of_bins = torch.empty(len(of_bands), lines.shape[1])
+        for bins, mels in blocks:
+            torch.matmul(of_bands[:, mels], lines[mels, bins], out=of_bins[:, bins])
+        return of_bins
 
     return factors
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from hgs_cli.spectrum import DB_PER_UNIT
 
+LEAST = 0.03  # of a weight: below it the networks need not be asked
 AUDIBLE_DB, SILENT_DB = 40.0, 85.0  # below the loudest point of a log-mel
 
 
@@ -78,4 +79,5 @@ def measure_traits(x: Tensor, x_hat: Tensor, harmonic_share: float) -> Traits:
 def judge_trust(traits: Traits, law: TrustLaw = LAW) -> float:
     """Weight of the networks' word for a sound, 0 … 1."""
     score = law.bias + sum(getattr(law, name) * value for name, value in vars(traits).items())
-    return float(torch.sigmoid(torch.tensor(score)))
+    weight = float(torch.sigmoid(torch.tensor(score)))
+    return 0.0 if weight < LEAST else weight
