@@ -45,6 +45,7 @@ SILENT_DB = 60.0  # below its loudest moment a sound says nothing of a mix
 COLOUR_KNOTS = (7, 4)  # over frequency and over a sound's length, on which variation is drawn
 COLOUR_DB, NOISE_DB = 6.0, 4.0  # spread at them: sustained notes move by 2 to 3 dB; soft lies 3.4 dB from loud
 UNMOVED = 1e-6  # 0.002 cents
+NEAR_SEMITONES = 0.1  # within them a note is as loud as the recording everywhere
 UNHEARD = 1.8  # level units, 90 dB below the loudest: not drawn
 DRAWN_FADE_S = 0.5  # of the drawn voices, where the networks' window ends before the sound
 CARRIED_OVER = 0.25  # of a share above one half, over which the lead's carrier takes a mix over
@@ -447,8 +448,9 @@ def _single_voices(
     styled = _styled(model, instrument, toned, q, settings)
     if own is None:
         return Voices(None, styled, network.compose(styled, q), wanted)
-    far = part.trust * (1.0 - wholeness(q - part.stands_at))[:, None, None]
-    gain = level.towards(own, wanted, far)
+    away = ((q - part.stands_at).abs() - NEAR_SEMITONES).clamp(min=0.0)
+    far = part.trust * (1.0 - wholeness(away))[:, None, None]
+    gain = level.towards(own, wanted, level.RULES.weight * far)
     share = far * level.lacking_share(own + gain, wanted, level.RULES.spare_db)
     if toned is not base:
         gain = gain + network.compose(Envelopes(base.harmonic, toned.noise_part), q) - wanted
