@@ -20,6 +20,7 @@ from typer.core import TyperGroup
 from hgs_cli.cli_train import train
 from hgs_cli.cli_work import (
     Done,
+    Listening,
     bench_bars,
     check_subtype,
     deliver_files,
@@ -33,6 +34,7 @@ from hgs_cli.cli_work import (
     make_settings,
     mix_plans,
     mix_shares,
+    open_heard,
     print_bench,
     print_plan,
     read_inputs,
@@ -40,6 +42,7 @@ from hgs_cli.cli_work import (
     refuse_existing,
     refuse_leaving,
     source_hint,
+    start_seconds,
     still_to_do,
     take_back,
     unless_there,
@@ -62,6 +65,7 @@ from hgs_cli.options import (
     Json,
     LoopNotes,
     Lufs,
+    MaxSeconds,
     Mixed,
     Name,
     Normalize,
@@ -77,6 +81,7 @@ from hgs_cli.options import (
     SkipExisting,
     Sounds,
     SourcePitchOption,
+    Start,
     Stereo,
     Subtype,
     Threads,
@@ -192,6 +197,8 @@ def invert(
     as_json: Json = False,
     passes: Passes = None,
     stereo: Stereo = False,
+    start: Start = "auto",
+    max_seconds: MaxSeconds = 120.0,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="For --audio.", rich_help_panel=LEVEL_PANEL)] = 0,
     normalize: Normalize = "lufs",
     lufs: Lufs = -18.0,
@@ -208,7 +215,7 @@ def invert(
     """
     from hgs_cli.plan import SOUND_SUFFIXES, find_sources
 
-    messages, hint = Messages(quiet), source_hint(pitch)
+    messages, hint, start_s = Messages(quiet), source_hint(pitch), start_seconds(start)
     sources, alone = find_sources(sounds, recursive, sys.stdin, SOUND_SUFFIXES)
     suffixes = [".hgs", *(["_heard.wav"] if audio else []), *([".png"] if plot else [])]
     targets = inversion_targets(sources, alone, out, suffixes)
@@ -228,10 +235,11 @@ def invert(
     from hgs_cli.pipeline import Settings
 
     settings = Settings(normalize=normalize, lufs=lufs, seed=seed, stereo=stereo)
+    listening = Listening(hint, passes, stereo, start_s, max_seconds)
 
     def work(index: int) -> Done:
         facts = invert_one(
-            model, sources[index].path, targets[index], audio, plot, hint, passes, settings, subtype, force, messages
+            model, sources[index].path, targets[index], audio, plot, listening, settings, subtype, force, messages
         )
         lines = [json.dumps(facts)] if as_json else [str(path) for path in targets[index]]
         return Done(f"{facts['seconds']:.2f} s", lines)
@@ -277,6 +285,8 @@ def render(
     plot: Plot = False,
     passes: Passes = None,
     stereo: Stereo = False,
+    start: Start = "auto",
+    max_seconds: MaxSeconds = 120.0,
     device: Device = "auto",
     threads: Threads = None,
     weights: Weights = None,
@@ -290,7 +300,7 @@ def render(
     from hgs_cli.plan import INVERSION_SUFFIX, SOUND_SUFFIXES, find_sources, make_plan, parse_formats
 
     messages = Messages(quiet)
-    hint, notes = source_hint(pitch), read_notes(pitches, messages)
+    hint, notes, start_s = source_hint(pitch), read_notes(pitches, messages), start_seconds(start)
     wanted = check_subtype(parse_formats(formats), subtype)
     sources, alone = find_sources(sounds, recursive, sys.stdin, (*SOUND_SUFFIXES, INVERSION_SUFFIX))
     extras = extra_suffixes(audition, plot)
@@ -314,20 +324,22 @@ def render(
     model = load_weights(weights, device, threads)
 
     from hgs_cli.delivery import How, Job
-    from hgs_cli.pipeline import open_sound, single
+    from hgs_cli.pipeline import single
     from hgs_cli.pitch import describe_pitch
 
     how = How(settings, finish, subtype, measured=as_json)
+    listening = Listening(hint, passes, stereo, start_s, max_seconds)
 
     def work(index: int, advance: Advance) -> Done:
         source, plan = sources[index], plans[index]
-        inversion = open_sound(model, source.path, hint, passes, messages.warn, stereo)
+        inversion = open_heard(model, source.path, listening, messages)
         heard = "none" if inversion.source_pitch is None else describe_pitch(inversion.source_pitch)
         facts = (("Notes", str(len(notes))), ("Pitch of the sound", heard))
+        told = {"input": str(source.path), "heard": inversion.heard, "kind": inversion.kind}
         jobs = [Job(single(model, inversion), plan, plan.name, facts)]
         inputs = read_inputs([source.path], bool(extras))
         written = deliver_files(model, jobs, how, inputs, force, advance, messages)
-        lines = file_lines(plan, written[0], {"input": str(source.path)}, how, as_json)
+        lines = file_lines(plan, written[0], told, how, as_json)
         return Done(f"{len(written[0])} note{'s' if len(written[0]) > 1 else ''}", lines)
 
     work_on_each(
@@ -389,6 +401,8 @@ def mix(
     ] = "auto",
     passes: Passes = None,
     stereo: Stereo = False,
+    start: Start = "auto",
+    max_seconds: MaxSeconds = 120.0,
     device: Device = "auto",
     threads: Threads = None,
     weights: Weights = None,
@@ -408,6 +422,7 @@ def mix(
     if len(hints) not in (1, len(sounds)):
         raise UsageError(f"{len(hints)} source pitches for {len(sounds)} sounds", "give one for all or one each")
     hints = hints if len(hints) == len(sounds) else hints * len(sounds)
+    start_s = start_seconds(start)
     mixes = mix_shares(len(sounds), ratio, steps)
     extras = extra_suffixes(audition, plot)
     plans = mix_plans(sounds, mixes, out, notes, wanted, extras, velocities, name)
@@ -427,12 +442,13 @@ def mix(
     model = load_weights(weights, device, threads)
 
     from hgs_cli.delivery import How, Job
-    from hgs_cli.pipeline import blend, open_sound
+    from hgs_cli.pipeline import blend
 
     inversions: list[Inversion | None] = [None] * len(sounds)
 
     def read(index: int, _: Advance) -> Done:
-        inversions[index] = open_sound(model, sounds[index], hints[index], passes, messages.warn, stereo)
+        listening = Listening(hints[index], passes, stereo, start_s, max_seconds)
+        inversions[index] = open_heard(model, sounds[index], listening, messages)
         return Done("read", [])
 
     work_on_each(sounds, read, Messages(quiet=True))
@@ -447,7 +463,12 @@ def mix(
         written = deliver_files(model, jobs, how, read_inputs(sounds, bool(extras)), force, advance, messages)
         lines: list[str] = []
         for shares, plan, mine in zip(mixes, plans, written, strict=True):
-            facts = {"inputs": [str(sound) for sound in sounds], "shares": [round(share, 6) for share in shares]}
+            facts = {
+                "inputs": [str(sound) for sound in sounds],
+                "shares": [round(share, 6) for share in shares],
+                "heard": [inversion.heard for inversion in opened],
+                "kind": [inversion.kind for inversion in opened],
+            }
             last = plan is plans[-1]
             own = plan if last else replace(plan, extras={})  # the page of all mixes is printed once
             lines += file_lines(own, mine, facts, how, as_json)

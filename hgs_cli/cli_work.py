@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from hgs_cli.delivery import How, Job, NoteFiles
     from hgs_cli.export.audition import AuditionInput
     from hgs_cli.finish import Finish
-    from hgs_cli.pipeline import Model, Settings, SourceHint
+    from hgs_cli.pipeline import Inversion, Model, Settings, SourceHint
 
 
 @dataclass(frozen=True)
@@ -168,6 +168,47 @@ def source_hint(text: str) -> SourceHint:
     if word == "auto":
         return "auto"
     return None if word == "none" else parse_note(text)
+
+
+def start_seconds(text: str) -> float | None:
+    """What `--start` says of where a sound begins, in seconds; None for its onset.
+
+    Raises:
+        UsageError: It is neither auto nor a number of seconds.
+    """
+    if text.strip().lower() == "auto":
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0.0 <= seconds <= 36_000.0:
+        raise UsageError(f"--start {text}", "give auto or a number of seconds")
+    return seconds
+
+
+@dataclass(frozen=True)
+class Listening:
+    """How the sounds of a call are heard, as `pipeline.open_sound` takes it."""
+
+    hint: SourceHint
+    passes: int | None
+    stereo: bool
+    start_s: float | None
+    max_seconds: float
+
+
+def open_heard(model: Model, path: Path, listening: Listening, messages: Messages) -> Inversion:
+    """Read a sound or an .hgs file as an instrument, and say in a line what it is heard as."""
+    from hgs_cli.pipeline import open_sound
+
+    inversion = open_sound(
+        model, path, listening.hint, listening.passes, messages.warn, listening.stereo, listening.start_s,
+        listening.max_seconds,
+    )  # fmt: skip
+    if inversion.heard:
+        messages.line(f"{path.name}: {inversion.heard}")
+    return inversion
 
 
 def check_subtype(formats: tuple[str, ...], subtype: str) -> tuple[str, ...]:
@@ -459,8 +500,7 @@ def invert_one(
     targets: Sequence[Path],
     audio: bool,
     plot: bool,
-    hint: SourceHint,
-    passes: int | None,
+    listening: Listening,
     settings: Settings,
     subtype: str,
     force: bool,
@@ -475,18 +515,18 @@ def invert_one(
 
     from hgs_cli.delivery import How, Job, deliver
     from hgs_cli.finish import Finish
-    from hgs_cli.instrument import UNPITCHED_REFERENCE
     from hgs_cli.outputs import OutputSet
-    from hgs_cli.pipeline import NoteKey, open_sound, reconstruct, single
+    from hgs_cli.pipeline import NoteKey, reconstruct, single
     from hgs_cli.pitch import describe_pitch, nearest_note, note_name
 
     start = time.perf_counter()
-    inversion = open_sound(model, sound, hint, passes, messages.warn, settings.stereo)
+    inversion = open_heard(model, sound, listening, messages)
     seconds = time.perf_counter() - start
     heard = reconstruct(model, inversion)
     source = inversion.source_pitch
     target, others = targets[0], list(targets[1:])
     facts: dict[str, Any] = {"path": str(target), "input": str(sound), "pitched": source is not None}
+    facts |= {"heard": inversion.heard, "kind": inversion.kind}
     if source is not None:
         note, cents = nearest_note(source)
         facts |= {"midi": note, "note": note_name(note), "cents": round(cents, 1)}
@@ -500,7 +540,7 @@ def invert_one(
     with OutputSet(targets, force) as outputs:
         outputs.write(target, inversion.save)
         if audio:
-            own = NoteKey(UNPITCHED_REFERENCE if source is None else source)
+            own = NoteKey(inversion.stands_at)
             # The sound itself, not a note made of it: an unpitched sound stays noise.
             plain = settings if source is not None else replace(settings, tonal=0.0)
             reconstruction = others.pop(0)
@@ -525,6 +565,7 @@ def invert_one(
             facts["plot"] = str(picture)
     rows = [
         ("pitch", "none" if source is None else describe_pitch(source)),
+        ("the networks' say at other pitches", f"{100.0 * inversion.trust:.0f} %"),
         ("distance, without the hypernetwork", f"{facts['first_db']:.2f} dB"),
         ("distance, with it", f"{facts['refined_db']:.2f} dB"),
         ("distance, with the sound's detail", f"{facts['detailed_db']:.2f} dB"),

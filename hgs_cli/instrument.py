@@ -134,7 +134,8 @@ class Part:
             unrefined = model.network.envelopes(h, h.new_tensor([inversion.source_pitch]), model.theta)
         if inversion.recording is not None:
             audio = inversion.recording * 10.0 ** (inversion.input_gain_db / 20.0)
-            carrier = analyse(audio, inversion.mono_weights, pitch=inversion.source_pitch if inversion.trust > 0.5 else None)
+            note = inversion.source_pitch if inversion.trust > 0.5 else None
+            carrier = analyse(audio, inversion.mono_weights, pitch=note)
         return cls(
             share=1.0,
             detail=inversion.detail,
@@ -434,9 +435,7 @@ def note_voices(
     return _mixed_voices(model, instrument, q, settings, own[_lead(instrument)], ends)
 
 
-def _single_voices(
-    model: Model, instrument: Instrument, q: Tensor, settings: Settings, own: Tensor | None
-) -> Voices:
+def _single_voices(model: Model, instrument: Instrument, q: Tensor, settings: Settings, own: Tensor | None) -> Voices:
     """The voices of one sound; its carrier's own log-mel is `own` (B, n_mels, n_frames)."""
     part, network = instrument.parts[0], model.network
     if own is not None and part.trust == 0.0 and settings.detail == 1.0 and not settings.variation:
@@ -469,15 +468,18 @@ def _joined(
     styled: Envelopes,
     wanted: Tensor,
 ) -> Voices:
-    """Carrier and drawn voices together: `share` of the envelopes is drawn, all tone that was added to them, and what
-    `detail` leaves to the networks alone."""
+    """Carrier and drawn voices together.
+
+    Of the envelopes `share` is drawn, all tone that was added to them, and what `detail` leaves to the networks alone.
+    """
     network, carried = model.network, settings.detail**2
     share = carried * share + 1.0 - carried
     harmonic = level.scaled(base.harmonic, share)
     if toned is not base:
         harmonic = torch.maximum(harmonic, level.added_power(toned.harmonic, base.harmonic))
     drawn = Envelopes(
-        harmonic + styled.harmonic - toned.harmonic, level.scaled(toned.noise_part, share) + styled.noise_part - toned.noise_part
+        harmonic + styled.harmonic - toned.harmonic,
+        level.scaled(toned.noise_part, share) + styled.noise_part - toned.noise_part,
     )
     if styled is not toned:
         gain = gain + network.compose(styled, q) - network.compose(toned, q)
@@ -551,9 +553,7 @@ def _mixed_envelopes(model: Model, instrument: Instrument, q: Tensor, settings: 
     return _finite(Envelopes(harmonic, noise_part))
 
 
-def _carried(
-    model: Model, part: Part, first: Envelopes, q: Tensor, settings: Settings, refined: Tensor
-) -> Envelopes:
+def _carried(model: Model, part: Part, first: Envelopes, q: Tensor, settings: Settings, refined: Tensor) -> Envelopes:
     """A sound's detail on G's envelopes of notes q (B,)."""
     return transfer_detail(
         model.network.detail_transfer,
@@ -584,9 +584,7 @@ def _toned(instrument: Instrument, envelopes: Envelopes, q: Tensor, settings: Se
     )
 
 
-def _styled(
-    model: Model, instrument: Instrument, envelopes: Envelopes, q: Tensor, settings: Settings
-) -> Envelopes:
+def _styled(model: Model, instrument: Instrument, envelopes: Envelopes, q: Tensor, settings: Settings) -> Envelopes:
     """Envelopes of another take, or of softer notes; the same ones where neither is asked for."""
     if settings.variation > 0.0:
         envelopes = _vary(model, instrument, envelopes, q, settings)

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from hgs_cli.audio.io import MAX_SECONDS, MIN_SAMPLES, decode_flac, encode_flac, LOUDEST
+from hgs_cli.audio.io import LOUDEST, MAX_SECONDS, MIN_SAMPLES, decode_flac, encode_flac
 from hgs_cli.errors import InputError
 from hgs_cli.inputs import StoredTensor, check_file, read_stored
 from hgs_cli.models.detail import Detail
@@ -109,9 +109,7 @@ class Inversion:
     def rounded(self) -> Inversion:
         """The same, rounded to what its file holds."""
         recording = None if self.recording is None else rounded_recording(self.recording)
-        return _assemble(
-            _header(self), {name: value.float() for name, value in _tensors(self).items()}, recording
-        )
+        return _assemble(_header(self), {name: value.float() for name, value in _tensors(self).items()}, recording)
 
     def save(self, path: Path) -> None:
         """Write the .hgs file in place; `outputs.OutputSet` gives the path of a file put aside."""
@@ -183,7 +181,9 @@ def _unpacked(header: dict[str, Any], file: Any) -> Tensor:
     exponent, channels = header["recording_exponent"], header["channels"]
     if type(exponent) is not int or not 0 <= exponent <= 40 or channels not in (1, 2):
         raise ValueError(exponent)
-    samples = decode_flac(file.get_tensor("recording").numpy().tobytes(), channels, header["length_samples"], SAMPLE_RATE)
+    samples = decode_flac(
+        file.get_tensor("recording").numpy().tobytes(), channels, header["length_samples"], SAMPLE_RATE
+    )
     return torch.from_numpy(samples.T.copy()) * 2.0**exponent
 
 

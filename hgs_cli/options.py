@@ -116,8 +116,18 @@ Passes = Annotated[
 ]  # fmt: skip
 Stereo = Annotated[
     bool,
-    typer.Option("--stereo", help="Two channels, as far apart as the sound's first two; mono otherwise.",
+    typer.Option("--stereo", help="Two channels, the sound's first two; mono otherwise.",
                  rich_help_panel=SOURCE_PANEL),
+]  # fmt: skip
+Start = Annotated[
+    str,
+    typer.Option("--start", metavar="auto|SECONDS", rich_help_panel=SOURCE_PANEL,
+                 help="Where the sound begins; auto leaves out silence and room noise before it."),
+]  # fmt: skip
+MaxSeconds = Annotated[
+    float,
+    typer.Option("--max-seconds", metavar="SECONDS", min=0.01, max=600.0, rich_help_panel=SOURCE_PANEL,
+                 help="At most so much of a sound is used."),
 ]  # fmt: skip
 Tonal = Annotated[
     str,

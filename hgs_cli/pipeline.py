@@ -15,12 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hgs_cli.audio.hearing import Heard, contradiction, describe_heard, hear
 from hgs_cli.audio.io import DEFAULT_SECONDS, Recording, from_array, read_audio
 from hgs_cli.audio.loop import Loop, find_loop
 from hgs_cli.audio.loudness import CEILING_DB, instrument_gain_db, peak_db
 from hgs_cli.audio.onset import begin_at
 from hgs_cli.audio.periodicity import measure_periodicity
-from hgs_cli.audio.source_pitch import SourcePitch, contour, detect_pitch
+from hgs_cli.audio.source_pitch import contour
 from hgs_cli.errors import InputError, WeightsError
 from hgs_cli.finish import Finish, finish_note
 from hgs_cli.instrument import (
@@ -34,9 +35,8 @@ from hgs_cli.instrument import (
     synthesize,
 )
 from hgs_cli.inversion import SUFFIX, Inversion, rounded_offsets, rounded_recording
-from hgs_cli.models.detail import measure_detail, own_hnr_db, transfer_detail
+from hgs_cli.models.detail import measure_detail, transfer_detail
 from hgs_cli.models.generator import Envelopes, Theta
-from hgs_cli.pitch import MAX_PITCH, MIN_PITCH
 from hgs_cli.pitch import midi_to_hz as note_to_hz
 from hgs_cli.plan import NoteKey
 from hgs_cli.sampler.trust import judge_trust, measure_traits
@@ -74,11 +74,6 @@ __all__ = [
 PLAIN = Finish()  # notes as long as the sound
 BATCH_NOTES = 16  # notes synthesised at once; more are no faster and cost memory
 BATCH_SAMPLES = 2 * BATCH_NOTES * MODEL_SAMPLES  # of long notes there are fewer
-# A drum may have a period and be no note: then its period is not sure, hardly a harmonic stands out, and noise is not
-# far below. Of 933 recorded notes four are taken for drums; of 25 rendered drums with a period, 15 are seen as such.
-SURE_PERIOD = 0.93  # confidence of the source pitch
-SURE_CONTRAST = 0.45
-SURE_HNR_DB = 7.5  # between 0.1 and 5 kHz
 DISTANCE_FLOOR_DB = 70.0  # below the loudest bin: what is quieter counts as silence when distances are measured
 
 SourceHint = float | Literal["auto"] | None
@@ -223,12 +218,20 @@ def open_sound(
         report(f"{path} is longer than {max_seconds:g} s; its last {recording.cropped_s:.2f} s are not used")
     if recording.cancelled:
         report(f"the channels of {path} cancel each other out; the networks hear the loudest alone")
-    return invert_recording(model, begin_at(recording, start_s), pitch, passes)
+    return invert_recording(
+        model, begin_at(recording, start_s), pitch, passes, lambda line: report(f"{path.name} is {line}")
+    )
 
 
 @torch.inference_mode()
-def invert_recording(model: Model, recording: Recording, pitch: SourceHint, passes: int | None) -> Inversion:
-    """Turn a recording into an instrument; arguments as for `invert`."""
+def invert_recording(
+    model: Model,
+    recording: Recording,
+    pitch: SourceHint,
+    passes: int | None,
+    report: Report = lambda line: None,
+) -> Inversion:
+    """Turn a recording into an instrument; arguments as for `invert`, and `report` as for `open_sound`."""
     channels = recording.audio[None] if recording.channels is None else recording.channels
     channels = rounded_recording(channels)
     mono_weights = torch.full((len(channels),), 1.0 / len(channels))
@@ -241,40 +244,36 @@ def invert_recording(model: Model, recording: Recording, pitch: SourceHint, pass
     audio = heard_part * 10.0 ** (input_gain_db / 20.0)
     x = model.log_mel(audio[None].to(model.device))
 
-    source = _source_pitch(audio, pitch)
+    heard = hear(audio, pitch)
+    against = None if pitch == "auto" else contradiction(heard, pitch)
+    if against is not None:
+        report(against)
+    source_pitch = None if pitch is None or (pitch == "auto" and not heard.pitched) else heard.midi
     periodicity = torch.zeros(N_BANDS, N_STEPS)
-    if source.midi is not None:
-        periodicity = measure_periodicity(audio, midi_to_hz(source.midi + source.cents / 100.0))
-        if pitch == "auto" and _is_drum(source, x[0].cpu(), periodicity):
-            source = SourcePitch(None, torch.zeros(N_FRAMES), source.confidence)
-            periodicity = torch.zeros(N_BANDS, N_STEPS)
-    from hgs_cli.audio.partials import find_partials, flatten_pitch, harmonic_share
-    share, stands_at = 0.0, UNPITCHED_REFERENCE
-    if source.midi is not None:
-        share = harmonic_share(find_partials(flatten_pitch(audio, source.cents)), note_to_hz(source.midi))
-        stands_at = source.midi
-        if pitch not in ("auto", None) and share < 0.85:
-            stands_at = float(pitch)
+    if source_pitch is not None:
+        periodicity = measure_periodicity(audio, midi_to_hz(source_pitch + heard.cents / 100.0))
     h = model.network.extract(x)
-    p = x.new_tensor([UNPITCHED_REFERENCE if source.midi is None else source.midi])
+    p = x.new_tensor([UNPITCHED_REFERENCE if source_pitch is None else source_pitch])
     n_passes = model.network.config.hypernetwork.n_passes if passes is None else passes
     offsets = rounded_offsets(model.network.refine(h, p, n_passes))
     theta = model.fold(offsets)
     first = model.network.envelopes(h, p, theta)
     trust = 0.0
-    if source.midi is not None:
+    if source_pitch is not None and heard.kind == "pitched":
         n_frames = min(N_FRAMES, audio.shape[-1] // HOP_LENGTH + 1)
         x_hat = model.network.compose(first, p)
-        trust = judge_trust(measure_traits(x[0, :, :n_frames].cpu(), x_hat[0, :, :n_frames].cpu(), share))
+        trust = judge_trust(
+            measure_traits(x[0, :, :n_frames].cpu(), x_hat[0, :, :n_frames].cpu(), heard.harmonic_share)
+        )
     inversion = Inversion(
         feature=h[0],
         offsets=offsets,
         passes=n_passes,
-        source_pitch=source.midi,
-        cents=_whole_contour(whole, source),
+        source_pitch=source_pitch,
+        cents=_whole_contour(whole, source_pitch, heard.cents),
         mel=x[0],
         first=_row(first),
-        detail=measure_detail(x[0].cpu(), periodicity, source.midi, _row(first)),
+        detail=measure_detail(x[0].cpu(), periodicity, source_pitch, _row(first)),
         length_samples=whole.shape[-1],
         input_gain_db=input_gain_db,
         reference_lufs=0.0,
@@ -282,9 +281,11 @@ def invert_recording(model: Model, recording: Recording, pitch: SourceHint, pass
         weights_sha256=model.sha256,
         recording=channels,
         mono_weights=mono_weights,
-        stands_at=stands_at,
+        stands_at=_stands_at(heard, pitch),
         trust=trust,
         cropped=recording.cropped_s > 0.0,
+        heard=describe_heard(heard),
+        kind=heard.kind,
     )
     return _with_levels(model, inversion, theta)
 
@@ -329,31 +330,22 @@ def reconstruct(model: Model, inversion: Inversion) -> Reconstruction:
     return Reconstruction(inversion.mel, x_init, x_hat, x_detailed, length_frames)
 
 
-def _source_pitch(audio: Tensor, hint: SourceHint) -> SourcePitch:
-    if hint is None:
-        return SourcePitch(None, torch.zeros(N_FRAMES), 0.0)
-    found = detect_pitch(audio, None if hint == "auto" else float(hint))
-    if found.midi is not None and not MIN_PITCH <= found.midi <= MAX_PITCH:
-        return replace(found, midi=min(max(found.midi, MIN_PITCH), MAX_PITCH))
-    return found
+def _stands_at(heard: Heard, hint: SourceHint) -> float:
+    """The note that a recording is: to the cent where it is one note, else as it is told to be."""
+    if isinstance(hint, float | int) and heard.kind != "pitched":
+        return float(hint)
+    return UNPITCHED_REFERENCE if heard.midi is None else heard.midi
 
 
-def _whole_contour(audio: Tensor, source: SourcePitch) -> Tensor:
+def _whole_contour(audio: Tensor, source_pitch: float | None, cents: Tensor) -> Tensor:
     """How the pitch of a sound (T,) moves, in cents, every HOP_LENGTH samples, also behind the networks' window."""
-    pieces = [source.cents]
-    if source.midi is not None:
+    pieces = [cents]
+    if source_pitch is not None:
         step = N_FRAMES * HOP_LENGTH
         for start in range(step, audio.shape[-1], step):
-            mean, cents = contour(audio[start : start + step], note_to_hz(source.midi))
-            pieces.append((cents + mean).clamp(-100.0, 100.0))
+            mean, more = contour(audio[start : start + step], note_to_hz(source_pitch))
+            pieces.append((more + mean).clamp(-100.0, 100.0))
     return torch.cat(pieces)
-
-
-def _is_drum(source: SourcePitch, x: Tensor, periodicity: Tensor) -> bool:
-    """Whether a sound with a period, of log-mel x, has too little of a note to be played as one."""
-    if source.midi is None or source.confidence >= SURE_PERIOD or source.contrast >= SURE_CONTRAST:
-        return False
-    return own_hnr_db(x, periodicity, source.midi) < SURE_HNR_DB
 
 
 def _with_levels(model: Model, inversion: Inversion, theta: Theta) -> Inversion:

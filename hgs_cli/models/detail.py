@@ -37,6 +37,7 @@ SPREAD = 0.12  # of its frequency, sigma of a line that becomes tone: a single h
 SPREAD_HARMONICS = 0.5  # and of a harmonic spacing at least
 RING_PERIODS = 16.0  # in which a tone may fall by 60 dB: of fewer periods the ear, or a tracker, makes no pitch
 
+
 @dataclass(frozen=True)
 class Detail:
     """What an input has beyond the first reconstruction, in level units.
@@ -295,4 +296,3 @@ def _ringing(power: Tensor, f0_hz: Tensor) -> Tensor:
     # The loudest moment before, less what it has fallen by since: a running maximum of what is tilted upwards.
     tilted = 10.0 * torch.log10(power + TINY) + fall_db
     return torch.pow(10.0, (tilted.cummax(-1).values - fall_db) / 10.0)
-

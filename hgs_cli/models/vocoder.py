@@ -19,7 +19,6 @@ from hgs_cli.spectrum import (
     N_FRAMES,
     SAMPLE_RATE,
     MelConfig,
-    level_to_power,
     midi_to_hz,
 )
 

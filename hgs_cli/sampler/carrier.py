@@ -169,7 +169,11 @@ def choose_window(audio: Tensor, pitch: float | None = None) -> int:
 
 
 def _spectra(audio: Tensor, n_fft: int, start: int, end: int, finer: int = 1) -> Tensor:
-    """Spectra of frames start … end - 1 of audio (C, T), phases counted from their middles: (C, n, finer · n_fft/2 + 1)."""
+    """Spectra of frames start … end - 1 of audio (C, T), phases counted from their middles.
+
+    Returns:
+        (C, n, finer · n_fft / 2 + 1).
+    """
     hop, half = n_fft // OVERLAP, n_fft // 2
     low, high = start * hop - n_fft, (end - 1) * hop
     part = audio[:, max(0, low) : max(0, high)]
@@ -281,7 +285,10 @@ def _follow(
     Args:
         power: Of all channels, (n_frames, n_freqs).
         turn: By which phases turn from the frame before, likewise.
-        frame, place, first, region: From `_peaks`.
+        frame: From `_peaks`.
+        place: From `_peaks`.
+        first: From `_peaks`.
+        region: From `_peaks`.
         rises: From `find_rises`.
         n_fft: Window.
     """
@@ -329,9 +336,7 @@ def _sees_rise(rises: tuple[int, ...], n_frames: int, n_fft: int) -> Tensor:
     return seen
 
 
-def _gathered(
-    first: NDArray[np.int64], parent: NDArray[np.int64], advance: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _gathered(first: NDArray[np.int64], parent: NDArray[np.int64], advance: NDArray[np.float64]) -> NDArray[np.float64]:
     """What the phase of every peak has gathered along its parents, in cycles, (n_peaks,)."""
     cycles = advance.copy()
     for t in range(1, len(first) - 1):
@@ -476,9 +481,7 @@ def _unit_angle(turns: Tensor) -> tuple[Tensor, Tensor]:
     return torch.ones_like(angle), angle
 
 
-def _drawn_noise(
-    carrier: Carrier, spectra: Tensor, share: Tensor, ratio: float, start: int, seed: int
-) -> Tensor:
+def _drawn_noise(carrier: Carrier, spectra: Tensor, share: Tensor, ratio: float, start: int, seed: int) -> Tensor:
     """Noise as loud as that share (n, n_freqs) of the recording's finer spectra, moved by `ratio`: (C, n, n_freqs)."""
     n_freqs = share.shape[1]
     power = spectra[..., ::FINER].abs().square() * share

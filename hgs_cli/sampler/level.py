@@ -114,7 +114,9 @@ def frame_gains(gain: Tensor, n_fft: int) -> Callable[[int, int], Tensor]:
         low = inside.long().clamp(max=N_FRAMES - 2)
         at = torch.lerp(gain[:, low], gain[:, low + 1], inside - low)
         beyond = ((place - (N_FRAMES - 1 - n_held)) / n_held).clamp(0.0, 1.0)  # from the last gains to their mean
-        faded = 0.5 + 0.5 * torch.cos(math.pi * ((place - N_FRAMES) * HOP_LENGTH / SAMPLE_RATE / RULES.fade_s).clamp(0, 1))
+        faded = 0.5 + 0.5 * torch.cos(
+            math.pi * ((place - N_FRAMES) * HOP_LENGTH / SAMPLE_RATE / RULES.fade_s).clamp(0, 1)
+        )
         at = torch.lerp(at, last.expand(-1, len(place)), beyond) * faded if float(place[-1]) > N_FRAMES - n_held else at
         of_bands = torch.exp(at.T * (DB_PER_UNIT / 20.0 * math.log(10.0)))
         of_bins = torch.empty(len(of_bands), lines.shape[1])
