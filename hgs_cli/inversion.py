@@ -137,7 +137,8 @@ class Inversion:
             _check_shapes(path, stored.tensors)
             with safe_open(path, framework="pt") as file:
                 kept = [name for name in stored.tensors if name not in (*_FORMER, "recording")]
-                tensors = {name: file.get_tensor(name).float() for name in kept}
+                # Copies: the file's own memory would change when another instrument is saved in its place.
+                tensors = {name: file.get_tensor(name).to(torch.float32, copy=True) for name in kept}
                 recording = _unpacked(stored.facts, file) if "recording" in stored.tensors else None
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path} is not an inversion of hgs", _REMAKE) from error
