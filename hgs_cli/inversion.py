@@ -135,6 +135,8 @@ class Inversion:
             stored = read_stored(path, MAX_BYTES)
             _check_header(path, stored.facts)
             _check_shapes(path, stored.tensors)
+            if "recording" not in stored.tensors and stored.facts["length_samples"] > MODEL_SAMPLES:
+                raise ValueError("longer than what can be drawn")
             with safe_open(path, framework="pt") as file:
                 kept = [name for name in stored.tensors if name not in (*_FORMER, "recording")]
                 # Copies: the file's own memory would change when another instrument is saved in its place.
