@@ -135,7 +135,9 @@ def damage_stored(draw: Draw, data: bytes) -> bytes:
         elif kind == "drop":
             header.pop(name, None)
         elif kind == "stranger":
-            stranger = draw(st.sampled_from(("offsets.head", "offsets.x", "detail.attack", "recording", "__class__", "side", "\n")))
+            stranger = draw(
+                st.sampled_from(("offsets.head", "offsets.x", "detail.attack", "recording", "__class__", "side", "\n"))
+            )
             header[stranger] = deepcopy(told) if isinstance(told, dict) else deepcopy(draw(st.sampled_from(ODD_FACTS)))
         elif kind == "bytes" and draw(st.booleans()):
             return damage_bytes(draw, stored_bytes(header, bytes(values)))
@@ -166,7 +168,9 @@ def _overwrite(draw: Draw, values: bytearray, told: dict[str, Any]) -> None:
             number = bytes([draw(st.integers(0, 255))])
         else:
             with np.errstate(over="ignore"):
-                number = np.array(draw(st.sampled_from(ODD_VALUES)), {"F16": np.float16, "F32": np.float32}[told["dtype"]])
+                number = np.array(
+                    draw(st.sampled_from(ODD_VALUES)), {"F16": np.float16, "F32": np.float32}[told["dtype"]]
+                )
             number = number.tobytes()
         if not 0 <= start < end <= len(values):
             return

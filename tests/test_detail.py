@@ -1,4 +1,4 @@
-"""What G could not say of an input restores it at its own pitch, and travels; the drawn tone of a drum is a clear note."""
+"""What G could not say of an input restores it at its own pitch, and travels; a drum drawn as tone is a clear note."""
 
 import math
 from pathlib import Path

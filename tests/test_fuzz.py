@@ -14,7 +14,7 @@ import os
 import resource
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,7 +35,7 @@ from hgs_cli.outputs import check_targets
 from hgs_cli.pipeline import Model, Settings, invert, load_model, open_sound, render
 from hgs_cli.pitch import parse_pitches
 from hgs_cli.plan import SOUND_SUFFIXES, find_sources, make_plan
-from hgs_cli.spectrum import MODEL_SAMPLES, SAMPLE_RATE
+from hgs_cli.spectrum import SAMPLE_RATE
 
 TIMES = int(os.environ.get("HGS_FUZZ", "1"))
 SLOWEST_S = 20.0  # an example, on a busy machine
