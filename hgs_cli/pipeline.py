@@ -20,7 +20,7 @@ from hgs_cli.audio.loop import Loop, find_loop
 from hgs_cli.audio.loudness import CEILING_DB, instrument_gain_db, peak_db
 from hgs_cli.audio.onset import begin_at
 from hgs_cli.audio.periodicity import measure_periodicity
-from hgs_cli.audio.source_pitch import SourcePitch, detect_pitch
+from hgs_cli.audio.source_pitch import SourcePitch, contour, detect_pitch
 from hgs_cli.errors import InputError, WeightsError
 from hgs_cli.finish import Finish, finish_note
 from hgs_cli.instrument import (
@@ -73,6 +73,7 @@ __all__ = [
 
 PLAIN = Finish()  # notes as long as the sound
 BATCH_NOTES = 16  # notes synthesised at once; more are no faster and cost memory
+BATCH_SAMPLES = 2 * BATCH_NOTES * MODEL_SAMPLES  # of long notes there are fewer
 # A drum may have a period and be no note: then its period is not sure, hardly a harmonic stands out, and noise is not
 # far below. Of 933 recorded notes four are taken for drums; of 25 rendered drums with a period, 15 are seen as such.
 SURE_PERIOD = 0.93  # confidence of the source pitch
@@ -270,7 +271,7 @@ def invert_recording(model: Model, recording: Recording, pitch: SourceHint, pass
         offsets=offsets,
         passes=n_passes,
         source_pitch=source.midi,
-        cents=source.cents,
+        cents=_whole_contour(whole, source),
         mel=x[0],
         first=_row(first),
         detail=measure_detail(x[0].cpu(), periodicity, source.midi, _row(first)),
@@ -335,6 +336,17 @@ def _source_pitch(audio: Tensor, hint: SourceHint) -> SourcePitch:
     if found.midi is not None and not MIN_PITCH <= found.midi <= MAX_PITCH:
         return replace(found, midi=min(max(found.midi, MIN_PITCH), MAX_PITCH))
     return found
+
+
+def _whole_contour(audio: Tensor, source: SourcePitch) -> Tensor:
+    """How the pitch of a sound (T,) moves, in cents, every HOP_LENGTH samples, also behind the networks' window."""
+    pieces = [source.cents]
+    if source.midi is not None:
+        step = N_FRAMES * HOP_LENGTH
+        for start in range(step, audio.shape[-1], step):
+            mean, cents = contour(audio[start : start + step], note_to_hz(source.midi))
+            pieces.append((cents + mean).clamp(-100.0, 100.0))
+    return torch.cat(pieces)
 
 
 def _is_drum(source: SourcePitch, x: Tensor, periodicity: Tensor) -> bool:
@@ -425,8 +437,10 @@ def make_notes(
     length_s = instrument.length_samples / SAMPLE_RATE
     may_be_held = finish.loop or (finish.duration_s is not None and (finish.trim or finish.duration_s > length_s))
     sustained = may_be_held and _is_sustained(model, instrument, keys, settings)
-    for start in range(0, len(keys), BATCH_NOTES):
-        chosen = keys[start : start + BATCH_NOTES]
+    per_note = instrument.length_samples * (2 if settings.stereo else 1)
+    n_batch = max(1, min(BATCH_NOTES, BATCH_SAMPLES // per_note))
+    for start in range(0, len(keys), n_batch):
+        chosen = keys[start : start + n_batch]
         audio = synthesize(model, instrument, [key.pitch for key in chosen], settings).cpu()
         for key, one in zip(chosen, audio, strict=True):
             sounding_hz = note_to_hz(key.pitch + settings.tune_cents / 100.0)

@@ -199,7 +199,7 @@ def choose(found: Sequence[Candidate], contrast_weight: float = CONTRAST_WEIGHT)
     return max(found, key=lambda candidate: candidate.height + contrast_weight * candidate.contrast, default=None)
 
 
-def _contour(audio: Tensor, f0_hz: float) -> tuple[float, Tensor]:
+def contour(audio: Tensor, f0_hz: float) -> tuple[float, Tensor]:
     """Mean deviation from f0 in cents, and the deviation from that mean over time, (N_FRAMES,).
 
     Each low harmonic is brought down to 0 Hz; the phase it gains between two nearby frames is its deviation. Every
@@ -263,7 +263,7 @@ def detect_pitch(audio: Tensor, near: float | None = None) -> SourcePitch:
     doubtful = best.height < PITCHED_HEIGHT or best.contrast < PITCHED_CONTRAST
     if doubtful if near is None else best.height < NEAR_HEIGHT:
         return SourcePitch(near, flat, max(0.0, best.height))
-    mean_cents, cents = _contour(audio, best.f0_hz)
+    mean_cents, cents = contour(audio, best.f0_hz)
     if abs(mean_cents) > 50.0:  # the harmonics disagree with the period: the period is what one hears
         mean_cents = 0.0
     return SourcePitch(best.midi + mean_cents / 100.0, cents, min(1.0, best.height), best.contrast)

@@ -234,7 +234,7 @@ def analyse(audio: Tensor, mono: Tensor | None = None, *, pitch: float | None = 
         bend=None,
         parent=parent,
         advance=advance,
-        tone=torch.where(_sees_rise(rises, n_frames, n_fft)[:, None], 1.0, _tone_share(power)).half(),
+        tone=_tone_share(power).masked_fill_(_sees_rise(rises, n_frames, n_fft)[:, None], 1.0),
         rises=rises,
         coherence=_coherence(audio),
     )
@@ -290,10 +290,15 @@ def _follow(
         return unwrapped
 
     backward, forward = cycles_per_hop(frame), cycles_per_hop(after)
-    level = 10.0 * np.log10(power + _TINY)
-    here = level[frame, place]
+
+    def level(of: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Of every peak's bin in another frame, in dB."""
+        decibels: NDArray[np.float32] = 10.0 * np.log10(power[of, place] + _TINY)
+        return decibels
+
+    here = level(frame)
     # Of its neighbours in time the louder one tells the frequency; one outside its own lobe is chance.
-    later = np.clip(0.5 + (level[after, place] - level[before, place]) / 12.0, 0.0, 1.0)
+    later = np.clip(0.5 + (level(after) - level(before)) / 12.0, 0.0, 1.0)
     frequency = OVERLAP * (later * forward + (1.0 - later) * backward)
     frequency = np.where(np.abs(frequency - place) > 1.5, place, frequency)
 
@@ -302,7 +307,7 @@ def _follow(
     seen = onsets[np.maximum(np.searchsorted(onsets, centre + n_fft // 2, side="right") - 1, 0)]  # the last in sight
     sees = (np.abs(centre - seen) <= n_fft // 2)[frame]
     clear = np.clip(seen // hop, 0, n_frames - 1)[frame]  # the last frame that does not see it
-    anew = sees & ((here > level[clear, place] + RULES.new_db) | (clear >= frame))
+    anew = sees & ((here > level(clear) + RULES.new_db) | (clear >= frame))
     anew |= frame == 0
     since = np.where(sees, (centre - seen)[frame] / hop, 0.0)
     parent = np.where(anew, -1, first[before] + region[before, place])
@@ -332,16 +337,22 @@ def _gathered(
 
 
 def _tone_share(power: Tensor) -> Tensor:
-    """Share of every bin of power (n_frames, n_freqs) that is tone: how far it stands above its surroundings."""
-    n_freqs = power.shape[1]
-    padded = torch.nn.functional.pad(power.T[:, None], (_NEAR_FRAMES, _NEAR_FRAMES))
-    slow = torch.nn.functional.conv1d(padded, _bell(_NEAR_FRAMES)[None, None])[:, 0].T
-    level = 10.0 * torch.log10(slow + _TINY)
-    spaced = torch.nn.functional.pad(level[:, None], (_NEAR_BINS, _NEAR_BINS), mode="replicate")[:, 0]
-    medians = spaced.unfold(1, 2 * _NEAR_BINS + 1, _NEAR_BINS // 2).median(-1).values
-    floor = torch.nn.functional.interpolate(medians[:, None], size=n_freqs, mode="linear", align_corners=True)[:, 0]
-    share = ((level - floor - RULES.noise_db) / (RULES.tone_db - RULES.noise_db)).clamp(0.0, 1.0)
-    return torch.nn.functional.max_pool1d(share[:, None], 5, 1, 2)[:, 0]  # a lobe is four bins wide
+    """Share of every bin of power (n_frames, n_freqs) that is tone, half precision: how far it stands out around it."""
+    n_frames, n_freqs = power.shape
+    padded = torch.nn.functional.pad(power, (0, 0, _NEAR_FRAMES, _NEAR_FRAMES))
+    share = torch.empty(n_frames, n_freqs, dtype=torch.half)
+    for start in range(0, n_frames, BLOCK_FRAMES):
+        end = min(n_frames, start + BLOCK_FRAMES)
+        slow = torch.zeros(end - start, n_freqs)
+        for step, weight in enumerate(_bell(_NEAR_FRAMES).tolist()):
+            slow.add_(padded[start + step : end + step], alpha=weight)
+        level = slow.add_(_TINY).log10_().mul_(10.0)
+        spaced = torch.nn.functional.pad(level[:, None], (_NEAR_BINS, _NEAR_BINS), mode="replicate")[:, 0]
+        medians = spaced.unfold(1, 2 * _NEAR_BINS + 1, _NEAR_BINS // 2)[..., ::2].median(-1).values
+        floor = torch.nn.functional.interpolate(medians[:, None], size=n_freqs, mode="linear", align_corners=True)[:, 0]
+        above = ((level - floor - RULES.noise_db) / (RULES.tone_db - RULES.noise_db)).clamp_(0.0, 1.0)
+        share[start:end] = torch.nn.functional.max_pool1d(above[:, None], 5, 1, 2)[:, 0]  # a lobe is four bins wide
+    return share
 
 
 def _coherence(audio: Tensor) -> float:
