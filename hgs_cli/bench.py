@@ -39,7 +39,7 @@ from hgs_cli.models.detail import measure_detail, transfer_detail
 from hgs_cli.models.generator import Envelopes
 from hgs_cli.pipeline import Inversion, Model, Settings, load_model, open_sound, play
 from hgs_cli.sampler.carrier import analyse
-from hgs_cli.spectrum import MODEL_SAMPLES, SAMPLE_RATE, midi_to_hz
+from hgs_cli.spectrum import MODEL_SAMPLES, N_FRAMES, SAMPLE_RATE, midi_to_hz
 
 OCTAVES = [float(pitch) for pitch in range(48, 73)]  # two octaves, 25 notes
 N_STAGES = 19
