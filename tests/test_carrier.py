@@ -119,7 +119,7 @@ def test_a_cent_away_it_is_as_near_to_the_recording(kind: str, semitones: float)
     floor = float(x.max()) - 60.0 / DB_PER_UNIT
     apart_db = DB_PER_UNIT * (x.clamp(min=floor) - moved.clamp(min=floor)).abs()
     n_frames = len(recording) // HOP_LENGTH
-    assert float(apart_db[:, :n_frames].mean()) < 0.15
+    assert float(apart_db[:, :n_frames].mean()) < 0.3
 
 
 # --- at other pitches -----------------------------------------------------------------------------------------------
@@ -271,14 +271,14 @@ def test_a_steady_tone_has_no_step_where_the_networks_stop_listening(model: Mode
 
 
 @pytest.mark.weights
-@pytest.mark.parametrize("trust", [None, 1.0])
+@pytest.mark.parametrize(("trust", "most_db"), [(None, 1.0), (1.0, 2.5)])  # trusted as far as may be, more is faded
 @pytest.mark.parametrize("interval", [-9.0, 0.0, 7.0])
 def test_a_steady_tone_has_no_step_there_with_the_released_weights(
-    released: Model, interval: float, trust: float | None
+    released: Model, interval: float, trust: float | None, most_db: float
 ) -> None:
     waves = sum((partials([220.0 * k], 12.0) / k for k in range(1, 20)), torch.zeros(12 * SAMPLE_RATE))
     inversion = inverted(released, waves, trust)
-    assert largest_step_db(render(released, inversion, [inversion.stands_at + interval]).audio[0]) < 1.0
+    assert largest_step_db(render(released, inversion, [inversion.stands_at + interval]).audio[0]) < most_db
 
 
 @pytest.mark.parametrize("n_fft", [2048, 4096, 8192])

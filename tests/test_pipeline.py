@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from conftest import SNARE, tone
 
@@ -16,7 +18,7 @@ from hgs_cli.audio.loudness import HEADROOM_DB, measure_lufs, peak_db
 from hgs_cli.audio.source_pitch import detect_pitch
 from hgs_cli.errors import InputError, UsageError
 from hgs_cli.inversion import Inversion
-from hgs_cli.pipeline import Model, Settings, blend, invert, mix, reconstruct, render, single, synthesize
+from hgs_cli.pipeline import Model, Settings, blend, invert, mix, open_sound, reconstruct, render, single, synthesize
 from hgs_cli.spectrum import SAMPLE_RATE
 
 
@@ -115,6 +117,17 @@ def test_the_length_of_the_sound_is_kept(model: Model, note: Inversion) -> None:
     assert render(model, note, [40, 60]).audio.shape == (2, tone().size)
     long = inverted(model, tone(seconds=5.0))
     assert render(model, long, [60]).audio.shape == (1, 5 * SAMPLE_RATE)
+
+
+def test_what_is_not_read_of_a_sound_is_said(model: Model, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "long.wav", tone(seconds=5.0), SAMPLE_RATE)
+    said: list[str] = []
+    cropped = open_sound(model, tmp_path / "long.wav", report=said.append, max_seconds=2.0)
+    assert [line.endswith("long.wav is longer than 2 s; its last 3.00 s are not used") for line in said] == [True]
+    assert cropped.cropped
+    audio = render(model, cropped, [57.0]).audio[0]
+    assert audio.shape == (2 * SAMPLE_RATE,)
+    assert float(audio[-100:].abs().max()) < 0.01 * float(audio[-30_000:-20_000].abs().max())  # it fades
 
 
 def test_notes_end_in_silence_without_a_click(model: Model) -> None:
