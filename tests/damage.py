@@ -167,11 +167,9 @@ def _overwrite(draw: Draw, values: bytearray, told: dict[str, Any]) -> None:
         if told["dtype"] == "U8":  # packed sound: a byte of its header, or of a frame
             number = bytes([draw(st.integers(0, 255))])
         else:
+            kind = {"F16": np.float16, "F32": np.float32}[told["dtype"]]
             with np.errstate(over="ignore"):
-                number = np.array(
-                    draw(st.sampled_from(ODD_VALUES)), {"F16": np.float16, "F32": np.float32}[told["dtype"]]
-                )
-            number = number.tobytes()
+                number = np.array(draw(st.sampled_from(ODD_VALUES)), kind).tobytes()
         if not 0 <= start < end <= len(values):
             return
         n_bytes = len(number)
