@@ -496,10 +496,15 @@ def _mixed_voices(
     network = model.network
     base = _mixed_envelopes(model, instrument, q, settings)
     correction = torch.zeros_like(base.harmonic)
-    for part, end in zip(instrument.parts, ends, strict=True):
+    plain = replace(settings, variation=0.0, softness=0.0)
+    for part, source, end in zip(instrument.parts, instrument.sources, ends, strict=True):
         if part.carrier is not None:
-            heard = end.wanted.maximum(end.level).amax((1, 2), keepdim=True) - SILENT_DB / DB_PER_UNIT
-            correction = correction + part.share * (end.level.maximum(heard) - end.wanted.maximum(heard))
+            # Not end.wanted: of a sound without trust or pitch that is its carrier's own level.
+            word = network.compose(_mixed_envelopes(model, source, q, plain), q)
+            heard = word.maximum(end.level).amax((1, 2), keepdim=True) - SILENT_DB / DB_PER_UNIT
+            # Where it is heard, all that the word lacks, however little that says; silence lifts nothing.
+            unheard = end.level.maximum(heard) - word.maximum(heard)
+            correction = correction + part.share * torch.where(end.level > heard, end.level - word, unheard)
     base = Envelopes(base.harmonic + correction, base.noise_part + correction)
     base = _levelled(model, instrument, base, q, ends)
     wanted = network.compose(base, q)

@@ -133,9 +133,12 @@ class Inversion:
             stored = read_stored(path, MAX_BYTES)
             _check_header(path, stored.facts)
             _check_shapes(path, stored.tensors)
+            if "recording" not in stored.tensors and stored.facts["length_samples"] > MODEL_SAMPLES:
+                raise ValueError("longer than what can be drawn")
             with safe_open(path, framework="pt") as file:
                 kept = [name for name in stored.tensors if name not in (*_FORMER, "recording")]
-                tensors = {name: file.get_tensor(name).float() for name in kept}
+                # Copies: the file's own memory would change when another instrument is saved in its place.
+                tensors = {name: file.get_tensor(name).to(torch.float32, copy=True) for name in kept}
                 recording = _unpacked(stored.facts, file) if "recording" in stored.tensors else None
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path} is not an inversion of hgs", _REMAKE) from error

@@ -128,14 +128,16 @@ def damage_stored(draw: Draw, data: bytes) -> bytes:
             _change_one(draw, header["__metadata__"]["hgs"])
         elif kind == "tensor" and isinstance(told, dict):
             _change_one(draw, told)
-        elif kind == "value" and isinstance(told, dict) and told.get("dtype") in ("F16", "F32"):
+        elif kind == "value" and isinstance(told, dict) and told.get("dtype") in ("F16", "F32", "U8"):
             _overwrite(draw, values, told)
         elif kind == "shape" and isinstance(told, dict) and isinstance(told.get("shape"), list):  # of as many values
             told["shape"] = draw(st.permutations((*told["shape"], 1)))
         elif kind == "drop":
             header.pop(name, None)
         elif kind == "stranger":
-            stranger = draw(st.sampled_from(("offsets.head", "offsets.x", "detail.attack", "__class__", "side", "\n")))
+            stranger = draw(
+                st.sampled_from(("offsets.head", "offsets.x", "detail.attack", "recording", "__class__", "side", "\n"))
+            )
             header[stranger] = deepcopy(told) if isinstance(told, dict) else deepcopy(draw(st.sampled_from(ODD_FACTS)))
         elif kind == "bytes" and draw(st.booleans()):
             return damage_bytes(draw, stored_bytes(header, bytes(values)))
@@ -162,9 +164,12 @@ def _overwrite(draw: Draw, values: bytearray, told: dict[str, Any]) -> None:
     """Overwrite all of a tensor, or one number of it."""
     try:
         start, end = told["data_offsets"]
-        kind = {"F16": np.float16, "F32": np.float32}[told["dtype"]]
-        with np.errstate(over="ignore"):
-            number = np.array(draw(st.sampled_from(ODD_VALUES)), kind).tobytes()
+        if told["dtype"] == "U8":  # packed sound: a byte of its header, or of a frame
+            number = bytes([draw(st.integers(0, 255))])
+        else:
+            kind = {"F16": np.float16, "F32": np.float32}[told["dtype"]]
+            with np.errstate(over="ignore"):
+                number = np.array(draw(st.sampled_from(ODD_VALUES)), kind).tobytes()
         if not 0 <= start < end <= len(values):
             return
         n_bytes = len(number)

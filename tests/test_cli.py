@@ -186,7 +186,7 @@ def test_the_same_call_gives_the_same_bytes_and_another_seed_others(hgs: Run, bu
 @pytest.mark.parametrize(
     "options",
     [
-        ["--detail", "0"], ["--tonal", "0"], ["--tonal", "1"], ["--variation", "1"], ["--passes", "0"],
+        ["--detail", "0"], ["--tonal", "0"], ["--tonal", "1"], ["--variation", "1"],
         ["--pitch", "C3"], ["--normalize", "none"], ["--lufs", "-30"], ["--seed", "5"],
     ],
     ids=" ".join,
@@ -195,6 +195,12 @@ def test_no_option_is_dead(hgs: Run, burst: Path, options: list[str]) -> None:
     hgs("render", burst, "-p", "60", "-o", "plain")
     assert hgs("render", burst, "-p", "60", "-o", "changed", *options).code == 0
     assert Path("plain/burst_060_C4.wav").read_bytes() != Path("changed/burst_060_C4.wav").read_bytes()
+
+
+def test_passes_change_what_the_networks_say(hgs: Run, sound: Path) -> None:
+    for passes in ("0", "2"):
+        assert hgs("render", sound, "-p", "60", "-o", passes, "--detail", "0", "--passes", passes).code == 0
+    assert Path("0/tone_060_C4.wav").read_bytes() != Path("2/tone_060_C4.wav").read_bytes()
 
 
 def test_flat_vibrato_changes_a_wobbling_sound(hgs: Run, tmp_path: Path) -> None:
@@ -207,12 +213,10 @@ def test_flat_vibrato_changes_a_wobbling_sound(hgs: Run, tmp_path: Path) -> None
     assert Path("keep/vibrato_057_A3.wav").read_bytes() != Path("flat/vibrato_057_A3.wav").read_bytes()
 
 
-def test_unusual_pitches_and_cropped_sounds_are_warned_of_unless_quiet(hgs: Run, tmp_path: Path) -> None:
-    soundfile.write(tmp_path / "long.wav", tone(seconds=5.0), SAMPLE_RATE)
-    loud = hgs("render", "long.wav", "-p", "20,60", "-o", "a")
+def test_unusual_pitches_are_warned_of_unless_quiet(hgs: Run, sound: Path) -> None:
+    loud = hgs("render", sound, "-p", "20,60", "-o", "a")
     assert "outside a piano's range (21-108) less of the sound is left: 20\n" in loud.err
-    assert "its last 0.92 s are not used" in loud.err
-    quiet = hgs("render", "long.wav", "-p", "20,60", "-o", "b", "--quiet")
+    quiet = hgs("render", sound, "-p", "20,60", "-o", "b", "--quiet")
     assert (quiet.code, quiet.err, len(quiet.lines)) == (0, "", 2)
 
 
@@ -425,7 +429,7 @@ def test_stereo_is_kept_and_its_middle_is_the_mono_render(hgs: Run, tmp_path: Pa
     mono = soundfile.read(hgs("render", "wide.wav", "-p", "57", "-o", "mono").lines[0])[0]
     both = soundfile.read(hgs("render", "wide.wav", "-p", "57", "-o", "both", "--stereo").lines[0])[0]
     assert both.shape == (*mono.shape, 2)
-    assert np.allclose(both.mean(1), mono, atol=1e-5)
+    assert np.abs(both.mean(1) - mono).max() < 1e-3 * np.abs(mono).max()  # regions are those of both channels together
     assert 0.01 < np.abs(both[:, 0] - both[:, 1]).max()
 
 

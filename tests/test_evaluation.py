@@ -5,7 +5,7 @@ import json
 import math
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,9 @@ from hgs_cli.evaluation import (
     track_pitch,
 )
 from hgs_cli.evaluation.peers import Peers, find_peers, play_faster
+from hgs_cli.instrument import CarrierHeads, carrier_heads
 from hgs_cli.models.vocoder import Vocoder
-from hgs_cli.pipeline import Model
+from hgs_cli.pipeline import Instrument, Model, Settings
 from hgs_cli.spectrum import SAMPLE_RATE
 
 OURS = ["GANStrument (H off), detail 0", "hgs, detail 0", "GANStrument (H off)", "hgs"]
@@ -281,8 +282,16 @@ class TestBroken:
         assert broken.distance("hgs", "0").mean > intact.distance("hgs", "0").mean + 1.0
 
     def test_notes_a_semitone_too_high(
-        self, released: Model, intact: CrossPitchResult, measure: Callable[..., CrossPitchResult]
+        self,
+        released: Model,
+        intact: CrossPitchResult,
+        measure: Callable[..., CrossPitchResult],
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
+        def sharp(made: Instrument, pitches: Sequence[float], settings: Settings) -> list[CarrierHeads | None]:
+            return carrier_heads(made, [pitch + 1.0 for pitch in pitches], settings)
+
+        monkeypatch.setattr("hgs_cli.instrument.carrier_heads", sharp)
         broken = measure(replace(released, vocoder=Sharp(released.log_mel.filters)), QUICK)
         assert not intact.misses()
         assert len(broken.misses()) == len(broken.tracked()) == 3

@@ -99,7 +99,7 @@ def test_sounds_at_the_edge_are_refused_one_line_each_in_bounded_time_and_memory
     said = {
         "one_sample.wav": "too short", "no_sample.wav": "is empty", "denormals.wav": "is silent", "dc.wav": "is silent",
         "nan.wav": "not finite", "infinite.wav": "not finite", "too_loud.wav": "up to 4e+29", "slow.wav": "at 1 Hz",
-        "fast.wav": "at 2147483647 Hz", "channels.wav": "1024 channels", "hours.wav": "is silent in its first 4.1 s",
+        "fast.wav": "at 2147483647 Hz", "channels.wav": "1024 channels", "hours.wav": "is silent in its first 120.0 s",
         "pipe.wav": "is a pipe or a device", "/dev/zero": "is a pipe or a device", "circle.wav": "cannot be reached",
         "missing.wav": "does not exist", "text.wav": "cannot be read as sound", "samples.raw": "cannot be read",
         "claims.flac": "cannot be read as sound", "pipe.hgs": "is a pipe or a device",
@@ -151,6 +151,18 @@ def test_sounds_whose_headers_promise_too_much_are_played_for_what_they_hold(bun
     assert len(done.out.splitlines()) == len(names)
     for line in done.out.splitlines():
         assert np.isfinite(soundfile.read(tmp_path / line)[0]).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_minute_of_sound_is_played_in_bounded_memory(bundle: Path, tmp_path: Path, channels: int) -> None:
+    minute = np.tile(tone(220.0, 1.0), 60)[:, None] * np.linspace(1.0, 0.5, channels)
+    soundfile.write(tmp_path / "minute.wav", minute, 44_100)
+    options = ["-p", "48,60,64", "--stereo"] if channels == 2 else ["-p", "48,60,64"]
+    done = measured(["render", "minute.wav", *options, "-o", "out", "--quiet"], bundle, tmp_path)
+    assert (done.code, done.err) == (0, "")
+    for line in done.out.splitlines():
+        assert soundfile.info(tmp_path / line).frames == len(minute)
 
 
 def test_the_decoder_of_a_damaged_mp3_says_nothing_of_its_own(bundle: Path, tmp_path: Path) -> None:
@@ -298,17 +310,13 @@ def test_hostile_instruments_are_refused_one_line_each_in_bounded_memory(
 @pytest.mark.parametrize(
     ("name", "value"),
     [("feature", 3e38), ("detail.harmonic", 6e4), ("mel", -6e4), ("cents", 1e38), ("first.noise_part", 6e4),
-     ("detail.attack", 6e4), ("offsets.head", 6e4), ("offsets.constant", -6e4), ("detail.phases", float("nan"))],
+     ("offsets.head", 6e4), ("offsets.constant", -6e4), ("detail.noise_part", float("nan"))],
 )  # fmt: skip
 def test_finite_but_absurd_values_in_an_instrument_are_refused(
     model: Model, instrument: bytes, tmp_path: Path, name: str, value: float
 ) -> None:
     header, body = stored_parts(instrument)
     kind = np.float32 if name in ("feature", "cents") else np.float16
-    if name not in header:
-        start = len(body)
-        header[name] = {"dtype": "F16", "shape": [2809], "data_offsets": [start, start + 2 * 2809]}
-        body += bytes(2 * 2809)
     start, end = header[name]["data_offsets"]
     values = np.frombuffer(body[start:end], kind).copy()
     values[len(values) // 2] = value

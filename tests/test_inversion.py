@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from conftest import tone
 from damage import stored_bytes, stored_parts
@@ -17,11 +18,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from hgs_cli.audio.io import encode_flac
+from hgs_cli.audio.source_pitch import detect_pitch
 from hgs_cli.errors import InputError
 from hgs_cli.inversion import Inversion
-from hgs_cli.models.detail import N_PHASES
-from hgs_cli.models.vocoder import GAIN_STEP_SAMPLES
-from hgs_cli.pipeline import Model, invert, open_sound, render
+from hgs_cli.pipeline import Model, Settings, invert, mix, open_sound, render
 from hgs_cli.spectrum import MODEL_SAMPLES
 
 
@@ -53,10 +54,7 @@ def flattened(inversion: Inversion) -> dict[str, object]:
 def full(model: Model) -> Inversion:
     """An instrument with every part that an instrument may have."""
     both = torch.from_numpy(np.stack([tone(), 0.3 * tone(330.0)], 1))
-    made = invert(model, both, 44_100, pitch=57.0, passes=2, stereo=True)
-    attack = torch.linspace(0.5, 1.5, MODEL_SAMPLES // GAIN_STEP_SAMPLES + 1).half().float()
-    phases = torch.linspace(0.0, 6.0, N_PHASES).half().float()
-    return replace(made, detail=replace(made.detail, stretch=torch.tensor([1e-3, -2.0]), attack=attack, phases=phases))
+    return invert(model, both, 44_100, pitch=57.0, passes=2, stereo=True)
 
 
 def test_saving_and_loading_changes_nothing(inversion: Inversion, full: Inversion, tmp_path: Path) -> None:
@@ -74,14 +72,14 @@ def test_saving_and_loading_changes_nothing(inversion: Inversion, full: Inversio
 def test_the_file_says_what_it_is(file: Path) -> None:
     with safe_open(file, framework="pt") as opened:
         header = json.loads(opened.metadata()["hgs"])
-    assert (header["format"], header["format_version"]) == ("hgs-inversion", 2)
+    assert (header["format"], header["format_version"]) == ("hgs-inversion", 3)
 
 
 def test_what_the_networks_and_the_ear_are_sensitive_to_is_kept_exactly(full: Inversion, tmp_path: Path) -> None:
     full.save(tmp_path / "a.hgs")
     with safe_open(tmp_path / "a.hgs", framework="pt") as opened:
         exact = {name for name in opened.keys() if opened.get_tensor(name).dtype == torch.float32}
-    assert exact == {"feature", "cents", "detail.stretch"}
+    assert exact == {"feature", "cents"}
 
 
 def test_rendering_the_file_equals_rendering_the_sound(model: Model, inversion: Inversion, file: Path) -> None:
@@ -156,27 +154,75 @@ def test_a_weights_bundle_is_no_inversion(bundle: Path) -> None:
 
 
 def test_another_format_version_is_named(file: Path) -> None:
-    with pytest.raises(InputError, match="inversion format 3; this hgs reads up to 2"):
-        Inversion.load(spoilt(file, {"format_version": 3}))
-    with pytest.raises(InputError, match="inversion format 0; this hgs reads up to 2"):
+    with pytest.raises(InputError, match="inversion format 4; this hgs reads up to 3"):
+        Inversion.load(spoilt(file, {"format_version": 4}))
+    with pytest.raises(InputError, match="inversion format 0; this hgs reads up to 3"):
         Inversion.load(spoilt(file, {"format_version": 0}))
 
 
-def test_a_file_of_the_first_format_is_read(file: Path) -> None:
-    old, new = Inversion.load(spoilt(file, {"format_version": 1})), Inversion.load(file)
-    assert torch.equal(old.mel, new.mel)
-    assert old.source_pitch == new.source_pitch
+# What formats 1 and 2 held beside what is still there, and that nothing is made of any more.
+FORMER = {
+    "detail.attack": torch.ones(2809).half(), "detail.phases": torch.zeros(128).half(),
+    "detail.stretch": torch.tensor([1e-3, -2.0]), "detail.remainder": torch.zeros(128, 352).half(),
+    "side": torch.zeros(16, 352).half(),
+}  # fmt: skip
+ADDED = ("recording_exponent", "channels", "mono_weights", "stands_at", "trust", "cropped", "heard", "kind")
+
+
+def former(file: Path, version: int) -> Path:
+    """The same instrument in a file of an earlier format: without its recording and what is known of that."""
+    with safe_open(file, framework="pt") as opened:
+        kept = {name: opened.get_tensor(name) for name in opened.keys() if name != "recording"}
+        facts = json.loads(opened.metadata()["hgs"])
+    facts = {name: value for name, value in facts.items() if name not in ADDED} | {"format_version": version}
+    save_file(kept | FORMER, file, metadata={"hgs": json.dumps(facts)})
+    return file
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_file_of_a_former_format_is_read_and_played(
+    model: Model, inversion: Inversion, file: Path, version: int
+) -> None:
+    said: list[str] = []
+    old = open_sound(model, former(file, version), report=said.append)
+    assert said == []
+    assert torch.equal(old.mel, inversion.mel)
+    assert (old.source_pitch, old.length_samples) == (inversion.source_pitch, inversion.length_samples)
+    assert old.recording is None
+    for settings in (Settings(), Settings(stereo=True, variation=0.5), Settings(keep_vibrato=False, detail=0.5)):
+        played = render(model, old, [45.0, 57.0, 61.5], settings)
+        assert played.audio.shape[:2] == (3, inversion.length_samples)
+        assert bool(torch.isfinite(played.audio).all())
+        assert float(played.audio.abs().amax(1).min()) > 0.01
+    heard = render(model, old, [57.0]).audio[0]
+    assert detect_pitch(heard, 57.0).midi == pytest.approx(57.0, abs=0.1)
+
+
+def test_a_file_of_a_former_format_is_mixed_with_a_new_one_and_saved_as_a_new_one(
+    model: Model, inversion: Inversion, file: Path
+) -> None:
+    old = Inversion.load(former(file, 2))
+    mixed = mix(model, [old, inversion], [0.5, 0.5], [57.0, 60.0]).audio
+    assert bool(torch.isfinite(mixed).all())
+    assert float(mixed.abs().max()) > 0.01
+    old.save(file)
+    assert torch.equal(render(model, Inversion.load(file), [60.0]).audio, render(model, old, [60.0]).audio)
 
 
 @pytest.mark.parametrize(
     "header",
     [
         {"source_pitch": 1e9}, {"source_pitch": "A4"}, {"source_pitch": True}, {"length_samples": -1},
-        {"length_samples": 10**9}, {"length_samples": 1.5}, {"passes": 10**6}, {"input_gain_db": float("nan")},
+        {"length_samples": 22_051}, {"length_samples": 1.5}, {"passes": 10**6}, {"input_gain_db": float("nan")},
         {"reference_lufs": float("inf")}, {"weights_sha256": None}, {"format": "hgs-weights"}, {"format_version": "2"},
         {"format_version": True}, {"source_pitch": -0.5}, {"source_pitch": 127.5}, {"length_samples": 440},
-        {"length_samples": MODEL_SAMPLES + 1}, {"passes": -1}, {"passes": 65}, {"passes": True},
+        {"passes": -1}, {"passes": 65}, {"passes": True},
         {"input_gain_db": 300.5}, {"reference_lufs": -300.5}, {"reference_peak_db": 300.5}, {"input_gain_db": "1"},
+        {"trust": 1.01}, {"trust": -0.1}, {"trust": float("nan")}, {"trust": None}, {"trust": True},
+        {"stands_at": -0.5}, {"stands_at": 127.5}, {"stands_at": "60"}, {"stands_at": None}, {"channels": 2},
+        {"channels": 0}, {"channels": None}, {"recording_exponent": -1}, {"recording_exponent": 41},
+        {"recording_exponent": 0.0}, {"mono_weights": [1.0, 0.0]}, {"mono_weights": [2.0]}, {"mono_weights": [None]},
+        {"mono_weights": "1"}, {"cropped": 0}, {"heard": None}, {"kind": 1}, {"heard": "x" * 1001},
     ],
 )  # fmt: skip
 def test_impossible_facts_are_refused(file: Path, header: dict[str, object]) -> None:
@@ -187,13 +233,27 @@ def test_impossible_facts_are_refused(file: Path, header: dict[str, object]) -> 
 @pytest.mark.parametrize(
     "header",
     [
-        {"source_pitch": 0}, {"source_pitch": 127}, {"length_samples": 441}, {"length_samples": MODEL_SAMPLES},
-        {"passes": 0}, {"passes": 64}, {"input_gain_db": 300}, {"reference_lufs": -300.0}, {"reference_peak_db": -120},
+        {"source_pitch": 0}, {"source_pitch": 127}, {"passes": 0}, {"passes": 64}, {"input_gain_db": 300},
+        {"reference_lufs": -300.0}, {"reference_peak_db": -120}, {"trust": 0}, {"trust": 1}, {"stands_at": 0},
+        {"stands_at": 127}, {"recording_exponent": 1}, {"cropped": True}, {"heard": ""}, {"kind": "x" * 1000},
     ],
 )  # fmt: skip
 def test_facts_at_the_edge_of_the_possible_are_read(file: Path, header: dict[str, object]) -> None:
     loaded = Inversion.load(spoilt(file, header))
-    assert {name: getattr(loaded, name) for name in header} == header
+    kept = {name: getattr(loaded, name) for name in header if name != "recording_exponent"}
+    assert kept == {name: header[name] for name in kept}
+
+
+@pytest.mark.parametrize(
+    ("length", "is_read"), [(440, False), (441, True), (MODEL_SAMPLES, True), (MODEL_SAMPLES + 1, False)]
+)
+def test_former_formats_hold_no_more_than_the_networks_hear(file: Path, length: int, is_read: bool) -> None:
+    spoilt(former(file, 2), {"length_samples": length})
+    if is_read:
+        assert Inversion.load(file).length_samples == length
+    else:
+        with pytest.raises(InputError, match="is not an inversion"):
+            Inversion.load(file)
 
 
 @pytest.mark.parametrize(
@@ -201,8 +261,7 @@ def test_facts_at_the_edge_of_the_possible_are_read(file: Path, header: dict[str
     [
         ("feature", 2.0, 2.01), ("cents", 200.0, 200.5), ("mel", 1.5, 1.51), ("first.harmonic", 50.0, 50.5),
         ("first.noise_part", 50.0, 50.5), ("detail.harmonic", 50.0, 50.5), ("detail.noise_part", 50.0, 50.5),
-        ("detail.remainder", 50.0, 50.5), ("detail.attack", 10.0, 10.1), ("detail.phases", 10.0, 10.1),
-        ("detail.stretch", 1200.0, 1200.5), ("side", 4.0, 4.1), ("offsets.head", 1000.0, 1001.0),
+        ("offsets.head", 1000.0, 1001.0),
     ],
 )  # fmt: skip
 def test_values_are_read_up_to_what_a_sound_can_have(
@@ -225,8 +284,8 @@ def test_values_are_read_up_to_what_a_sound_can_have(
     [
         {"mel": None}, {"feature": None}, {"mel": torch.zeros(128, 3)}, {"stranger": torch.zeros(1)},
         {"detail.harmonic": torch.full((128, 352), torch.nan)}, {"cents": torch.zeros(352, dtype=torch.int64)},
-        {"feature": torch.zeros(2, 2)}, {"detail.attack": torch.zeros(3)}, {"detail.phases": torch.zeros(2, 2)},
-        {"detail.stretch": torch.zeros(3)}, {"side": torch.zeros(2, 2)}, {"detail.remainder": torch.zeros(2)},
+        {"feature": torch.zeros(2, 2)}, {"recording": torch.zeros(9)}, {"recording": torch.zeros(2, 9).byte()},
+        {"recording": torch.zeros(0).byte()}, {"recording": torch.zeros(900).byte()},
         {"first.harmonic": None}, {"first.noise_part": None}, {"detail.harmonic": None}, {"detail.noise_part": None},
         {"cents": None}, {"detail.nothing": torch.zeros(1)},
     ],
@@ -268,3 +327,92 @@ def test_offsets_and_features_that_do_not_fit_the_weights_are_refused(model: Mod
 def test_an_unpitched_inversion_keeps_having_no_pitch(model: Model, inversion: Inversion, tmp_path: Path) -> None:
     replace(inversion, source_pitch=None).save(tmp_path / "a.hgs")
     assert Inversion.load(tmp_path / "a.hgs").source_pitch is None
+
+
+# --- the recording --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "PCM_U8"])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_file_gives_back_the_recording_exactly(model: Model, tmp_path: Path, subtype: str, channels: int) -> None:
+    rng = np.random.default_rng(3)
+    samples = np.stack([tone(), tone(331.0)], 1)[:, :channels] + 1e-3 * rng.standard_normal((22_050, channels))
+    samples[5], samples[6] = -1.0, 1.0  # full scale
+    soundfile.write(tmp_path / "a.wav", samples, 44_100, subtype=subtype)
+    written = soundfile.read(tmp_path / "a.wav", dtype="float32", always_2d=True)[0]
+    open_sound(model, tmp_path / "a.wav", stereo=True, start_s=0.0).save(tmp_path / "a.hgs")
+    held = Inversion.load(tmp_path / "a.hgs").recording
+    assert held is not None
+    assert np.array_equal(held.numpy().T, written)
+
+
+@pytest.mark.parametrize("gain", [1e-4, 0.3, 3.7, 1e6])
+def test_a_recording_of_any_level_is_kept_to_24_bits(model: Model, tmp_path: Path, gain: float) -> None:
+    samples = torch.from_numpy(tone()) * gain
+    invert(model, samples, 44_100).save(tmp_path / "a.hgs")
+    held = Inversion.load(tmp_path / "a.hgs").recording
+    assert held is not None
+    scale = max(1.0, 2.0 * float(samples.abs().max()))
+    assert float((held[0] - samples).abs().max()) <= scale * 2.0**-24
+
+
+def test_a_long_recording_is_kept_whole(model: Model, tmp_path: Path) -> None:
+    samples = torch.from_numpy(np.tile(tone(), 12))
+    inversion = invert(model, samples, 44_100, pitch=57.0)
+    inversion.save(tmp_path / "a.hgs")
+    loaded = Inversion.load(tmp_path / "a.hgs")
+    assert loaded.recording is not None
+    assert loaded.recording.shape == (1, len(samples))
+    assert loaded.length_samples == len(samples)
+    assert torch.equal(render(model, loaded, [60.0]).audio, render(model, inversion, [60.0]).audio)
+    with pytest.raises(InputError, match="is not an inversion"):
+        Inversion.load(spoilt(tmp_path / "a.hgs", None, {"recording": None}))
+
+
+def test_an_instrument_saved_over_its_own_file_stays_what_it_is(inversion: Inversion, file: Path) -> None:
+    loaded = Inversion.load(file)
+    replace(loaded, feature=-loaded.feature, cents=loaded.cents + 1.0).save(file)
+    assert torch.equal(loaded.feature, inversion.feature)
+    assert torch.equal(loaded.cents, inversion.cents)
+
+
+def packed(samples: np.ndarray, rate: int = 44_100) -> Tensor:
+    return torch.from_numpy(np.frombuffer(encode_flac(samples, rate, 24), dtype=np.uint8).copy())
+
+
+def damaged_recordings(whole: Tensor, length: int) -> dict[str, Tensor]:
+    half = len(whole) // 2
+    flipped = whole.clone()
+    flipped[half : half + 40] ^= 0x5A
+    wave = tone(seconds=1.0)[:, None]
+    return {
+        "cut": whole[:half], "flipped": flipped, "no magic": whole[1:], "header alone": whole[:42],
+        "shorter": packed(wave[: length - 1]), "longer": packed(wave[: length + 1]), "nothing": packed(wave[:0]),
+        "two channels": packed(np.repeat(wave[:length], 2, 1)), "another rate": packed(wave[:length], 48_000),
+        "text": torch.tensor(list(b"no sound at all" * 100), dtype=torch.uint8),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "cut",
+        "flipped",
+        "no magic",
+        "header alone",
+        "shorter",
+        "longer",
+        "nothing",
+        "two channels",
+        "another rate",
+        "text",
+    ],
+)
+def test_a_damaged_recording_is_refused_in_one_line(file: Path, inversion: Inversion, damage: str) -> None:
+    with safe_open(file, framework="pt") as opened:
+        whole = opened.get_tensor("recording")
+    spoilt(file, None, {"recording": damaged_recordings(whole, inversion.length_samples)[damage]})
+    with pytest.raises(InputError, match=r"is not an inversion|is damaged") as refused:
+        Inversion.load(file)
+    assert len(str(refused.value).splitlines()) == 1
+    assert "make it again with hgs invert" in str(refused.value)

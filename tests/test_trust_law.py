@@ -1,0 +1,217 @@
+"""How far the networks are believed at other pitches: winds and strings far, chords and drums hardly."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import note, tone
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from hgs_cli.audio.io import read_audio
+from hgs_cli.audio.partials import find_partials, harmonic_share
+from hgs_cli.inversion import Inversion
+from hgs_cli.pipeline import Model, Settings, invert, render
+from hgs_cli.pitch import midi_to_hz
+from hgs_cli.sampler.trust import LAW, Traits, TrustLaw, judge_trust, measure_traits
+from hgs_cli.spectrum import DB_PER_UNIT, SAMPLE_RATE
+
+SHARED = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "real"
+needs_recordings = pytest.mark.skipif(
+    not SHARED.is_dir(), reason="the real recordings lie beside the repository and are absent here"
+)
+N_MELS, N_FRAMES = 128, 100
+
+
+def level(db: Tensor | float) -> Tensor:
+    """Log-mel of levels in dB below full scale."""
+    return 1.0 + torch.as_tensor(db) / DB_PER_UNIT
+
+
+def times(seconds: float) -> Tensor:
+    return torch.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+
+
+# --- traits of log-mels ---------------------------------------------------------------------------------------------
+
+
+def test_a_sound_that_never_changes_is_not_lively() -> None:
+    x = level(-20.0).expand(N_MELS, N_FRAMES)
+    assert measure_traits(x, x, 1.0).liveliness == pytest.approx(math.log(0.05))
+
+
+@pytest.mark.parametrize("change_db", [0.2, 1.0, 6.0])
+def test_liveliness_is_the_mean_change_from_frame_to_frame(change_db: float) -> None:
+    x = level(-20.0 + change_db * (torch.arange(N_FRAMES) % 2)).expand(N_MELS, -1)
+    assert measure_traits(x, x, 1.0).liveliness == pytest.approx(math.log(change_db + 0.05), abs=0.01)
+
+
+def test_what_is_far_below_the_loudest_is_no_change_that_counts() -> None:
+    x = level(-10.0).expand(N_MELS, N_FRAMES).clone()
+    x[64:] = level(-60.0 + 8.0 * (torch.arange(N_FRAMES) % 2))
+    assert measure_traits(x, x, 1.0).liveliness == pytest.approx(math.log(0.05))
+
+
+@pytest.mark.parametrize("apart_db", [0.0, 3.0, 10.0])
+def test_distance_is_that_of_the_reconstruction(apart_db: float) -> None:
+    x = level(-20.0 * torch.rand(N_MELS, N_FRAMES, generator=torch.Generator().manual_seed(1)))
+    assert measure_traits(x, x - apart_db / DB_PER_UNIT, 1.0).distance_db == pytest.approx(apart_db, abs=1e-3)
+
+
+def test_distance_below_the_floor_does_not_count() -> None:
+    x, x_hat = level(-90.0).expand(N_MELS, N_FRAMES).clone(), level(-99.0).expand(N_MELS, N_FRAMES).clone()
+    x[0, 0] = x_hat[0, 0] = 1.0
+    assert measure_traits(x, x_hat, 1.0).distance_db == 0.0
+
+
+@pytest.mark.parametrize("n_silent", [0, 32, 100])
+def test_silence_is_the_share_that_is_silent(n_silent: int) -> None:
+    x = level(-5.0).expand(N_MELS, N_FRAMES).clone()
+    x[:n_silent] = level(-99.0)
+    assert measure_traits(x, x, 1.0).silence == pytest.approx(n_silent / N_MELS)
+
+
+def test_the_harmonic_share_is_the_one_measured() -> None:
+    x = level(-5.0).expand(N_MELS, N_FRAMES)
+    assert measure_traits(x, x, 0.42).harmonic_share == 0.42
+
+
+@pytest.mark.parametrize("gain_db", [-30.0, -6.0])
+def test_how_loud_a_log_mel_is_changes_none_of_its_traits(gain_db: float) -> None:
+    x = level(-40.0 * torch.rand(N_MELS, N_FRAMES, generator=torch.Generator().manual_seed(2)))
+    x_hat = x + 0.05 * torch.randn(N_MELS, N_FRAMES, generator=torch.Generator().manual_seed(3))
+    loud, soft = (measure_traits(x + gain, x_hat + gain, 0.9) for gain in (0.0, gain_db / DB_PER_UNIT))
+    assert vars(soft) == pytest.approx(vars(loud), abs=1e-3)
+
+
+# --- the law --------------------------------------------------------------------------------------------------------
+
+GOOD = Traits(harmonic_share=0.95, distance_db=3.0, liveliness=0.5, silence=0.0)
+
+
+def test_each_trait_moves_trust_the_way_that_the_law_says() -> None:
+    middle = replace(GOOD, harmonic_share=0.5)
+    for name, more in (("harmonic_share", 0.1), ("distance_db", 1.0), ("liveliness", 0.3), ("silence", 0.1)):
+        moved = replace(middle, **{name: getattr(middle, name) + more})
+        rises = judge_trust(moved) > judge_trust(middle)
+        assert rises is (getattr(LAW, name) > 0.0)
+
+
+def test_hardly_any_trust_is_none() -> None:
+    assert judge_trust(replace(GOOD, harmonic_share=0.0, distance_db=20.0)) == 0.0
+    assert judge_trust(GOOD) > 0.5
+    assert judge_trust(GOOD, TrustLaw(0.0, 0.0, 0.0, 0.0, bias=-4.0)) == 0.0
+
+
+@given(st.floats(0, 1), st.floats(0, 200), st.floats(-4, 6), st.floats(0, 1))
+def test_trust_is_a_share_whatever_the_traits(share: float, distance: float, liveliness: float, silence: float) -> None:
+    assert 0.0 <= judge_trust(Traits(share, distance, liveliness, silence)) <= 1.0
+
+
+# --- sounds ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pitch", [40.0, 57.0, 76.0])
+def test_all_of_a_harmonic_note_stands_on_its_harmonics(pitch: float) -> None:
+    partials = find_partials(torch.from_numpy(note(pitch)))
+    assert harmonic_share(partials, midi_to_hz(pitch)) > 0.9
+    assert harmonic_share(partials, midi_to_hz(pitch + 3.7)) < 0.5
+
+
+def test_noise_has_no_more_on_harmonics_than_chance_gives() -> None:
+    noise = torch.randn(2 * SAMPLE_RATE, generator=torch.Generator().manual_seed(4))
+    assert harmonic_share(find_partials(noise), 220.0) < 0.1
+
+
+def test_an_unpitched_sound_is_trusted_not_at_all(model: Model) -> None:
+    noise = (
+        0.2 * torch.randn(20_000, generator=torch.Generator().manual_seed(5)) * torch.exp(-times(20_000 / 44_100) * 9)
+    )
+    assert invert(model, noise, SAMPLE_RATE, pitch=None).trust == 0.0
+
+
+def test_where_there_is_no_trust_the_networks_are_not_heard(model: Model) -> None:
+    """Notes of two instruments that differ in all that the networks say are one, if neither is trusted."""
+    one = replace(invert(model, torch.from_numpy(tone()), SAMPLE_RATE), trust=0.0)
+    other = replace(one, feature=-one.feature, offsets={name: -value for name, value in one.offsets.items()})
+    pitches = [45.0, 57.0, 66.5]
+    first, second = (render(model, each, pitches, Settings(normalize="none")).audio for each in (one, other))
+    assert torch.equal(first, second)
+    trusted = [
+        render(model, replace(each, trust=1.0), pitches, Settings(normalize="none")).audio for each in (one, other)
+    ]
+    assert not torch.allclose(trusted[0], trusted[1], atol=1e-3)
+
+
+def chord(notes: tuple[float, ...], brightness: float) -> Tensor:
+    return torch.from_numpy(sum((note(pitch, brightness=brightness) for pitch in notes), 0.0 * note(60.0))) / len(notes)
+
+
+def bell() -> Tensor:
+    time = times(2.0)
+    ratios = (0.5, 1.0, 1.19, 1.56, 2.0, 2.66, 3.01, 4.1)
+    waves = (torch.sin(math.tau * 440.0 * k * time) * torch.exp(-time * (0.6 + 0.5 * k)) / (1 + k) for k in ratios)
+    return 0.2 * sum(waves, torch.zeros_like(time))
+
+
+def drum() -> Tensor:
+    time = times(0.5)
+    noise = torch.randn(len(time), generator=torch.Generator().manual_seed(6)) * torch.exp(-25.0 * time)
+    return 0.3 * (noise + torch.sin(math.tau * 180.0 * time) * torch.exp(-15.0 * time))
+
+
+SOUNDS = {
+    "major triad": chord((60.0, 64.0, 67.0), 0.5), "minor seventh": chord((57.0, 60.0, 64.0, 67.0), 0.7),
+    "stacked fourths": chord((50.0, 55.0, 60.0), 0.6), "tritone": chord((60.0, 66.0), 0.5), "bell": bell(),
+    "drum": drum(),
+}  # fmt: skip
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("name", SOUNDS)
+def test_chords_bells_and_drums_are_trusted_little(released: Model, name: str) -> None:
+    assert invert(released, SOUNDS[name], SAMPLE_RATE).trust < 0.3
+
+
+@pytest.mark.weights
+@needs_recordings
+def test_recorded_drums_are_trusted_little(released: Model) -> None:
+    for path in sorted((SHARED / "oneshots").glob("gogodze-*"))[::4]:
+        assert opened(released, path, "auto").trust < 0.3, path.name
+
+
+def opened(model: Model, path: Path, pitch: float | str) -> Inversion:
+    return invert(model, read_audio(path).audio, SAMPLE_RATE, pitch=pitch)  # type: ignore[arg-type]
+
+
+@pytest.mark.weights
+@pytest.mark.slow
+@needs_recordings
+@pytest.mark.parametrize(
+    "instrument",
+    [
+        "trumpet",
+        "tenor-sax",
+        "baritone-sax-conn",
+        "soprano-sax",
+        "shanai",
+        "violin-solo",
+        "cello-flc",
+        "contrabass-vsco",
+    ],
+)
+def test_recorded_winds_and_strings_are_trusted(released: Model, instrument: str) -> None:
+    """As the middle one of notes across its range: single takes are short, or mostly breath."""
+    files = json.loads((SHARED / "manifest.json").read_text())["files"]
+    notes = sorted(
+        (one for one in files if one["instrument"] == instrument), key=lambda one: float(one["midi_measured"])
+    )
+    chosen = notes[:: max(1, len(notes) // 5)]
+    found = sorted(opened(released, SHARED / one["file"], float(one["midi_measured"])).trust for one in chosen)
+    assert found[len(found) // 2] > 0.7, found
