@@ -24,6 +24,7 @@ from hgs_cli.training.leakage import probe_leakage
 from hgs_cli.training.overlap import overlap_section
 from hgs_cli.training.paper import paper_table
 from hgs_cli.training.rendered import rendered_notes, rendered_odd_sounds, rendered_sounds
+from hgs_cli.training.trust import trust_section
 from hgs_cli.weights import Model
 
 Tell = Callable[[str, int, int], None]  # what was just done, how much is done, how much there is (0: not known)
@@ -44,6 +45,7 @@ class Sources:
         detectors: Whether source pitch is measured of other libraries too, and on rendered notes.
         sounds: Whether odd sounds, mixes and variations are measured: on rendered sounds, and on `real` where given.
         made: Whether made sounds with known truth are measured.
+        trust: Folders of recordings with manifests that the law of trust is fitted on.
     """
 
     real: Path | None = None
@@ -53,6 +55,7 @@ class Sources:
     detectors: bool = False
     sounds: bool = False
     made: bool = False
+    trust: tuple[Path, ...] = ()
 
 
 def find_judge(model: Model) -> Judge:
@@ -76,7 +79,7 @@ def measure(
         model: From `load_model`.
         sources: What to measure with.
         options: How much of it, detail, seed.
-        workers: Processes of the cross-pitch table and of made sounds.
+        workers: Processes of the cross-pitch table, of made sounds and of the law of trust.
         tell: Told how far everything is.
 
     Raises:
@@ -118,6 +121,16 @@ def measure(
             model, options, workers=workers, advance=lambda done, total: tell("made sounds", done, total)
         )
         sections.append(known_truth.section())
+    if sources.trust:
+        sections.append(
+            trust_section(
+                model,
+                sources.trust,
+                quick=options.quick,
+                workers=workers,
+                advance=lambda done, total: tell("instruments and families", done, total),
+            )
+        )
     if sources.sounds:
         assert judge is not None
         sections += sound_sections(model, sources.real, judge, options, tell)
