@@ -207,7 +207,7 @@ def evaluate(
         list[Path] | None,
         typer.Option(
             metavar="DIR",
-            help="Recordings with a manifest.json: distance to real notes, source pitch; repeated with --trust.",
+            help="Recordings with a manifest.json: distance to real notes, source pitch. Several: --trust, --ablate.",
         ),
     ] = None,
     data: Annotated[
@@ -248,6 +248,10 @@ def evaluate(
             "--trust", help="Fit the law of trust on --real, which the weights have not heard; no tables of it."
         ),
     ] = False,
+    ablate: Annotated[
+        bool,
+        typer.Option("--ablate", help="Notes of --real, of --made, without each hand rule; no other tables of them."),
+    ] = False,
     force: Force = False,
     detail: Detail = 1.0,
     hyper: Annotated[bool, typer.Option("--hyper/--no-hyper", help="Use the hypernetwork.")] = True,
@@ -271,10 +275,12 @@ def evaluate(
     for option, given in (("--plots", plots is not None), ("--detectors", detectors), ("--trust", trust)):
         if given and not folders:
             raise UsageError(f"{option} is about recordings", "give --real too")
-        if given and trust and option != "--trust":
-            raise UsageError(f"{option} is about tables that --trust leaves out", "give one of them")
-    if len(folders) > 1 and not trust:
-        raise UsageError("--real is given more than once", "give one folder, or --trust too")
+        if given and (trust or ablate) and option != "--trust":
+            raise UsageError(f"{option} is about tables that --trust and --ablate leave out", "give one of them")
+    if ablate and not folders and not made:
+        raise UsageError("rules are measured on notes", "give --real or --made too")
+    if len(folders) > 1 and not (trust or ablate):
+        raise UsageError("--real is given more than once", "give one folder, or --trust or --ablate too")
     if runs is not None and data is None and held_out is None:
         raise UsageError("--runs are compared on data sets", "give --data or --held-out too")
     files = [path for path in (to_json, to_markdown) if path is not None]
@@ -294,8 +300,18 @@ def evaluate(
 
     model = load_model(weights, device)
     options = CrossPitchOptions(quick=quick, detail=detail, hyper=hyper, seed=seed)
-    tables_of = folders[0] if folders and not trust else None
-    sources = Sources(tables_of, data, held_out, runs, detectors, sounds, made, tuple(folders) if trust else ())
+    sources = Sources(
+        folders[0] if folders and not (trust or ablate) else None,
+        data,
+        held_out,
+        runs,
+        detectors,
+        sounds,
+        made,
+        tuple(folders),
+        trust,
+        ablate,
+    )
     report, cross_pitch = measure(model, sources, options, workers, tell)
     pictures = [] if plots is None or cross_pitch is None else choose_pictures(cross_pitch, plots)
     with OutputSet([*files, *(picture.path for picture in pictures)], force) as outputs:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hgs_cli.errors import WeightsError
 from hgs_cli.evaluation import CrossPitchOptions, CrossPitchResult, Report, Section, measure_cross_pitch
+from hgs_cli.evaluation.ablation import measure_ablation
 from hgs_cli.evaluation.known_truth_result import measure_known_truth
 from hgs_cli.evaluation.mixes import measure_mixes, middle_notes
 from hgs_cli.evaluation.odd_sounds import measure_odd_sounds
@@ -45,7 +46,9 @@ class Sources:
         detectors: Whether source pitch is measured of other libraries too, and on rendered notes.
         sounds: Whether odd sounds, mixes and variations are measured: on rendered sounds, and on `real` where given.
         made: Whether made sounds with known truth are measured.
-        trust: Folders of recordings with manifests that the law of trust is fitted on.
+        folders: Recordings with manifests for what is fitted or ablated, which `real` is not.
+        trust: Whether the law of trust is fitted on `folders`.
+        ablate: Whether rules are done without in turn: on `folders`, and on made sounds instead of their own table.
     """
 
     real: Path | None = None
@@ -55,7 +58,9 @@ class Sources:
     detectors: bool = False
     sounds: bool = False
     made: bool = False
-    trust: tuple[Path, ...] = ()
+    folders: tuple[Path, ...] = ()
+    trust: bool = False
+    ablate: bool = False
 
 
 def find_judge(model: Model) -> Judge:
@@ -116,7 +121,7 @@ def measure(
                 rendered=rendered_sounds() if sources.detectors else (),
             ).section()
         )
-    if sources.made:
+    if sources.made and not sources.ablate:
         known_truth = measure_known_truth(
             model, options, workers=workers, advance=lambda done, total: tell("made sounds", done, total)
         )
@@ -125,12 +130,23 @@ def measure(
         sections.append(
             trust_section(
                 model,
-                sources.trust,
+                sources.folders,
                 quick=options.quick,
                 workers=workers,
                 advance=lambda done, total: tell("instruments and families", done, total),
             )
         )
+    if sources.ablate:
+        ablation = measure_ablation(
+            model,
+            sources.folders,
+            sorted(validation_instruments()),
+            options,
+            made=sources.made,
+            workers=workers,
+            advance=lambda done, total: tell("instruments and families", done, total),
+        )
+        sections.append(ablation.section())
     if sources.sounds:
         assert judge is not None
         sections += sound_sections(model, sources.real, judge, options, tell)
