@@ -204,8 +204,11 @@ def export(
 @train.command("eval")
 def evaluate(
     real: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Recordings with a manifest.json: distance to real notes, source pitch."),
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR",
+            help="Recordings with a manifest.json: distance to real notes, source pitch. Several: --trust, --ablate.",
+        ),
     ] = None,
     data: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Data set that was trained on: how much of pitch is left in h.")
@@ -239,6 +242,16 @@ def evaluate(
         bool,
         typer.Option("--made", help="Made sounds whose truth at every pitch is known: chords, bells, drums, noise."),
     ] = False,
+    trust: Annotated[
+        bool,
+        typer.Option(
+            "--trust", help="Fit the law of trust on --real, which the weights have not heard; no tables of it."
+        ),
+    ] = False,
+    ablate: Annotated[
+        bool,
+        typer.Option("--ablate", help="Notes of --real, of --made, without each hand rule; no other tables of them."),
+    ] = False,
     force: Force = False,
     detail: Detail = 1.0,
     hyper: Annotated[bool, typer.Option("--hyper/--no-hyper", help="Use the hypernetwork.")] = True,
@@ -256,11 +269,18 @@ def evaluate(
     """
     from hgs_cli.outputs import OutputSet, check_targets
 
-    if real is None and data is None and held_out is None and not sounds and not made:
+    folders = real or []
+    if not folders and data is None and held_out is None and not sounds and not made:
         raise UsageError("there is nothing to measure with", "give --real, --data, --held-out, --sounds or --made")
-    for option, given, needed in (("--plots", plots, real), ("--detectors", detectors or None, real)):
-        if given is not None and needed is None:
+    for option, given in (("--plots", plots is not None), ("--detectors", detectors), ("--trust", trust)):
+        if given and not folders:
             raise UsageError(f"{option} is about recordings", "give --real too")
+        if given and (trust or ablate) and option != "--trust":
+            raise UsageError(f"{option} is about tables that --trust and --ablate leave out", "give one of them")
+    if ablate and not folders and not made:
+        raise UsageError("rules are measured on notes", "give --real or --made too")
+    if len(folders) > 1 and not (trust or ablate):
+        raise UsageError("--real is given more than once", "give one folder, or --trust or --ablate too")
     if runs is not None and data is None and held_out is None:
         raise UsageError("--runs are compared on data sets", "give --data or --held-out too")
     files = [path for path in (to_json, to_markdown) if path is not None]
@@ -280,7 +300,18 @@ def evaluate(
 
     model = load_model(weights, device)
     options = CrossPitchOptions(quick=quick, detail=detail, hyper=hyper, seed=seed)
-    sources = Sources(real, data, held_out, runs, detectors, sounds, made)
+    sources = Sources(
+        folders[0] if folders and not (trust or ablate) else None,
+        data,
+        held_out,
+        runs,
+        detectors,
+        sounds,
+        made,
+        tuple(folders),
+        trust,
+        ablate,
+    )
     report, cross_pitch = measure(model, sources, options, workers, tell)
     pictures = [] if plots is None or cross_pitch is None else choose_pictures(cross_pitch, plots)
     with OutputSet([*files, *(picture.path for picture in pictures)], force) as outputs:

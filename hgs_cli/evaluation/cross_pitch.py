@@ -20,15 +20,18 @@ from hgs_cli.evaluation.cross_pitch_result import (
     HyperNote,
     InstrumentResult,
     Pair,
+    pair_name,
     semitones_between,
 )
+from hgs_cli.evaluation.decay import compare_decay
 from hgs_cli.evaluation.measures import Distance, SideMeasures, fit, side_measures, track_pitch
-from hgs_cli.evaluation.peers import find_peers
+from hgs_cli.evaluation.peers import RUBBER_BAND_R3, find_peers
 from hgs_cli.evaluation.recordings import Note, read_notes
 from hgs_cli.evaluation.workers import measure_each
 from hgs_cli.pipeline import BATCH_NOTES, Instrument, Model, Settings, invert, reconstruct, single, synthesize
 from hgs_cli.spectrum import SAMPLE_RATE
 
+DECAYING_PEERS = ("resampling, while it lasts", RUBBER_BAND_R3)
 SUSTAINED_FAMILIES = ("wind", "bowed", "brass")
 QUICK_PER_BAND = 1
 QUICK_HYPER_PER_INSTRUMENT = 2
@@ -87,7 +90,7 @@ def render_notes(
 
 
 def _measure_instrument(model: Model, recordings: list[Note], options: CrossPitchOptions) -> InstrumentResult:
-    source, loud = _choose_source(recordings)
+    source, loud = choose_source(recordings)
     targets = _targets(source, loud, options.quick)
     original = read_audio(source.path, max_seconds=MODEL_SECONDS).audio
     renders, found = _render_rows(model, original, [target.midi for target in targets], options)
@@ -103,7 +106,12 @@ def _measure_instrument(model: Model, recordings: list[Note], options: CrossPitc
         cents = real_cents = None
         if target.family in SUSTAINED_FAMILIES:
             cents, real_cents = (_cents_off(audio, target.midi) for audio in (list(outputs.values())[-1][0], real))
-        pairs.append(Pair(source, target, distances, sides, cents, real_cents))
+        main = list(outputs)[-1]
+        chosen = {row: outputs[row] for row in (*DECAYING_PEERS, main + PLAIN, main) if row in outputs}
+        decay = compare_decay(
+            pair_name(source, target), source.instrument, semitones_between(source, target), original, real, chosen
+        )
+        pairs.append(Pair(source, target, distances, sides, cents, real_cents, decay))
     return InstrumentResult(
         pairs=pairs,
         hyper=_compare_hyper(model, recordings, options.quick) if options.hyper else [],
@@ -111,7 +119,7 @@ def _measure_instrument(model: Model, recordings: list[Note], options: CrossPitc
     )
 
 
-def _choose_source(recordings: Sequence[Note]) -> tuple[Note, list[Note]]:
+def choose_source(recordings: Sequence[Note]) -> tuple[Note, list[Note]]:
     """The middle loud note of an instrument, and its loud notes."""
     loud = [note for note in recordings if note.dynamic == "loud"] or list(recordings)
     return loud[len(loud) // 2], loud

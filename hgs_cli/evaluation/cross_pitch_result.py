@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from hgs_cli.evaluation.decay import DecayPair, decay_figures, decay_tables
 from hgs_cli.evaluation.measures import Mean, SideMeasures, median
 from hgs_cli.evaluation.recordings import Note
 from hgs_cli.evaluation.report import Section, Table, finite, number
@@ -55,6 +56,7 @@ class Pair:
         cents: Between the pitch asked for and heard, of the last row and of the real recording; nan where none is
             heard; None where it is not tracked.
         real_cents: Of the real recording.
+        decay: How some of the rows die away.
     """
 
     source: Note
@@ -63,6 +65,7 @@ class Pair:
     side: dict[str, SideMeasures]
     cents: float | None
     real_cents: float | None
+    decay: DecayPair
 
     @property
     def instrument(self) -> str:
@@ -194,6 +197,7 @@ class CrossPitchResult:
         """The test as tables and figures."""
         tables = [self._distance_table(), self._gain_table(), self._family_table(), self._instrument_table()]
         tables += [self._side_table(*titles) for titles in SIDE_TITLES]
+        tables += decay_tables([pair.decay for pair in self.pairs], BANDS, self.main_row)
         tables += self._pitch_tables()
         if self.options.hyper:
             tables.append(self._hyper_table())
@@ -296,7 +300,12 @@ class CrossPitchResult:
             f"Renders off by more than {TOLERATED_CENTS:.0f} cents: {len(self.misses())}",
             ("render", "semitones", "cents", "cents of the real recording"),
             [
-                (_pair_name(p), f"{p.target.midi - p.source.midi:+.1f}", _signed(p.cents), _signed(p.real_cents))
+                (
+                    p.decay.name,
+                    f"{p.target.midi - p.source.midi:+.1f}",
+                    _signed(p.cents),
+                    _signed(p.real_cents),
+                )
                 for p in self.misses()
             ],
         )
@@ -362,13 +371,14 @@ class CrossPitchResult:
                 }
                 for row in self.rows
             },
+            "decay": decay_figures([pair.decay for pair in self.pairs], BANDS),
             "pitch": {
                 "n": len(tracked),
                 "n_within_10_cents": sum(error <= TOLERATED_CENTS for error in errors),
                 "n_within_50_cents": sum(error <= 50.0 for error in errors),
                 "median_cents": finite(median(errors)),
                 "misses": [
-                    {"render": _pair_name(p), "cents": _heard(p.cents), "real_cents": _heard(p.real_cents)}
+                    {"render": p.decay.name, "cents": _heard(p.cents), "real_cents": _heard(p.real_cents)}
                     for p in self.misses()
                 ],
             },
@@ -385,8 +395,9 @@ def semitones_between(source: Note, target: Note) -> int:
     return abs(round(target.midi - source.midi))
 
 
-def _pair_name(pair: Pair) -> str:
-    return f"{pair.instrument} {pair.source.midi:.0f} → {pair.target.midi:.0f}"
+def pair_name(source: Note, target: Note) -> str:
+    """An instrument, the recording of it that was given and the one that is compared with."""
+    return f"{source.instrument} {source.midi:.0f} → {target.midi:.0f}"
 
 
 def _signed(value: float | None) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hgs_cli.errors import WeightsError
 from hgs_cli.evaluation import CrossPitchOptions, CrossPitchResult, Report, Section, measure_cross_pitch
+from hgs_cli.evaluation.ablation import measure_ablation
 from hgs_cli.evaluation.known_truth_result import measure_known_truth
 from hgs_cli.evaluation.mixes import measure_mixes, middle_notes
 from hgs_cli.evaluation.odd_sounds import measure_odd_sounds
@@ -24,6 +25,7 @@ from hgs_cli.training.leakage import probe_leakage
 from hgs_cli.training.overlap import overlap_section
 from hgs_cli.training.paper import paper_table
 from hgs_cli.training.rendered import rendered_notes, rendered_odd_sounds, rendered_sounds
+from hgs_cli.training.trust import trust_section
 from hgs_cli.weights import Model
 
 Tell = Callable[[str, int, int], None]  # what was just done, how much is done, how much there is (0: not known)
@@ -44,6 +46,9 @@ class Sources:
         detectors: Whether source pitch is measured of other libraries too, and on rendered notes.
         sounds: Whether odd sounds, mixes and variations are measured: on rendered sounds, and on `real` where given.
         made: Whether made sounds with known truth are measured.
+        folders: Recordings with manifests for what is fitted or ablated, which `real` is not.
+        trust: Whether the law of trust is fitted on `folders`.
+        ablate: Whether rules are done without in turn: on `folders`, and on made sounds instead of their own table.
     """
 
     real: Path | None = None
@@ -53,6 +58,9 @@ class Sources:
     detectors: bool = False
     sounds: bool = False
     made: bool = False
+    folders: tuple[Path, ...] = ()
+    trust: bool = False
+    ablate: bool = False
 
 
 def find_judge(model: Model) -> Judge:
@@ -76,7 +84,7 @@ def measure(
         model: From `load_model`.
         sources: What to measure with.
         options: How much of it, detail, seed.
-        workers: Processes of the cross-pitch table and of made sounds.
+        workers: Processes of the cross-pitch table, of made sounds and of the law of trust.
         tell: Told how far everything is.
 
     Raises:
@@ -113,11 +121,32 @@ def measure(
                 rendered=rendered_sounds() if sources.detectors else (),
             ).section()
         )
-    if sources.made:
+    if sources.made and not sources.ablate:
         known_truth = measure_known_truth(
             model, options, workers=workers, advance=lambda done, total: tell("made sounds", done, total)
         )
         sections.append(known_truth.section())
+    if sources.trust:
+        sections.append(
+            trust_section(
+                model,
+                sources.folders,
+                quick=options.quick,
+                workers=workers,
+                advance=lambda done, total: tell("instruments and families", done, total),
+            )
+        )
+    if sources.ablate:
+        ablation = measure_ablation(
+            model,
+            sources.folders,
+            sorted(validation_instruments()),
+            options,
+            made=sources.made,
+            workers=workers,
+            advance=lambda done, total: tell("instruments and families", done, total),
+        )
+        sections.append(ablation.section())
     if sources.sounds:
         assert judge is not None
         sections += sound_sections(model, sources.real, judge, options, tell)

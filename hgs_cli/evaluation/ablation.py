@@ -1,0 +1,282 @@
+"""What every hand rule between the networks and the samples is worth: notes with all, and without each in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hgs_cli import instrument as notes_of
+from hgs_cli.audio.io import MODEL_SECONDS, read_audio
+from hgs_cli.evaluation.cross_pitch import choose_source, render_notes
+from hgs_cli.evaluation.cross_pitch_result import BANDS, CrossPitchOptions, semitones_between
+from hgs_cli.evaluation.known_truth import FAMILIES, draw_patch, evaluation_patches
+from hgs_cli.evaluation.measures import Distance, Mean, fit
+from hgs_cli.evaluation.recordings import Note, read_entries, read_notes
+from hgs_cli.evaluation.report import Section, Table
+from hgs_cli.evaluation.workers import measure_each
+from hgs_cli.inversion import Inversion
+from hgs_cli.models import detail_transfer, vocoder
+from hgs_cli.pipeline import Model, SourceHint, invert, single
+from hgs_cli.sampler import carrier, level
+from hgs_cli.spectrum import SAMPLE_RATE
+
+NEVER, ALWAYS = 1e9, -1e9  # thresholds
+N_NOTES, N_QUICK_NOTES = 3, 1  # of a recorded instrument in every band
+SEMITONES = (3.0, -4.0, 7.0, -12.0, 12.0, 19.0, -17.0)  # at which made sounds are asked for
+QUICK_SEMITONES = (3.0, -12.0, 19.0)
+WITH_ALL = "none"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule, and how to do without it.
+
+    Attributes:
+        name: What it does.
+        switches: What is replaced: module, name in it, and what to put there, given what is there.
+        change: What is changed of an inversion, where the rule's outcome is kept in it.
+        analysed: Whether the rule is part of the analysis of a recording, which is then made again.
+    """
+
+    name: str
+    switches: tuple[tuple[Any, str, Callable[[Any], Any]], ...] = ()
+    change: Callable[[Inversion], Inversion] | None = None
+    analysed: bool = False
+
+
+def _value(value: Any) -> Callable[[Any], Any]:
+    return lambda there: value
+
+
+def _fields(**values: float) -> Callable[[Any], Any]:
+    return lambda there: replace(there, **values)
+
+
+def _stay_where_found(inversion: Inversion) -> Inversion:
+    pitch = inversion.source_pitch
+    return inversion if pitch is None else replace(inversion, stands_at=pitch)
+
+
+RULES = (
+    Rule("trust in the networks falls (1 for every sound)", change=lambda one: replace(one, trust=1.0), analysed=True),
+    Rule("trust in the networks (0 for every sound)", change=lambda one: replace(one, trust=0.0), analysed=True),
+    Rule("raises the recording by 8 dB at the most", ((level, "RULES", _fields(most_db=100.0)),)),
+    Rule("draws what is lacking", ((level, "RULES", _fields(spare_db=200.0)),)),
+    Rule("draws nothing that lacks less than 4 dB", ((level, "RULES", _fields(spare_db=0.0)),)),
+    Rule("draws noise anew upwards", ((carrier, "RULES", _fields(noise_from=1000.0, noise_to=1001.0)),)),
+    Rule("counts phases from onsets", ((carrier, "RULES", _fields(new_db=NEVER)),), analysed=True),
+    Rule("takes what is heard before onsets away", ((carrier, "_sharpened", _value(lambda one, audio: audio)),)),
+    Rule("all that is done at onsets", ((carrier, "find_rises", _value(lambda audio: ())),), analysed=True),
+    Rule(
+        "chooses the window",
+        ((carrier, "RULES", _fields(short_ratio=0.0, long_ratio=0.0, long_below=ALWAYS)),),
+        analysed=True,
+    ),
+    Rule("stands at the pitch told where few harmonics are", change=_stay_where_found),
+    Rule("H fades over an octave", ((notes_of, "REFINED_REACH", _value(NEVER)),)),
+    Rule(
+        "carries the sound's detail",
+        ((notes_of, "_carried", _value(lambda model, part, first, q, settings, refined: first)),),
+    ),
+    Rule("carries two thirds of the detail", ((detail_transfer, "TRUSTED", _value(1.0)),)),
+    Rule("keeps the sound itself near its pitch", ((detail_transfer, "WHOLE_REACH", _value(1e-6)),)),
+    Rule("takes its own speckle off drawn noise", ((vocoder, "MOST_SPECKLE", _value(0.0)),)),
+    Rule(
+        "drawn voices follow the pitch", change=lambda one: replace(one, cents=torch.zeros_like(one.cents))
+    ),
+)  # fmt: skip
+"""Those that can be done without; what only keeps numbers finite or ends from clicking is not among them."""
+
+
+@contextmanager
+def without(rule: Rule) -> Iterator[None]:
+    """Do without a rule, in this process."""
+    before = [(module, name, getattr(module, name)) for module, name, _ in rule.switches]
+    try:
+        for (module, name, there), (_, _, instead) in zip(before, rule.switches, strict=True):
+            setattr(module, name, instead(there))
+        yield
+    finally:
+        for module, name, there in before:
+            setattr(module, name, there)
+
+
+@dataclass(frozen=True)
+class AblatedNote:
+    """One note, with all rules and without each.
+
+    Attributes:
+        group: Its instrument, or its family of made sounds.
+        interval: Whole semitones from the source, without sign.
+        distance_db: To the truth, by the rule that was done without; WITH_ALL for none.
+    """
+
+    group: str
+    interval: int
+    distance_db: dict[str, float]
+
+
+@dataclass(frozen=True)
+class AblationResult:
+    """What rules are worth.
+
+    Attributes:
+        notes: By what they were measured on.
+    """
+
+    notes: dict[str, list[AblatedNote]]
+
+    def distance(self, notes: Sequence[AblatedNote], rule: str, least: int, most: int) -> Mean:
+        """Distance without a rule in a band, dB."""
+        return Mean.over_instruments((n.group, n.distance_db[rule]) for n in notes if least <= n.interval <= most)
+
+    def worth(self, notes: Sequence[AblatedNote], rule: str, least: int, most: int) -> Mean:
+        """By how much notes of a band are further from the truth without a rule, note by note, dB."""
+        return Mean.over_instruments(
+            (n.group, n.distance_db[rule] - n.distance_db[WITH_ALL]) for n in notes if least <= n.interval <= most
+        )
+
+    def section(self) -> Section:
+        """Tables and figures."""
+        shown = [band for band in BANDS if band[1] > 0]
+        tables = []
+        for title, notes in self.notes.items():
+            rows = [("all rules, dB", *(self.distance(notes, WITH_ALL, low, high).text() for _, low, high in shown))]
+            for rule in list(notes[0].distance_db)[1:]:
+                cells = (self.worth(notes, rule, low, high).text(3, signed=True) for _, low, high in shown)
+                rows.append((rule, *cells))
+            n_groups = len({note.group for note in notes})
+            tables.append(
+                Table(
+                    f"Without each rule, {title} ({n_groups}, {len(notes)} notes): dB further away by semitones",
+                    ("rule", *(name for name, _, _ in shown)),
+                    rows,
+                    ("Note by note; in brackets 95 %, bootstrap over instruments or families; below 0 it does harm.",),
+                )
+            )
+        figures = {
+            title: {
+                rule: {
+                    name: {
+                        "distance_db": self.distance(notes, rule, low, high).figures(),
+                        "worth_db": self.worth(notes, rule, low, high).figures(),
+                    }
+                    for name, low, high in shown
+                }
+                for rule in notes[0].distance_db
+            }
+            for title, notes in self.notes.items()
+        }
+        return Section("ablation", tables, figures)
+
+
+def measure_ablation(
+    model: Model,
+    real_dirs: Sequence[Path],
+    instruments: Sequence[str],
+    options: CrossPitchOptions | None = None,
+    *,
+    made: bool = False,
+    workers: int = 1,
+    advance: Callable[[int, int], None] = lambda done, total: None,
+) -> AblationResult:
+    """Measure what every rule is worth.
+
+    Args:
+        model: From `load_model`.
+        real_dirs: Folders with a manifest and recordings.
+        instruments: Whose recordings are used, as far as a folder has them.
+        options: How much is measured, detail, seed.
+        made: Whether made sounds are measured too, one patch of every family, pitch told.
+        workers: Processes, one thread each; 1 stays in this one.
+        advance: Takes instruments and families done, and their number.
+
+    Raises:
+        InputError: A manifest or a recording cannot be used.
+    """
+    options = options or CrossPitchOptions()
+    sets: dict[str, Mapping[str, Any]] = {}
+    for real_dir in real_dirs:
+        known = {entry.get("instrument") for entry in read_entries(real_dir)}
+        chosen = [name for name in instruments if name in known]
+        sets[f"recordings of {real_dir.name}"] = read_notes(real_dir, chosen or instruments)
+    if made:
+        sets["made sounds"] = {family: (family, evaluation_patches(family, 1)[0].seed) for family in FAMILIES}
+    n_all, n_done = sum(len(items) for items in sets.values()), 0
+    result: dict[str, list[AblatedNote]] = {}
+    advance(0, n_all)
+    for title, items in sets.items():
+        found: dict[str, list[AblatedNote]] = {}
+        for name, ablated in measure_each(model, items, partial(_measure_item, options=options), workers):
+            found[name] = ablated
+            n_done += 1
+            advance(n_done, n_all)
+        notes = [note for name in items for note in found[name]]
+        if notes:
+            result[title] = notes
+    return AblationResult(result)
+
+
+def _measure_item(model: Model, item: Any, options: CrossPitchOptions) -> list[AblatedNote]:
+    """What one process takes at a time: the notes of an instrument, or the family and seed of a patch."""
+    if isinstance(item, tuple):
+        patch = draw_patch(*item)
+        intervals = QUICK_SEMITONES if options.quick else SEMITONES
+        truths = [(patch.midi + semitones, abs(round(semitones)), patch.render(semitones)) for semitones in intervals]
+        return _ablate(model, patch.family, patch.render(), patch.midi, truths, options)
+    source, loud = choose_source(item)
+    original = read_audio(source.path, max_seconds=MODEL_SECONDS).audio
+    truths = [
+        (note.midi, semitones_between(source, note), read_audio(note.path, max_seconds=MODEL_SECONDS).audio)
+        for note in _spread_targets(source, loud, N_QUICK_NOTES if options.quick else N_NOTES)
+    ]
+    return _ablate(model, source.instrument, original, "auto", truths, options)
+
+
+def _spread_targets(source: Note, notes: Sequence[Note], n: int) -> list[Note]:
+    """At most so many notes of every band of intervals, evenly spread over it."""
+    chosen = []
+    for _, least, most in BANDS[1:]:
+        band = [note for note in notes if least <= semitones_between(source, note) <= most]
+        places = (
+            [round((index + 0.5) * len(band) / n - 0.5) for index in range(n)] if len(band) > n else range(len(band))
+        )
+        chosen += [band[place] for place in places]
+    return chosen
+
+
+def _ablate(
+    model: Model,
+    group: str,
+    original: Tensor,
+    hint: SourceHint,
+    truths: Sequence[tuple[float, int, Tensor]],
+    options: CrossPitchOptions,
+) -> list[AblatedNote]:
+    """Notes of one sound (T,) beside the truth: pitch, semitones and audio of each."""
+    if not truths:
+        return []
+    inversion = invert(model, original, SAMPLE_RATE, pitch=hint)
+    with_all = single(model, inversion)
+    distance, pitches = Distance(), [pitch for pitch, _, _ in truths]
+    n_samples = [min(original.shape[-1], truth.shape[-1]) for _, _, truth in truths]
+    mels = [distance.mels(truth[:n]) for (_, _, truth), n in zip(truths, n_samples, strict=True)]
+    found: list[dict[str, float]] = [{} for _ in truths]
+    for rule in (Rule(WITH_ALL), *RULES):
+        changed = inversion if rule.change is None else rule.change(inversion)
+        with without(rule):
+            if rule.analysed or changed is not inversion:
+                instrument = single(model, changed, None if rule.analysed else with_all.theta)
+            else:
+                instrument = with_all
+            notes = render_notes(model, instrument, pitches, options.detail, options.seed)
+        for note, n, real, values in zip(notes, n_samples, mels, found, strict=True):
+            values[rule.name] = distance.between(distance.mels(fit(note, n)), real)
+    return [AblatedNote(group, interval, values) for (_, interval, _), values in zip(truths, found, strict=True)]

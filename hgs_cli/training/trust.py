@@ -1,0 +1,344 @@
+"""The law of `sampler.trust` fitted again: on recordings and on made sounds, measured on others of both.
+
+The recordings are to be those of instruments that no network has heard: of what they were trained with the networks
+know more than of what a user brings, and would be trusted too much. The folder that weights were trained on will not
+do, one that came in after it will. Validation instruments and the held-out families of made sounds only measure.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hgs_cli.audio.io import MODEL_SECONDS, read_audio
+from hgs_cli.audio.partials import find_partials, flatten_pitch, harmonic_share
+from hgs_cli.errors import InputError
+from hgs_cli.evaluation.cross_pitch import choose_source
+from hgs_cli.evaluation.cross_pitch_result import BANDS, semitones_between
+from hgs_cli.evaluation.known_truth import HELD_OUT_FAMILIES, TRAINING_FAMILIES, draw_patch, evaluation_patches
+from hgs_cli.evaluation.measures import ALIGNED_DB, FLOOR_DB
+from hgs_cli.evaluation.recordings import Note, not_a_manifest, read_entries, read_notes
+from hgs_cli.evaluation.report import Section, Table, number
+from hgs_cli.evaluation.workers import measure_each
+from hgs_cli.instrument import note_voices
+from hgs_cli.inversion import Inversion
+from hgs_cli.pipeline import Model, Settings, invert, reconstruct, single
+from hgs_cli.pitch import midi_to_hz
+from hgs_cli.sampler.carrier import moved_spectra
+from hgs_cli.sampler.level import carrier_level, towards
+from hgs_cli.sampler.trust import LAW, Traits, TrustLaw, judge_trust, measure_traits
+from hgs_cli.spectrum import DB_PER_UNIT, MODEL_SAMPLES, N_FRAMES, SAMPLE_RATE
+from hgs_cli.training.data import validation_instruments
+
+WEIGHTS = (0.0, 0.2, 0.35, 0.5, 0.7, 0.85, 1.0)
+"""Weights of the wanted level at which distances are measured; between them they lie on straight lines."""
+
+SEMITONES = (3.0, -4.0, 7.0, -12.0, 12.0, 19.0, -17.0)  # at which made sounds are asked for
+N_TARGETS = 2  # of a source in every band of intervals
+N_SOURCES = 2  # of a training instrument
+N_PATCHES, N_EVALUATION_PATCHES = 5, 4  # of a family
+MADE_WEIGHT = 2.0  # of a family of made sounds beside a recorded instrument: there are fewer of them
+N_FOLDS = 5
+STEPS, LEARNING_RATE, DECAY = 3000, 0.01, 0.01
+TRAITS = tuple(each.name for each in fields(Traits))
+
+Advance = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class JudgedSound:
+    """A sound whose weight the law gives, and what each weight would cost.
+
+    Attributes:
+        group: Its instrument, or its family of made sounds.
+        made: Whether it is a made one.
+        traits: What the law goes by.
+        distance_db: To the real notes at other pitches, (n_notes, len(WEIGHTS)).
+    """
+
+    group: str
+    made: bool
+    traits: Traits
+    distance_db: Tensor
+
+
+# --- measuring ------------------------------------------------------------------------------------------------------
+
+
+def hear_traits(model: Model, inversion: Inversion) -> Traits:
+    """The traits that an inversion with a pitch and a recording was judged by."""
+    assert inversion.recording is not None
+    assert inversion.mono_weights is not None
+    assert inversion.source_pitch is not None
+    heard = reconstruct(model, inversion)
+    x, x_hat = (each[:, : heard.length_frames] for each in (heard.mel, heard.refined))
+    audio = (inversion.recording * inversion.mono_weights[:, None]).sum(0)[:MODEL_SAMPLES]
+    partials = find_partials(
+        flatten_pitch(audio * 10.0 ** (inversion.input_gain_db / 20.0), inversion.cents[:N_FRAMES])
+    )
+    return measure_traits(x, x_hat, harmonic_share(partials, midi_to_hz(inversion.source_pitch)))
+
+
+def aligned_distance_db(levels: Tensor, truth: Tensor) -> Tensor:
+    """Distance of log-mels (A, n_mels, n) to a true one (n_mels, n), as `measures.Distance` has it, in dB: (A,)."""
+    made, real = DB_PER_UNIT * levels.float(), DB_PER_UNIT * truth.float()
+    floor = float(real.max()) - FLOOR_DB
+    real = real.clamp(min=floor)
+    aligned = real > floor + FLOOR_DB - ALIGNED_DB
+    made = made + (real - made)[:, aligned].median(1).values[:, None, None]
+    return (made.clamp(min=floor) - real).abs().mean((1, 2))
+
+
+@torch.inference_mode()
+def _judge(
+    model: Model, group: str, audio: Tensor, told: float, truths: Sequence[tuple[float, Tensor]], made: bool
+) -> JudgedSound | None:
+    """A sound (T,) told to be at a pitch, beside the truth at others; None for one in which no pitch is found."""
+    inversion = invert(model, audio, SAMPLE_RATE, pitch=told)
+    if inversion.source_pitch is None:
+        return None
+    instrument = single(model, inversion)
+    carrier = instrument.parts[0].carrier
+    assert carrier is not None
+    pitches = [pitch for pitch, _ in truths]
+    stands_at = (
+        told if made else inversion.stands_at
+    )  # truth moves from what is told, the pitch of a real note is heard
+    ratios = [2.0 ** ((pitch - stands_at) / 12.0) for pitch in pitches]
+    n_head = carrier.frames_until(min(instrument.length_samples, MODEL_SAMPLES))
+    spectra = moved_spectra(carrier, ratios, 0, n_head)
+    q = torch.tensor(pitches, device=model.device)
+    wanted = note_voices(model, instrument, q, Settings(), [None]).wanted.cpu()
+    n_frames = reconstruct(model, inversion).length_frames
+    gain = 10.0 ** (inversion.input_gain_db / 20.0)
+    distances = []
+    for (_, truth), moved, aim in zip(truths, spectra, wanted, strict=True):
+        own = carrier_level(moved, carrier.mono, carrier.n_fft)
+        levels = torch.stack([own + towards(own, aim, weight) for weight in WEIGHTS])
+        real = model.log_mel((gain * truth)[None].to(model.device))[0].cpu()
+        distances.append(aligned_distance_db(levels[..., :n_frames], real[:, :n_frames]))
+    return JudgedSound(group, made, hear_traits(model, inversion), torch.stack(distances).clone())
+
+
+def _judge_recorded(model: Model, notes: Sequence[Note], n_sources: int) -> list[JudgedSound]:
+    """Sources of one instrument beside its other loud notes, at most N_TARGETS of them in every band."""
+    middle, loud = choose_source(notes)
+    sources = list(dict.fromkeys([middle, loud[len(loud) // 4]][:n_sources]))
+    found = []
+    for source in sources:
+        targets: list[Note] = []
+        for _, least, most in BANDS[1:]:
+            band = [note for note in loud if least <= semitones_between(source, note) <= most]
+            targets += band[:: max(1, len(band) // N_TARGETS)][:N_TARGETS]
+        truths = [(note.midi, read_audio(note.path, max_seconds=MODEL_SECONDS).audio) for note in targets]
+        if truths:
+            audio = read_audio(source.path, max_seconds=MODEL_SECONDS).audio
+            found.append(_judge(model, source.instrument, audio, source.midi, truths, made=False))
+    return [sound for sound in found if sound is not None]
+
+
+def _judge_made(model: Model, seeds: Sequence[tuple[str, int]]) -> list[JudgedSound]:
+    """Patches of one family, by family and seed."""
+    found = []
+    for family, seed in seeds:
+        patch = draw_patch(family, seed)
+        truths = [(patch.midi + semitones, patch.render(semitones)) for semitones in SEMITONES]
+        found.append(_judge(model, family, patch.render(), patch.midi, truths, made=True))
+    return [sound for sound in found if sound is not None]
+
+
+def _measure(model: Model, item: Sequence[Any], n_sources: int) -> list[JudgedSound]:
+    """What one process takes at a time: the notes of an instrument, or patches of a family."""
+    return _judge_recorded(model, item, n_sources) if isinstance(item[0], Note) else _judge_made(model, item)
+
+
+def _recorded(real_dirs: Sequence[Path], validation: bool) -> dict[str, list[Note]]:
+    """Notes of the validation instruments of some folders, or of all others, by instrument."""
+    held_out = validation_instruments()
+    found: dict[str, list[Note]] = {}
+    for real_dir in real_dirs:
+        try:
+            names = {entry["instrument"] for entry in read_entries(real_dir) if entry["pitched"]}
+        except KeyError as error:
+            raise not_a_manifest(real_dir) from error
+        chosen = sorted(name for name in names if (name in held_out) == validation)
+        for name, notes in (read_notes(real_dir, chosen) if chosen else {}).items():
+            found.setdefault(name, []).extend(notes)
+    return found
+
+
+# --- fitting --------------------------------------------------------------------------------------------------------
+
+
+def expected_db(distance_db: Tensor, weight: Tensor) -> Tensor:
+    """Distances (n, len(WEIGHTS)) at weights (n,), on straight lines between those that were measured: (n,)."""
+    grid = torch.tensor(WEIGHTS)
+    low = (torch.searchsorted(grid, weight.detach().contiguous(), right=True) - 1).clamp(0, len(WEIGHTS) - 2)
+    share = (weight - grid[low]) / (grid[low + 1] - grid[low])
+    below, above = (distance_db.gather(1, index[:, None])[:, 0] for index in (low, low + 1))
+    return torch.lerp(below, above, share)
+
+
+def fit_law(sounds: Sequence[JudgedSound], steps: int = STEPS) -> TrustLaw:
+    """The law with the least expected distance; instruments count alike, families of made sounds MADE_WEIGHT times.
+
+    In the log-mel domain, before anything is drawn: what the notes' own figures then show is measured elsewhere.
+    """
+    traits = torch.tensor([[getattr(sound.traits, name) for name in TRAITS] for sound in sounds])
+    n_notes = torch.tensor([len(sound.distance_db) for sound in sounds])
+    in_group = Counter[str]()
+    for sound in sounds:
+        in_group[sound.group] += len(sound.distance_db)
+    importance = torch.tensor([(MADE_WEIGHT if sound.made else 1.0) / in_group[sound.group] for sound in sounds])
+    importance = (importance / (importance * n_notes).sum()).repeat_interleave(n_notes)
+    distance_db = torch.cat([sound.distance_db for sound in sounds])
+    middle, spread = traits.mean(0), traits.std(0, correction=0) + 1e-3
+    inputs = (traits - middle) / spread
+    slope, bias = torch.zeros(len(TRAITS), requires_grad=True), torch.zeros(1, requires_grad=True)
+    optimizer = torch.optim.AdamW([slope, bias], lr=LEARNING_RATE, weight_decay=DECAY)
+    with torch.enable_grad():
+        for _ in range(steps):
+            weight = torch.sigmoid(inputs @ slope + bias).repeat_interleave(n_notes)
+            loss = (expected_db(distance_db, weight) * importance).sum()
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+    coefficients = (slope.detach() / spread).tolist()
+    constant = float(bias.detach()) - float((slope.detach() / spread * middle).sum())
+    return TrustLaw(**dict(zip(TRAITS, coefficients, strict=True)), bias=constant)
+
+
+def mean_db(sounds: Iterable[JudgedSound], weight: Callable[[JudgedSound], float]) -> float:
+    """Mean over groups of the distance at the weight that every sound is given."""
+    groups: dict[str, list[Tensor]] = {}
+    for sound in sounds:
+        weights = torch.full((len(sound.distance_db),), weight(sound))
+        groups.setdefault(sound.group, []).append(expected_db(sound.distance_db, weights))
+    means = [float(torch.cat(each).mean()) for each in groups.values()]
+    return sum(means) / len(means)
+
+
+def best_constant(sounds: Sequence[JudgedSound]) -> tuple[float, float]:
+    """The constant weight that comes nearest, chosen after the fact, and its distance."""
+    found = {weight / 20.0: mean_db(sounds, lambda _, w=weight: w / 20.0) for weight in range(21)}  # type: ignore[misc]
+    best = min(found, key=lambda weight: found[weight])
+    return best, found[best]
+
+
+def _fold(group: str) -> int:
+    return zlib.crc32(group.encode()) % N_FOLDS
+
+
+def _cross_validated(sounds: Sequence[JudgedSound], steps: int) -> dict[str, TrustLaw]:
+    """For every group the law that was fitted without it and the others of its fold."""
+    folds = {_fold(sound.group) for sound in sounds}
+    laws = {}
+    for fold in folds:
+        others = [sound for sound in sounds if _fold(sound.group) != fold]
+        laws[fold] = fit_law(others or sounds, steps)
+    return {sound.group: laws[_fold(sound.group)] for sound in sounds}
+
+
+# --- report ---------------------------------------------------------------------------------------------------------
+
+
+def trust_section(
+    model: Model,
+    real_dirs: Sequence[Path],
+    *,
+    quick: bool = False,
+    workers: int = 1,
+    advance: Advance = lambda *_: None,
+) -> Section:
+    """The law fitted on training instruments and families, and what it is worth on those and on others.
+
+    Args:
+        model: From `load_model`; its networks have not heard the recordings.
+        real_dirs: Folders with a manifest and recordings.
+        quick: One source of an instrument and one patch of a family, and a shorter fit.
+        workers: Processes, one thread each; 1 stays in this one.
+        advance: Takes instruments and families done, and their number.
+
+    Raises:
+        InputError: A manifest or a recording cannot be used, or no instrument is left to train with.
+    """
+    training, validation = _recorded(real_dirs, validation=False), _recorded(real_dirs, validation=True)
+    n_patches, n_evaluation, n_sources = (1, 1, 1) if quick else (N_PATCHES, N_EVALUATION_PATCHES, N_SOURCES)
+    made = {family: [(family, seed) for seed in range(n_patches)] for family in TRAINING_FAMILIES}
+    held_out = {
+        family: [(family, patch.seed) for patch in evaluation_patches(family, n_evaluation)]
+        for family in HELD_OUT_FAMILIES
+    }
+    items: dict[str, Sequence[Any]] = {**made, **held_out, **training, **validation}
+    found: dict[str, list[JudgedSound]] = {}
+    # One source of a validation instrument: its middle note, as everywhere.
+    for of, n in ((validation, 1), ({**made, **held_out, **training}, n_sources)):
+        for name, result in measure_each(model, of, partial(_measure, n_sources=n), workers) if of else ():
+            found[name] = result
+            advance(len(found), len(items))
+
+    def judged(names: Iterable[str]) -> list[JudgedSound]:
+        return list(chain.from_iterable(found[name] for name in names))
+
+    if not judged(training):
+        raise InputError(
+            f"{', '.join(map(str, real_dirs))} has no training instrument with two pitches", "give recordings of others"
+        )
+    steps = STEPS // 10 if quick else STEPS
+    fitted = fit_law(judged([*training, *made]), steps)
+    laws = _cross_validated(judged([*training, *made]), steps)
+    sets: tuple[tuple[str, list[JudgedSound], dict[str, TrustLaw]], ...] = (
+        ("training instruments, each fifth left out", judged(training), laws),
+        ("training families, each fifth left out", judged(made), laws),
+        ("validation instruments", judged(validation), {}),
+        ("families held out", judged(held_out), {}),
+    )
+    rows, figures = [], {}
+    for title, sounds, left_out in sets:
+        if not sounds:
+            continue
+        groups = {sound.group for sound in sounds}
+        constant, constant_db = best_constant(sounds)
+        values = {
+            "moved_db": mean_db(sounds, lambda _: 0.0),
+            "networks_db": mean_db(sounds, lambda _: 1.0),
+            "best_constant_db": constant_db,
+            "released_db": mean_db(sounds, lambda sound: judge_trust(sound.traits)),
+            "fitted_db": mean_db(
+                sounds,
+                lambda sound, laws=left_out: judge_trust(sound.traits, laws.get(sound.group, fitted)),  # type: ignore[misc]
+            ),
+            "either_db": sum(
+                float(torch.cat([sound.distance_db for sound in sounds if sound.group == group]).amin(1).mean())
+                for group in groups
+            )
+            / len(groups),
+        }
+        n_notes = sum(len(sound.distance_db) for sound in sounds)
+        cells = [number(value) for value in values.values()]
+        cells[2] += f" ({constant:g})"
+        rows.append((f"{title} ({len(groups)}, {n_notes} notes)", *cells))
+        figures[title] = {"n_groups": len(groups), "n_notes": n_notes, "best_constant": constant, **values}
+    coefficients = [(name, number(value, 3), number(getattr(LAW, name), 3)) for name, value in asdict(fitted).items()]
+    return Section(
+        "trust",
+        [
+            Table("The law of trust", ("trait", "fitted", "released"), coefficients),
+            Table(
+                "Distance in the log-mel domain to real notes at other pitches, dB, by the weight of the wanted level",
+                ("sounds", "0", "1", "best constant", "released law", "law fitted here", "best weight of each note"),
+                rows,
+                ("Means over instruments or families; constants and the best weights are chosen after the fact.",),
+            ),
+        ],
+        {"fitted": asdict(fitted), "released": asdict(LAW), "sets": figures},
+    )
