@@ -309,8 +309,8 @@ def _check_recording(header: dict[str, Any]) -> None:
 
 def _check_shapes(path: Path, tensors: dict[str, StoredTensor]) -> None:
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
-    for name, shape in _SHAPES.items():
-        if shapes.get(name) != shape:
+    for name, wanted in _SHAPES.items():
+        if shapes.get(name) != wanted:
             raise InputError(f"{path} is damaged: {name} is missing or of the wrong shape", _REMAKE)
     if len(shapes.get("feature", ())) != 1:
         raise InputError(f"{path} is damaged: feature is missing or of the wrong shape", _REMAKE)

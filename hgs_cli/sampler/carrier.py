@@ -182,7 +182,8 @@ def _spectra(audio: Tensor, n_fft: int, start: int, end: int, finer: int = 1) ->
     turned = frames.new_zeros(*frames.shape[:2], finer * n_fft)
     turned[..., :half] = frames[..., half:]
     turned[..., -half:] = frames[..., :half]
-    return torch.fft.rfft(turned)
+    spectra: Tensor = torch.fft.rfft(turned)
+    return spectra
 
 
 def find_rises(audio: Tensor) -> tuple[int, ...]:
@@ -497,7 +498,8 @@ def _drawn_noise(carrier: Carrier, spectra: Tensor, share: Tensor, ratio: float,
         return level * common
     own = [_unit_noise(carrier.n_fft, seed + 1 + channel)[frames] for channel in range(len(spectra))]
     alike = carrier.coherence
-    return level * (alike**0.5 * common + (1.0 - alike) ** 0.5 * torch.stack(own))
+    drawn: Tensor = alike**0.5 * common + (1.0 - alike) ** 0.5 * torch.stack(own)
+    return level * drawn
 
 
 def sound(
