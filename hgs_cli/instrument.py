@@ -20,7 +20,7 @@ from hgs_cli.models.generator import MAX_LEVEL, Envelopes, Theta
 from hgs_cli.models.vocoder import mel_points_hz
 from hgs_cli.pitch import MAX_PITCH, MIN_PITCH
 from hgs_cli.sampler import level
-from hgs_cli.sampler.carrier import Carrier, analyse, bend, moved_spectra, sound
+from hgs_cli.sampler.carrier import Carrier, analyse, bend, moved_spectra, sharpened, sound
 from hgs_cli.sampler.level import Voices
 from hgs_cli.side_by_side import side_by_side
 from hgs_cli.spectrum import (
@@ -327,6 +327,8 @@ def synthesize(model: Model, instrument: Instrument, pitches: Sequence[float], s
         ).to(q.device)
         if audio.shape[1] == 2 and not settings.stereo:
             audio = (audio * lead.carrier.mono[:, None].to(q.device)).sum(1, keepdim=True)
+        carrier = lead.carrier
+        drawn = torch.stack([sharpened(carrier, note[None].cpu())[0] for note in drawn]).to(q.device)
         balance = lead.balance if audio.shape[1] == 2 else torch.ones(1)
         audio[:, :, : drawn.shape[1]] += drawn[:, None] * balance[:, None].to(q.device)
     audio = _soft_ends(audio, instrument.cropped)
@@ -452,7 +454,8 @@ def _single_voices(model: Model, instrument: Instrument, q: Tensor, settings: Se
     gain = level.towards(own, wanted, level.RULES.weight * far)
     share = far * level.lacking_share(own + gain, wanted, level.RULES.spare_db)
     if toned is not base:
-        gain = gain + network.compose(Envelopes(base.harmonic, toned.noise_part), q) - wanted
+        less = network.compose(Envelopes(base.harmonic, toned.noise_part), q) - wanted
+        gain = gain + level.spare_attack(own, less)
     return _joined(model, q, settings, own, gain, share, base, toned, styled, wanted)
 
 
@@ -518,7 +521,8 @@ def _mixed_voices(
     gain = level.towards(own, wanted, 1.0)
     lacking = level.lacking_share(own + gain, wanted, 0.0)
     if toned is not base:
-        gain = gain + network.compose(Envelopes(base.harmonic, toned.noise_part), q) - wanted
+        less = network.compose(Envelopes(base.harmonic, toned.noise_part), q) - wanted
+        gain = gain + level.spare_attack(own, less)
     gain = gain + 10.0 / DB_PER_UNIT * math.log10(max(carried, 1e-12))
     share = 1.0 - carried * (1.0 - lacking)
     return _joined(model, q, settings, own, gain, share, base, toned, styled, wanted)

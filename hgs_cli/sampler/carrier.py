@@ -529,23 +529,22 @@ def sound(
         audio[:, start * hop : start * hop + made.shape[1]] += made
         start = end
     audio = audio[:, carrier.n_fft : carrier.n_fft + n_samples]
-    return audio if ratio == 1.0 and carrier.bend is None else _sharpened(carrier, audio)
+    return audio if ratio == 1.0 and carrier.bend is None else sharpened(carrier, audio)
 
 
-def _sharpened(carrier: Carrier, audio: Tensor) -> Tensor:
-    """Audio (C, T) without what a window hears of an onset before it."""
+def sharpened(carrier: Carrier, audio: Tensor) -> Tensor:
+    """Audio (C, T), made of a recording, without what windows hear of its onsets before them; in its place."""
     for rise in carrier.rises:
-        low = max(0, rise - carrier.n_fft)
+        low = max(0, rise - RULES.long_n_fft)
         high = min(audio.shape[1], rise + carrier.n_fft // 4)
-        if high - low < 4 * _STEP:
+        behind = (rise - low) // _STEP
+        if behind < 1 or high - rise < 4 * _STEP:
             continue
         real, made = (_energy(each[:, low:high]) for each in (carrier.audio, audio))
-        behind = (rise - low) // _STEP
         scale = real[behind:].sum() / made[behind:].sum().clamp(min=_TINY)
         factor = (real / (scale * made).clamp(min=_TINY)).clamp(1e-6, 1.0).sqrt()
-        factor[max(0, behind) :] = 1.0
-        smooth = torch.nn.functional.interpolate(factor[None, None], size=high - low, mode="linear")[0, 0]
-        audio[:, low:high] *= smooth
+        factor[behind:] = 1.0
+        audio[:, low:high] *= torch.nn.functional.interpolate(factor[None, None], size=high - low, mode="linear")[0, 0]
     return audio
 
 

@@ -43,6 +43,7 @@ class LevelRules:
             semitones, 0.5 4.85, 0.0 5.27.
         arrived_db: Below its loudest frame a carrier has arrived, held_frames later its gain is its own: before, the
             attack is the recording's. Rise times are 10 ms from the real notes' instead of 16, distances the same.
+        attack_db: By which an attack gives way to tone at the most: 29 of 30 unpitched sounds stay in tune, with 0 dB 21.
         most_db: By which the carrier is raised; what is lacking still is drawn. 4 to 20 dB differ by 0.02 dB.
         spare_db: Below the wanted level that nothing is drawn for.
         held_s: From the end of the networks' window back, over which a gain is averaged that then holds.
@@ -52,6 +53,7 @@ class LevelRules:
     weight: float = 0.7
     arrived_db: float = 6.0
     held_frames: int = 4
+    attack_db: float = 6.0
     most_db: float = 8.0
     spare_db: float = 4.0
     held_s: float = 0.4
@@ -60,6 +62,7 @@ class LevelRules:
 
 RULES = LevelRules()
 LEAST = -2.0  # level units, 100 dB: nothing is lowered by more
+ATTACK_FRAMES = 2
 LATEST_ARRIVAL = 40  # frames, 0.5 s: what swells for longer is no attack
 FILLED_FRAMES = 3  # on either side: drawn voices that come and go with every frame flutter
 
@@ -144,15 +147,26 @@ class Voices:
     wanted: Tensor
 
 
+def _arrival(own: Tensor) -> Tensor:
+    """Frame at which carriers with log-mels (B, n_mels, n_frames) have arrived, (B, 1, 1): attack comes before."""
+    loudness = level_to_power(own).sum(1)
+    arrived = (loudness > loudness.amax(1, keepdim=True) * 10.0 ** (-RULES.arrived_db / 10.0)).float().argmax(1)
+    return arrived.clamp(max=LATEST_ARRIVAL)[:, None, None]
+
+
+def spare_attack(own: Tensor, gain: Tensor) -> Tensor:
+    """Gains (B, n_mels, n_frames) that lower the attack of carriers with log-mels `own` by attack_db at the most."""
+    frame = torch.arange(own.shape[2], device=own.device)
+    behind = ((frame - _arrival(own)) / ATTACK_FRAMES).clamp(0.0, 1.0)
+    return torch.lerp(gain.clamp(min=-RULES.attack_db / DB_PER_UNIT), gain, behind)
+
+
 def towards(own: Tensor, wanted: Tensor, weight: Tensor | float) -> Tensor:
     """Gain in level units that draws carriers' own log-mels (B, n_mels, n_frames) towards the wanted ones."""
     lacking = wanted - own
-    loudness = level_to_power(own).sum(1)
-    arrived = (loudness > loudness.amax(1, keepdim=True) * 10.0 ** (-RULES.arrived_db / 10.0)).float().argmax(1)
-    arrived = arrived.clamp(max=LATEST_ARRIVAL) + RULES.held_frames
-    frame = torch.arange(own.shape[2], device=own.device)
-    later = _smooth(lacking, 2).gather(2, arrived[:, None, None].expand(-1, own.shape[1], 1))
-    lacking = torch.where(frame < arrived[:, None, None], later, lacking)
+    held = _arrival(own) + RULES.held_frames
+    later = _smooth(lacking, 2).gather(2, held.expand(-1, own.shape[1], 1))
+    lacking = torch.where(torch.arange(own.shape[2], device=own.device) < held, later, lacking)
     return (weight * lacking).clamp(LEAST, RULES.most_db / DB_PER_UNIT)
 
 
