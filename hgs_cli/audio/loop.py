@@ -120,6 +120,11 @@ def find_loop(audio: Tensor, f0_hz: float, sample_rate: int) -> LoopedNote | Non
     return LoopedNote(_joined(even, loop, n_fade, sample_rate), loop, period, sample_rate)
 
 
+def is_sustained(audio: Tensor, sample_rate: int) -> bool:
+    """Whether a note (T,) holds for three quarters of a second, as nothing that was plucked or struck does."""
+    return _steadiest(_measure_bands(audio.float(), sample_rate)) is not None
+
+
 def hold(note: LoopedNote, n_samples: int, seed: int = 0) -> Tensor:
     """Hold a note for as long as is asked, then let it end as it does.
 

@@ -237,7 +237,8 @@ def _new_share(after: Tensor, known: Tensor, floor: float) -> Tensor:
     """Share of power spectra (n, n_bins) that stands above what is known (n, n_bins), (n,)."""
     heard = after**COMPRESSION
     new = (heard - (NEW_RATIO * known) ** COMPRESSION).clamp(min=0.0)
-    return new.sum(-1) / ((heard - floor**COMPRESSION).sum(-1) + 1e-20)
+    share: Tensor = new.sum(-1) / ((heard - floor**COMPRESSION).sum(-1) + 1e-20)
+    return share
 
 
 def _rises_db(audio: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,241 @@
+"""What a recording is heard as: one note, a chord, a drum or several hits, and the pitch it is played from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from hgs_cli.audio.loop import is_sustained
+from hgs_cli.audio.onset import find_hits
+from hgs_cli.audio.partials import (
+    MODE_HIGHEST_HZ,
+    Partials,
+    find_chord,
+    find_partials,
+    find_root,
+    find_strike_note,
+    flatten_pitch,
+    harmonic_of,
+    harmonic_share,
+    is_common_period,
+    lobe_share,
+    mode_of,
+    strongest_hz,
+)
+from hgs_cli.audio.source_pitch import SourcePitch, detect_pitch
+from hgs_cli.pitch import MAX_PITCH, MIN_PITCH, midi_to_hz, nearest_note, note_name
+from hgs_cli.spectrum import MODEL_SAMPLES, N_FRAMES, SAMPLE_RATE
+
+Kind = Literal["pitched", "unpitched", "several pitches", "several hits"]
+Hint = float | Literal["auto"] | None
+"""What is known of a sound's pitch: a MIDI note, nothing (`auto`), or that it has none (None)."""
+
+CHORD_SHARE = 0.85  # of a harmonic share: with more the sound is one note, whatever else its partials may be
+# A drum may have a period and be no note.
+SURE_PERIOD, SURE_CONTRAST = 0.93, 0.45
+LIKELY_CONTRAST, LIKELY_SHARE = 0.3, 0.5
+HELD_LOBE_HZ = 6.0  # what holds its energy for half a second is a note if it has a period
+PERIOD_AHEAD = 0.05  # of the harmonic share: by so much the period of a drum is more than its strongest mode's
+MODE_IS_NOTE = 0.6  # harmonic share of a lone mode that is heard as a note: a bar's, a whistle's
+CONTRADICTING_SEMITONES = 0.7
+SURE_HEARING = 0.8  # less confidence contradicts nobody
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What a recording is heard as.
+
+    Attributes:
+        midi: The reference pitch: where the recording is played as it is. What was told, to the cent; else the note,
+            the root of a chord, the strike note of a bell, the strongest mode of what is unpitched; None for noise.
+        cents: Deviation from `midi` over time, (N_FRAMES,); 0 where nothing periodic sounds.
+        kind: What it is heard as, whatever was told.
+        found: `midi` as it is heard, whatever was told.
+        pitches: MIDI numbers of the notes that sound at once, in rising order; empty where it is one.
+        hits: Samples at which hits begin, at least one; all else is said of the first.
+        sustained: Whether it holds rather than dies away.
+        confidence: 0 … 1, how sure `found` is.
+        contrast: As in SourcePitch.
+        harmonic_share: How much of it stands at harmonics of `midi`, 0 … 1; 0 where there is none.
+    """
+
+    midi: float | None
+    cents: Tensor
+    kind: Kind
+    found: float | None
+    pitches: tuple[float, ...]
+    hits: tuple[int, ...]
+    sustained: bool
+    confidence: float
+    contrast: float
+    harmonic_share: float
+
+
+@dataclass(frozen=True)
+class _Finding:
+    """What one hit is heard as; attributes as in Heard."""
+
+    kind: Kind
+    midi: float | None
+    confidence: float
+    pitches: tuple[float, ...] = ()
+
+
+def hear(audio: Tensor, hint: Hint = "auto") -> Heard:
+    """Hear what a recording is, and find the pitch it is played from.
+
+    Args:
+        audio: Mono at SAMPLE_RATE, (T,). Of several hits the first is heard; beyond MODEL_SAMPLES only hits are.
+        hint: The sound's MIDI note if it is known, `auto` to find it, None if it has none.
+    """
+    audio = audio.detach().float().cpu()
+    hits = find_hits(audio)
+    end = min([MODEL_SAMPLES, *hits[1:2]])
+    first = audio[:end]
+    source, partials, finding = _listen(first, hits[0])
+    if finding.midi is None and len(hits) > 1:  # a cough before a note
+        first = audio[:MODEL_SAMPLES]
+        source, partials, finding = _listen(first, hits[0])
+
+    midi, cents = finding.midi, torch.zeros(N_FRAMES)
+    if hint is None:
+        midi = mode_of(partials)
+    elif hint != "auto":
+        source = detect_pitch(first, float(hint))
+        midi, cents = source.midi, source.cents
+    elif finding.kind == "pitched" and midi == source.midi:
+        cents = source.cents
+    share = 0.0
+    if midi is not None:
+        midi = min(max(midi, MIN_PITCH), MAX_PITCH)
+        if hint is not None:
+            share = harmonic_share(partials, midi_to_hz(midi))
+    return Heard(
+        midi=midi,
+        cents=cents,
+        kind="several hits" if len(hits) > 1 else finding.kind,
+        found=finding.midi,
+        pitches=finding.pitches,
+        hits=tuple(hits),
+        sustained=is_sustained(first, SAMPLE_RATE),
+        confidence=finding.confidence,
+        contrast=source.contrast,
+        harmonic_share=share,
+    )
+
+
+def _listen(audio: Tensor, onset: int) -> tuple[SourcePitch, Partials, _Finding]:
+    """The period, the partials and the finding for a sound (T,) that begins at a sample."""
+    source = detect_pitch(audio)
+    partials = find_partials(audio[onset:])
+    if source.midi is not None:
+        # Vibrato taken out; where the period is none, its contour would rather put some in.
+        flat = find_partials(flatten_pitch(audio, source.cents)[onset:])
+        partials = max(partials, flat, key=lambda one: one.concentration)
+    return source, partials, _judge(source, partials)
+
+
+def _judge(source: SourcePitch, partials: Partials) -> _Finding:
+    """What a hit with these partials is heard as, and whose period, if it has one, is that of `source`."""
+    mode = mode_of(partials)
+    period = None if source.midi is None else _judge_period(source.midi, partials)
+    if period is None or not period.explains or period.share < CHORD_SHARE or period.common:
+        strike = find_strike_note(partials)
+        if strike is not None:
+            return _Finding("pitched", strike, 1.0)
+        chord = find_chord(partials)
+        # A note beside which something else sounds is that note.
+        if chord and (period is None or (not period.leads and all(abs(one - period.midi) > 0.5 for one in chord))):
+            return _Finding("several pitches", find_root(chord), 1.0, chord)
+    of_mode = 0.0 if mode is None else harmonic_share(partials, midi_to_hz(mode))
+    held = partials.lobe_hz <= HELD_LOBE_HZ
+    if period is not None and period.explains and (held or not period.common):
+        is_note = source.confidence >= SURE_PERIOD or source.contrast >= SURE_CONTRAST
+        is_note = is_note or held or (source.contrast >= LIKELY_CONTRAST and period.share >= LIKELY_SHARE)
+        if is_note:
+            return _Finding("pitched", period.midi, source.confidence)
+        if mode is None or period.share > of_mode + PERIOD_AHEAD:
+            return _Finding("unpitched", period.midi, source.confidence)
+    if mode is None:
+        return _Finding("unpitched", None, 0.0)
+    is_note = held and of_mode >= MODE_IS_NOTE
+    return _Finding("pitched" if is_note else "unpitched", mode, lobe_share(partials, midi_to_hz(mode)))
+
+
+@dataclass(frozen=True)
+class _Period:
+    """What speaks for the period of a hit.
+
+    Attributes:
+        midi: MIDI number of the period.
+        share: Harmonic share.
+        explains: Whether what is strongest is one of its harmonics.
+        leads: Whether that is the first of them.
+        common: Whether it is no note but the common period of several.
+    """
+
+    midi: float
+    share: float
+    explains: bool
+    leads: bool
+    common: bool
+
+
+def _judge_period(midi: float, partials: Partials) -> _Period:
+    f0_hz = midi_to_hz(midi)
+    numbers = [
+        harmonic_of(hz, f0_hz, 40) for hz in (strongest_hz(partials), strongest_hz(partials, MODE_HIGHEST_HZ)) if hz
+    ]
+    common = is_common_period(partials, f0_hz)
+    return _Period(
+        midi, harmonic_share(partials, f0_hz), any(numbers) or not numbers, 1 in numbers and not common, common
+    )
+
+
+def describe_heard(heard: Heard) -> str:
+    """One line: `heard as C3 +4 cents, sustained`."""
+    if len(heard.hits) > 1:
+        first = f"at {_name_and_cents(heard.found)}" if heard.found is not None else "unpitched"
+        if heard.pitches:
+            first = f"several pitches at once ({_names(heard.pitches)})"
+        return f"heard as {len(heard.hits)} hits, the first {first}"
+    if heard.found is None:
+        return "heard as unpitched"
+    if heard.pitches:
+        return f"heard as several pitches at once ({_names(heard.pitches)}), root {_name(heard.found)}"
+    if heard.kind == "unpitched":
+        return f"heard as unpitched, its strongest mode at {_name(heard.found)}"
+    return f"heard as {_name_and_cents(heard.found)}, {'sustained' if heard.sustained else 'dying away'}"
+
+
+def contradiction(heard: Heard, told: float | None) -> str | None:
+    """What to warn of where a sound is surely heard otherwise than it is told to be; None where it may be so.
+
+    Args:
+        heard: From `hear`.
+        told: A MIDI note, or None for "it has no pitch".
+    """
+    if heard.found is None or heard.kind == "unpitched" or heard.confidence < SURE_HEARING:
+        return None
+    notes = heard.pitches or (heard.found,)
+    if told is None:
+        return f"told to have no pitch, and {describe_heard(heard)}"
+    if any(abs(note - told) <= CONTRADICTING_SEMITONES for note in notes):
+        return None
+    return f"told to be at {_name_and_cents(told)}, and {describe_heard(heard)}"
+
+
+def _name(midi: float) -> str:
+    return note_name(nearest_note(midi)[0])
+
+
+def _names(pitches: tuple[float, ...]) -> str:
+    return " ".join(_name(midi) for midi in pitches)
+
+
+def _name_and_cents(midi: float) -> str:
+    cents = round(nearest_note(midi)[1])
+    return f"{_name(midi)} {cents:+d} cents" if cents else _name(midi)
