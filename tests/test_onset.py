@@ -129,6 +129,8 @@ def test_one_note_is_one_hit_whatever_it_does() -> None:
         kick(),
         burst(),
         note(57.0, 3.0, 6.0) + noise(3.0, -60.0),
+        torch.cat([note(60.0, 2.5), silence(0.5)]),  # stops short: a click, and no hit
+        note(60.0, 2.5, 0.8),
     ):
         assert count_hits(sound) == 1
 

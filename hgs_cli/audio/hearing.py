@@ -39,7 +39,7 @@ SURE_PERIOD, SURE_CONTRAST = 0.93, 0.45
 LIKELY_CONTRAST, LIKELY_SHARE = 0.3, 0.5
 HELD_LOBE_HZ = 6.0  # what holds its energy for half a second is a note if it has a period
 PERIOD_AHEAD = 0.05  # of the harmonic share: by so much the period of a drum is more than its strongest mode's
-MODE_IS_NOTE = 0.8  # harmonic share of a lone mode that is heard as a note: a bar's, a whistle's
+MODE_IS_NOTE = 0.6  # harmonic share of a lone mode that is heard as a note: a bar's, a whistle's
 CONTRADICTING_SEMITONES = 0.7
 SURE_HEARING = 0.8  # less confidence contradicts nobody
 

@@ -40,11 +40,12 @@ HIT_BINS_PER_OCTAVE = 60
 HIT_BINS_AROUND = 3  # 60 cents: vibrato brings nothing new
 PIECE_FRAMES = 1000  # at once
 AFTER_FRAMES = 5
+LATER_FRAMES = 9  # and again so much later: where a sound stops short, a click seems new, and is gone by then
 BEFORE_FRAMES = 20  # 200 ms: each swing of a tremolo is compared with the last
 LAST_FRAMES = 2  # of these, where the level has just risen: a stroke may repeat what was there a little earlier
 NEW_RATIO = 4.0  # a bin is new by as much as it is more than 6 dB above all that was just before
 COMPRESSION = 0.3  # of power: a hit is seen in all that it brings, not in its strongest partial alone
-# Of 1,876 recorded single notes 8 seem to hold two at 0.4, most of them hummed after a cough; 15 at 0.3. Notes in a row
+# Of 1,876 recorded single notes 9 seem to hold two at 0.4, most of them hummed after a cough; 15 at 0.3. Notes in a row
 # that are two semitones or more apart, not an octave, show 0.43 and more.
 NEW_SHARE = 0.4
 RESTRUCK_DB, RESTRUCK_FRAMES = 12.0, 6  # a rise within 60 ms; that of beating strings is as steep, and not as new
@@ -201,21 +202,21 @@ def _is_lead_in(level: Tensor, start: int, threshold: float) -> bool:
 
 
 def _new_shares(audio: Tensor) -> Tensor:
-    """The share of the spectrum just after each HIT_HOP that was not there just before it.
+    """The share of the spectrum after each HIT_HOP that was not there before it.
 
     Args:
         audio: Mono at SAMPLE_RATE, (T,).
 
     Returns:
-        (2, n_frames): compared with all of BEFORE_FRAMES, and with the LAST_FRAMES of them.
+        (2, n_frames): what stays and was not there in all of BEFORE_FRAMES; what was not there in the LAST_FRAMES.
     """
     n_frames = audio.shape[-1] // HIT_HOP + 1
-    n_before, n_after = BEFORE_FRAMES + HIT_REACH, AFTER_FRAMES + HIT_REACH
+    n_before, n_after = BEFORE_FRAMES + HIT_REACH, AFTER_FRAMES + LATER_FRAMES + HIT_REACH
     padded = torch.nn.functional.pad(audio, (n_before * HIT_HOP + HIT_N_FFT // 2, n_after * HIT_HOP + HIT_N_FFT // 2))
     window = torch.hann_window(HIT_N_FFT)
     octaves = torch.arange(0.0, math.log2(HIT_TOP_HZ / HIT_BOTTOM_HZ), 1.0 / HIT_BINS_PER_OCTAVE)
     bins = (HIT_BOTTOM_HZ * 2.0**octaves * HIT_N_FFT / SAMPLE_RATE).round().long()
-    floor = 10.0 ** (-RANGE_DB / 10.0) * HIT_N_FFT * float(audio.square().max())  # of the power of a bin
+    floor = 10.0 ** (-RANGE_DB / 10.0) * HIT_N_FFT * float(audio.square().max()) + 1e-20  # of the power of a bin
     shares = []
     for start in range(0, n_frames, PIECE_FRAMES):  # a long sound piece by piece, so that memory stays bounded
         n = min(PIECE_FRAMES, n_frames - start)
@@ -224,12 +225,20 @@ def _new_shares(audio: Tensor) -> Tensor:
         power = torch.fft.rfft(frames * window).abs().square()[:, bins].clamp(min=floor)
         near = torch.nn.functional.max_pool1d(power[:, None], 2 * HIT_BINS_AROUND + 1, 1, HIT_BINS_AROUND)[:, 0]
         before = near[: n + BEFORE_FRAMES - 1].unfold(0, BEFORE_FRAMES, 1)  # (n, n_bins, BEFORE_FRAMES)
-        after = power[-(n + AFTER_FRAMES - 1) :].unfold(0, AFTER_FRAMES, 1).mean(-1) ** COMPRESSION
-        seen = (after - floor**COMPRESSION).sum(-1) + 1e-20
-        known = torch.stack([before.amax(-1), before[..., -LAST_FRAMES:].amax(-1)])
-        new = (after - (NEW_RATIO * known) ** COMPRESSION).clamp(min=0.0)
-        shares.append(new.sum(-1) / seen)
+        # (n + LATER_FRAMES, n_bins), from the first frame that holds nothing of what is before
+        after = power[n_before + HIT_REACH : n_before + n + n_after].unfold(0, AFTER_FRAMES, 1).mean(-1)
+        known = before.amax(-1)
+        stays = torch.minimum(_new_share(after[:n], known, floor), _new_share(after[-n:], known, floor))
+        shares.append(torch.stack([stays, _new_share(after[:n], before[..., -LAST_FRAMES:].amax(-1), floor)]))
     return torch.cat(shares, -1)
+
+
+def _new_share(after: Tensor, known: Tensor, floor: float) -> Tensor:
+    """Share of power spectra (n, n_bins) that stands above what is known (n, n_bins), (n,)."""
+    heard = after**COMPRESSION
+    new = (heard - (NEW_RATIO * known) ** COMPRESSION).clamp(min=0.0)
+    share: Tensor = new.sum(-1) / ((heard - floor**COMPRESSION).sum(-1) + 1e-20)
+    return share
 
 
 def _rises_db(audio: Tensor) -> tuple[Tensor, Tensor]:

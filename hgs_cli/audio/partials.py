@@ -16,6 +16,8 @@ from hgs_cli.spectrum import HOP_LENGTH, SAMPLE_RATE
 N_FFT = 1 << 17  # 0.34 Hz a bin: zeros are added to the window
 BIN_HZ = SAMPLE_RATE / N_FFT
 LONGEST_S, SHORTEST_S = 1.5, 0.1  # of the window
+STEP_SAMPLES = 2205  # 50 ms
+NEARLY_LOUDEST = 0.9  # of the energy of the loudest: the first such second and a half, a decay's from its onset on
 # So much of a sound's energy is in the window, and a little time more: what dies away early is not drowned in what
 # comes after it.
 HELD_ENERGY, HELD_MORE = 0.95, 1.3
@@ -53,8 +55,8 @@ CHORDS = (  # semitones above the root, plain ones first: of two readings, that 
     (0, 3, 6, 9), (0, 3, 7, 11), (0, 5, 7), (0, 2, 7), (0, 4, 10), (0, 3, 10), (0, 4), (0, 3), (0, 4, 7, 10, 2),
     (0, 4, 7, 11, 2), (0, 3, 7, 10, 2), (0, 4, 7, 2), (0, 3, 7, 2),
 )  # fmt: skip
-# Partials of bells in units of the nominal, or of the fourth mode, and those without which it is none; of a minor
-# chord, 1.2 is there, too, and the quarter is not. A tube has the squares of odd numbers.
+# Partials of bells in units of the nominal, or of a tube's fourth mode, and those without which it is none. A minor
+# chord has all of a bell's but the lowest.
 # Source: Rossing, Science of Percussion Instruments (2000), chapters 8 and 11.
 BELLS: tuple[tuple[tuple[float, ...], set[float]], ...] = (
     ((0.25, 0.5, 0.6, 0.75, 1.0, 1.25, 1.33, 1.5, 2.08, 2.67), {0.25, 0.5, 0.6, 1.0, 1.5}),
@@ -112,7 +114,7 @@ def flatten_pitch(audio: Tensor, cents: Tensor) -> Tensor:
 
 
 def find_partials(audio: Tensor) -> Partials:
-    """Partials of the first second and a half of a sound, or of as much of it as holds its energy.
+    """Partials of the loudest second and a half of a sound, or of as much of it as holds its energy.
 
     Args:
         audio: Mono at SAMPLE_RATE, (T,), from its onset on.
@@ -134,9 +136,13 @@ def find_partials(audio: Tensor) -> Partials:
 def _long_spectrum(audio: Tensor) -> tuple[Tensor, float]:
     """Power spectrum (N_FFT // 2 + 1,) under a Blackman window, and half its main lobe in Hz."""
     longest, shortest = round(LONGEST_S * SAMPLE_RATE), round(SHORTEST_S * SAMPLE_RATE)
-    energy = audio[:longest].double().square().cumsum(0)
-    held = int((energy < HELD_ENERGY * energy[-1]).sum())
-    length = max(shortest, min(longest, round(HELD_MORE * held)))
+    energy = torch.nn.functional.pad(audio.double().square().cumsum(0), (1, 0))
+    starts = torch.arange(0, max(1, audio.shape[-1] - longest), STEP_SAMPLES)
+    held = energy[(starts + longest).clamp(max=audio.shape[-1])] - energy[starts]
+    start = int(starts[(held >= NEARLY_LOUDEST * held.max()).nonzero()[0, 0]])
+    audio, energy = audio[start : start + longest], energy[start : start + longest + 1] - energy[start]
+    length = round(HELD_MORE * int((energy < HELD_ENERGY * energy[-1]).sum()))
+    length = max(shortest, min(longest, length))
     part = torch.nn.functional.pad(audio[:length], (0, max(0, length - audio.shape[-1])))
     window = torch.blackman_window(length)
     return torch.fft.rfft(part * window, N_FFT).abs().square(), LOBE_PERIODS * SAMPLE_RATE / length

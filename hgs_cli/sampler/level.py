@@ -43,7 +43,7 @@ class LevelRules:
             semitones, 0.5 4.85, 0.0 5.27.
         arrived_db: Below its loudest frame a carrier has arrived, held_frames later its gain is its own: before, the
             attack is the recording's. Rise times are 10 ms from the real notes' instead of 16, distances the same.
-        attack_db: By which an attack gives way to tone at the most: 29 of 30 unpitched sounds stay in tune, with 0 dB 21.
+        attack_db: By which an attack gives way to tone at the most. 28 of 30 unpitched sounds are in tune; 21 with 0 dB.
         most_db: By which the carrier is raised; what is lacking still is drawn. 4 to 20 dB differ by 0.02 dB.
         spare_db: Below the wanted level that nothing is drawn for.
         held_s: From the end of the networks' window back, over which a gain is averaged that then holds.
