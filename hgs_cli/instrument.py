@@ -46,7 +46,6 @@ COLOUR_KNOTS = (7, 4)  # over frequency and over a sound's length, on which vari
 COLOUR_DB, NOISE_DB = 6.0, 4.0  # spread at them: sustained notes move by 2 to 3 dB; soft lies 3.4 dB from loud
 UNMOVED = 1e-6  # 0.002 cents
 NEAR_SEMITONES = 0.1  # within them a note is as loud as the recording everywhere
-UNHEARD = 1.8  # level units, 90 dB below the loudest: not drawn
 DRAWN_FADE_S = 0.5  # of the drawn voices, where the networks' window ends before the sound
 CARRIED_OVER = 0.25  # of a share above one half, over which the lead's carrier takes a mix over
 _RANGES = {
@@ -403,8 +402,7 @@ def _lead(instrument: Instrument) -> int:
 def drawn_voices(model: Model, instrument: Instrument, q: Tensor, settings: Settings, voices: Voices) -> Tensor:
     """Tone and noise, as far as the networks hear, (B, T)."""
     n_samples = min(instrument.length_samples, MODEL_SAMPLES)
-    loudest = voices.level.amax((1, 2))
-    heard = torch.maximum(voices.drawn.harmonic, voices.drawn.noise_part).amax((1, 2)) > loudest - UNHEARD
+    heard = torch.ones_like(q, dtype=torch.bool) if voices.heard is None else voices.heard
     audio = torch.zeros(len(q), n_samples, device=q.device)
     if bool(heard.any()):
         contour = q[heard, None].expand(-1, N_FRAMES)
@@ -488,8 +486,8 @@ def _joined(
         gain = gain + network.compose(styled, q) - network.compose(toned, q)
     gain = gain + 20.0 / DB_PER_UNIT * math.log10(settings.detail)
     powers = network.generator.part_powers(drawn, q)
-    total = level_to_power(own + gain) + powers[0] + powers[1]
-    return Voices(gain, drawn, 1.0 + 10.0 / DB_PER_UNIT * torch.log10(total), wanted)
+    total = 1.0 + 10.0 / DB_PER_UNIT * torch.log10(level_to_power(own + gain) + powers[0] + powers[1])
+    return Voices(gain, drawn, total, wanted, level.is_heard(own + gain, total))
 
 
 def _mixed_voices(

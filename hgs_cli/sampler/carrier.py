@@ -412,6 +412,7 @@ class _Block:
         spectra: FINER points a bin, (C, n, FINER · n_fft / 2 + 1).
         peak: Of every bin, counted from the first of `peaks`, (n, n_freqs), int32.
         noise: Share of every bin that is noise, (n, n_freqs).
+        noise_power: Of that noise, smooth across bins, (C, n, n_freqs); None where nothing moves up.
     """
 
     start: int
@@ -419,16 +420,27 @@ class _Block:
     spectra: Tensor
     peak: Tensor
     noise: Tensor
+    noise_power: Tensor | None
 
 
-def _block(carrier: Carrier, start: int, end: int) -> _Block:
+def _block(carrier: Carrier, start: int, end: int, upwards: bool) -> _Block:
     first = torch.from_numpy(carrier.first[start:end] - carrier.first[start]).int()
+    spectra = _spectra(carrier.audio, carrier.n_fft, start, end, FINER)
+    noise = 1.0 - carrier.tone[start:end].float()
+    noise_power = None
+    if upwards:
+        power = spectra[..., ::FINER].abs().square() * noise
+        padded = torch.nn.functional.pad(power, (_SMOOTH_BINS, _SMOOTH_BINS))
+        noise_power = torch.zeros_like(power)
+        for step, weight in enumerate(_bell(_SMOOTH_BINS).tolist()):
+            noise_power.add_(padded[..., step : step + power.shape[-1]], alpha=weight)
     return _Block(
         start=start,
         peaks=slice(int(carrier.first[start]), int(carrier.first[end])),
-        spectra=_spectra(carrier.audio, carrier.n_fft, start, end, FINER),
+        spectra=spectra,
         peak=carrier.region[start:end].int() + first[:, None],
-        noise=1.0 - carrier.tone[start:end].float(),
+        noise=noise,
+        noise_power=noise_power,
     )
 
 
@@ -437,7 +449,7 @@ def moved_spectra(carrier: Carrier, ratios: Sequence[float], start: int, end: in
 
     The seed is that of drawn noise, of which every note hears another part.
     """
-    block = _block(carrier, start, end)
+    block = _block(carrier, start, end, max(ratios) > 1.0)
     return side_by_side(lambda ratio: _moved(carrier, ratio, block, seed), ratios)
 
 
@@ -472,7 +484,7 @@ def _moved(carrier: Carrier, ratio: float, block: _Block, seed: int) -> Tensor:
         row.index_add_(0, flat, channel.reshape(-1).index_select(0, source).mul_(turned))
     result = moved.view(n_channels, n, n_freqs + 2)[..., 1:-1]
     if drawn:
-        result = result + _drawn_noise(carrier, spectra, drawn * block.noise, ratio, block.start, seed)
+        result = result + _drawn_noise(carrier, block, drawn, ratio, seed)
     return result
 
 
@@ -482,21 +494,19 @@ def _unit_angle(turns: Tensor) -> tuple[Tensor, Tensor]:
     return torch.ones_like(angle), angle
 
 
-def _drawn_noise(carrier: Carrier, spectra: Tensor, share: Tensor, ratio: float, start: int, seed: int) -> Tensor:
-    """Noise as loud as that share (n, n_freqs) of the recording's finer spectra, moved by `ratio`: (C, n, n_freqs)."""
-    n_freqs = share.shape[1]
-    power = spectra[..., ::FINER].abs().square() * share
-    smooth = torch.nn.functional.conv1d(
-        power.reshape(-1, 1, n_freqs), _bell(_SMOOTH_BINS)[None, None], padding=_SMOOTH_BINS
-    ).reshape(power.shape)
+def _drawn_noise(carrier: Carrier, block: _Block, share: float, ratio: float, seed: int) -> Tensor:
+    """Noise as loud as that share of a block's, moved by `ratio`: (C, n, n_freqs)."""
+    assert block.noise_power is not None
+    n_freqs, start = block.noise.shape[1], block.start
     origin = torch.arange(n_freqs) / ratio
     low = origin.long().clamp(max=n_freqs - 2)
-    level = torch.lerp(smooth[..., low], smooth[..., low + 1], origin - low).div_(ratio).sqrt_()
-    frames = (torch.arange(start, start + len(share)) + round(1200.0 * math.log2(ratio))) % NOISE_FRAMES
+    below, above = (block.noise_power.index_select(-1, low + step) for step in (0, 1))
+    level = below.lerp_(above, origin - low).mul_(share / ratio).sqrt_()
+    frames = (torch.arange(start, start + len(block.noise)) + round(1200.0 * math.log2(ratio))) % NOISE_FRAMES
     common = _unit_noise(carrier.n_fft, seed)[frames]
-    if len(spectra) == 1:
+    if len(level) == 1:
         return level * common
-    own = [_unit_noise(carrier.n_fft, seed + 1 + channel)[frames] for channel in range(len(spectra))]
+    own = [_unit_noise(carrier.n_fft, seed + 1 + channel)[frames] for channel in range(len(level))]
     alike = carrier.coherence
     drawn: Tensor = alike**0.5 * common + (1.0 - alike) ** 0.5 * torch.stack(own)
     return level * drawn
@@ -524,7 +534,7 @@ def sound(
             spectra = head[:, start:end]
         else:
             end = min(n_frames, start + BLOCK_FRAMES)
-            spectra = _moved(carrier, ratio, _block(carrier, start, end), seed)
+            spectra = _moved(carrier, ratio, _block(carrier, start, end, ratio > 1.0), seed)
         made = _overlap_add(spectra * gain(start, end), carrier.n_fft)
         audio[:, start * hop : start * hop + made.shape[1]] += made
         start = end

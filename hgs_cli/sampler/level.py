@@ -45,6 +45,8 @@ class LevelRules:
             attack is the recording's. Rise times are 10 ms from the real notes' instead of 16, distances the same.
         attack_db: By which an attack gives way to tone at the most. With 6 dB 28 of 30 drums are in tune, with 0 21.
         most_db: By which the carrier is raised; what is lacking still is drawn. 4 to 20 dB differ by 0.02 dB.
+        unheard_db: Of level that drawn voices add on average, below which they are left out: for a quarter of the
+            notes above, which are 0.003 dB worse without them.
         spare_db: Below the wanted level that nothing is drawn for.
         held_s: From the end of the networks' window back, over which a gain is averaged that then holds.
         fade_s: After that, over which it fades to none.
@@ -55,6 +57,7 @@ class LevelRules:
     held_frames: int = 4
     attack_db: float = 6.0
     most_db: float = 8.0
+    unheard_db: float = 0.6
     spare_db: float = 4.0
     held_s: float = 0.4
     fade_s: float = 4.0
@@ -63,6 +66,7 @@ class LevelRules:
 RULES = LevelRules()
 LEAST = -2.0  # level units, 100 dB: nothing is lowered by more
 ATTACK_FRAMES = 2
+AUDIBLE = 1.2  # level units, 60 dB below the loudest point
 LATEST_ARRIVAL = 40  # frames, 0.5 s: what swells for longer is no attack
 FILLED_FRAMES = 3  # on either side: drawn voices that come and go with every frame flutter
 
@@ -139,12 +143,21 @@ class Voices:
         drawn: Envelopes of tone and noise.
         level: Log-mel of all of it.
         wanted: Log-mel of what the networks and the detail say.
+        heard: Whether notes are not the same without what is drawn, (B,), bool; None where all are drawn.
     """
 
     gain: Tensor | None
     drawn: Envelopes
     level: Tensor
     wanted: Tensor
+    heard: Tensor | None = None
+
+
+def is_heard(before: Tensor, after: Tensor) -> Tensor:
+    """Whether log-mels (B, n_mels, n_frames) differ where they can be heard, by unheard_db on average, (B,), bool."""
+    audible = after > after.amax((1, 2), keepdim=True) - AUDIBLE
+    raised = ((after - before) * audible).sum((1, 2)) / audible.sum((1, 2)).clamp(min=1)
+    return raised * DB_PER_UNIT > RULES.unheard_db
 
 
 def _arrival(own: Tensor) -> Tensor:
