@@ -20,7 +20,7 @@ from hgs_cli.models.generator import MAX_LEVEL, Envelopes, Theta
 from hgs_cli.models.vocoder import mel_points_hz
 from hgs_cli.pitch import MAX_PITCH, MIN_PITCH
 from hgs_cli.sampler import level
-from hgs_cli.sampler.carrier import Carrier, analyse, bend, moved_spectra, sharpened, sound
+from hgs_cli.sampler.carrier import Carrier, analyse, bend, moved_spectra, sharpened, sound, straightened
 from hgs_cli.sampler.level import Voices
 from hgs_cli.side_by_side import side_by_side
 from hgs_cli.spectrum import (
@@ -378,8 +378,9 @@ def carrier_heads(instrument: Instrument, pitches: Sequence[float], settings: Se
             heads.append(None)
             continue
         carrier = part.carrier
-        if not settings.keep_vibrato:
-            carrier = bend(carrier, -part.cents, HOP_LENGTH)
+        if not settings.keep_vibrato and bool(part.cents.any()):
+            note = part.source_pitch if part.trust > 0.5 else None
+            carrier = analyse(straightened(carrier.audio, part.cents, HOP_LENGTH), carrier.mono, pitch=note)
         elif len(instrument.parts) > 1:  # all voices move as one
             carrier = bend(carrier, instrument.cents.cpu() - part.cents[:N_FRAMES], HOP_LENGTH)
         # Exactly 1 at the sound's own pitch, where the carrier is the recording.

@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hgs_cli.audio.periodicity import delay
 from hgs_cli.side_by_side import side_by_side
 from hgs_cli.spectrum import SAMPLE_RATE
 
@@ -388,6 +389,22 @@ def bend(carrier: Carrier, cents: Tensor, step_samples: int) -> Carrier:
     factor = np.repeat(2.0 ** (cents_at / 1200.0), np.diff(carrier.first))
     bent = _gathered(carrier.first, carrier.parent, carrier.advance * factor)
     return replace(carrier, bent=torch.from_numpy(bent), bend=torch.from_numpy(factor).float())
+
+
+def straightened(audio: Tensor, cents: Tensor, step_samples: int) -> Tensor:
+    """Audio (C, T) played slower where its pitch is higher, so that it stands still; bends inside a window go, too.
+
+    Args:
+        audio: At SAMPLE_RATE.
+        cents: How its pitch moves, at every `step_samples` samples, (n,); the last one holds.
+        step_samples: Of `cents`.
+    """
+    n_samples = audio.shape[1]
+    sample = np.arange(n_samples, dtype=np.float64)
+    cents_at = np.interp(sample / step_samples, np.arange(len(cents)), cents.double().cpu().numpy())
+    even = np.cumsum(2.0 ** (cents_at / 1200.0)) - 1.0  # the time of every sample, were its pitch even
+    late = torch.from_numpy(sample - np.interp(sample, even, sample))
+    return torch.stack([delay(channel, late) for channel in audio])
 
 
 # --- motion ---------------------------------------------------------------------------------------------------------
