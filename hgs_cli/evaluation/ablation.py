@@ -72,7 +72,7 @@ RULES = (
     Rule("draws nothing that lacks less than 4 dB", ((level, "RULES", _fields(spare_db=0.0)),)),
     Rule("draws noise anew upwards", ((carrier, "RULES", _fields(noise_from=1000.0, noise_to=1001.0)),)),
     Rule("counts phases from onsets", ((carrier, "RULES", _fields(new_db=NEVER)),), analysed=True),
-    Rule("takes what is heard before onsets away", ((carrier, "_sharpened", _value(lambda one, audio: audio)),)),
+    Rule("takes what is heard before onsets away", ((carrier, "sharpened", _value(lambda one, audio: audio)),)),
     Rule("all that is done at onsets", ((carrier, "find_rises", _value(lambda audio: ())),), analysed=True),
     Rule(
         "chooses the window",
