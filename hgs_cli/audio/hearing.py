@@ -34,7 +34,9 @@ Hint = float | Literal["auto"] | None
 """What is known of a sound's pitch: a MIDI note, nothing (`auto`), or that it has none (None)."""
 
 CHORD_SHARE = 0.85  # of a harmonic share: with more the sound is one note, whatever else its partials may be
-# A drum may have a period and be no note.
+# A drum may have a period and be no note. By these rules 27 of the 1,876 recorded notes of both collections are taken
+# for drums (eight of them are kettledrums') and 12 of their 120 unpitched one-shots for notes, where 38 have a period.
+# They were set with these recordings known.
 SURE_PERIOD, SURE_CONTRAST = 0.93, 0.45
 LIKELY_CONTRAST, LIKELY_SHARE = 0.3, 0.5
 HELD_LOBE_HZ = 6.0  # what holds its energy for half a second is a note if it has a period
