@@ -83,6 +83,7 @@ def validation_instruments() -> frozenset[str]:
     """Names of the recorded instruments that are never trained on, from the tracked split file.
 
     It lists those of the first recordings and those that came with later ones apart: figures of either are comparable.
+    `kin` plays what an instrument of the first list plays: that cello, violin and guitar would be known by them.
     """
     text = resources.files("hgs_cli.training").joinpath("split.json").read_text(encoding="utf-8")
     return frozenset(name for names in json.loads(text).values() for name in names)
