@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,7 @@ from hgs_cli.training.config import STAGE_CONFIGS, DataConfig, LoopConfig, stage
 from hgs_cli.training.data import build_dataset, read_index, validation_instruments, verify_pitch
 from hgs_cli.training.discriminator import N_PITCHES, Adversary
 from hgs_cli.training.losses import confusion_loss, gradient_penalty, reconstruction_loss, relativistic_loss
-from hgs_cli.training.stages import STAGES, Optimiser
+from hgs_cli.training.stages import STAGES, Gan, Optimiser
 from hgs_cli.weights import build_model, load_model, save_bundle
 
 
@@ -48,6 +50,7 @@ def test_the_data_set_keeps_validation_instruments_apart(dataset: Path) -> None:
     sides = {shard.instrument: shard.validation for shard in read_index(dataset)}
     assert sides == {"dull": False, "bright": False, "clap": False, "trumpet": True}
     assert {"trumpet", "salamander-piano", "marimba", "ergo-bass-arco"} <= validation_instruments()
+    assert {"iowa-oboe", "voice-sven-oh", "wavetable-prophet", "vcsl-tom-2-toml-hits"} <= validation_instruments()
 
 
 def test_a_held_out_data_set_is_never_trained_on(recordings: Path, tmp_path: Path) -> None:
@@ -110,6 +113,30 @@ def test_pairs_are_two_notes_of_one_instrument(dataset: Path) -> None:
     assert (batch.p != batch.q).any()
     assert torch.isfinite(batch.x).all()
     assert torch.allclose(batch.x.amax((1, 2)), torch.ones(64), atol=0.01)
+
+
+def test_instruments_are_drawn_alike_however_many_notes_they_have(
+    recordings: Path, tmp_path: Path, quick: Path, tiny: Path
+) -> None:
+    manifest = json.loads((recordings / "manifest.json").read_text())
+    first = next(entry for entry in manifest["files"] if entry["instrument"] == "dull")
+    manifest["files"] += [first] * 9  # dull has 12 notes, bright 3
+    many = tmp_path / "many"
+    shutil.copytree(recordings, many)
+    (many / "manifest.json").write_text(json.dumps(manifest))
+    build_dataset(tmp_path / "data", [many], soundfonts=[], workers=1)
+    stage = STAGES["gan"](
+        checkpoints.initial_model(tiny, 0)[0], stage_config("gan", quick), tmp_path / "data", 0, torch.device("cpu")
+    )
+    assert isinstance(stage, Gan)
+    table, notes = stage.table, stage.sampler.pitched_notes()
+    drawn: dict[str, list[int]] = {
+        "pairs": [stage.sampler._pair()[0] for _ in range(400)],
+        "instances": notes[stage.sampler.rng.choice(len(notes), 400, p=stage.likelihood)].tolist(),
+    }
+    for what, indices in drawn.items():
+        names = [table.shards[table.shard_of[index]].instrument for index in indices]
+        assert 0.4 < names.count("dull") / (names.count("dull") + names.count("bright")) < 0.6, what
 
 
 def test_several_targets_share_an_input_and_its_treatment(dataset: Path) -> None:

@@ -145,6 +145,7 @@ class Renderer:
         self._synth: Any = fluidsynth.Synth(gain=0.7, samplerate=float(SAMPLE_RATE))
         self._synth.setting("synth.reverb.active", 0)
         self._synth.setting("synth.chorus.active", 0)
+        self._synth.setting("synth.dynamic-sample-loading", 1)  # all of a compressed font take 8 s
         # The binding offers 16-bit samples only; quiet notes need the float ones.
         self._write = fluidsynth.cfunc(
             "fluid_synth_write_float",

@@ -394,6 +394,9 @@ class Gan(Adversarial):
     ) -> None:
         super().__init__(model, config, folder, seed, device)
         self._notes = self.sampler.pitched_notes()
+        shard = self.table.shard_of[self._notes]
+        weight = 1.0 / np.bincount(shard)[shard]  # an instrument counts as every other, however many notes it has
+        self.likelihood = weight / weight.sum()
         self._features = self._all_features()
         timbre = self._features[:, : model.config.feature_extractor.timbre_dim]
         self._neighbours = nearest_neighbours(timbre, self.config.n_neighbours)
@@ -416,7 +419,7 @@ class Gan(Adversarial):
         """Features of queries, and log-mel, pitch and bandwidth of one neighbour of each."""
         rng, size = self.sampler.rng, self.loop.batch_size
         mine = self.part.of(size)
-        queries = rng.integers(0, len(self._notes), size)[mine]
+        queries = rng.choice(len(self._notes), size, p=self.likelihood)[mine]
         picks = rng.integers(0, self._neighbours.shape[1], size)[mine]
         chosen = self._neighbours[torch.from_numpy(queries), torch.from_numpy(picks)]
         neighbours = self._notes[chosen.numpy()].tolist()
