@@ -88,6 +88,11 @@ class Outcome:
         """Lines on stdout."""
         return self.out.splitlines()
 
+    @property
+    def complaints(self) -> list[str]:
+        """Lines on stderr but those that say what was heard."""
+        return [line for line in self.err.splitlines() if ": heard as " not in line]
+
 
 Run = Callable[..., Outcome]
 

@@ -80,7 +80,7 @@ def test_no_command_shows_help_and_is_a_usage_error(hgs: Run) -> None:
 
 def test_render_writes_one_file_a_note_into_a_folder_of_the_sounds_name(hgs: Run, sound: Path) -> None:
     outcome = hgs("render", sound, "--pitches", "C4,60.5,F#3")
-    assert (outcome.code, outcome.err) == (0, "")
+    assert (outcome.code, outcome.err) == (0, "tone.wav: heard as A3, dying away\n")
     names = ["tone/tone_060_C4.wav", "tone/tone_060_C4p50.wav", "tone/tone_054_Fs3.wav"]
     assert outcome.lines == names
     for name in names:
@@ -105,7 +105,7 @@ def test_rendering_an_inversion_gives_the_bytes_of_rendering_the_sound(hgs: Run,
 def test_an_inversion_keeps_its_own_pitch_and_says_so(hgs: Run, sound: Path) -> None:
     hgs("invert", sound)
     outcome = hgs("render", "tone.hgs", "-p", "60", "--pitch", "C3")
-    assert outcome.err == "hgs: warning: tone.hgs keeps the pitch and the passes that it was inverted with\n"
+    assert outcome.complaints == ["hgs: warning: tone.hgs keeps the pitch and the passes that it was inverted with"]
 
 
 def test_nothing_is_overwritten_and_nothing_written_unless_forced(hgs: Run, sound: Path) -> None:
@@ -233,7 +233,7 @@ def test_one_broken_file_among_several_spoils_only_itself(hgs: Run, sound: Path,
     outcome = hgs("render", "missing.wav", sound, "broken.wav", burst, "-p", "60")
     assert outcome.code == 3
     assert outcome.lines == ["tone/tone_060_C4.wav", "burst/burst_060_C4.wav"]
-    assert [line.split(" — ")[0] for line in outcome.err.splitlines()] == [
+    assert [line.split(" — ")[0] for line in outcome.complaints] == [
         "[1/4] missing.wav: failed",
         f"[2/4] {sound}: 1 note",
         "[3/4] broken.wav: failed",
@@ -603,7 +603,7 @@ def test_every_mistake_is_one_line_and_its_exit_code_and_writes_nothing(
 
     outcome = hgs(*arguments)
     assert outcome.code == code, outcome.err
-    lines = outcome.err.splitlines()
+    lines = outcome.complaints
     assert len(lines) == 1, outcome.err
     assert lines[0].startswith("hgs: error: ")
     assert " — " in lines[0]
