@@ -82,6 +82,8 @@ def test_the_command_measures_recordings_and_made_sounds(
     )
     assert done.code == 0, done.err
     figures = json.loads((tmp_path / "a.json").read_text())["ablation"]
+    assert {one["group"] for one in figures["notes"]["made sounds"]} == {"bell", "chord"}
+    figures = figures["worth"]
     assert list(figures) == ["recordings of " + recordings.name, "made sounds"]
     for rules in figures.values():
         assert list(rules) == ["none", *(rule.name for rule in RULES[:3])]

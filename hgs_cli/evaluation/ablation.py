@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -161,7 +161,7 @@ class AblationResult:
                     ("Note by note; in brackets 95 %, bootstrap over instruments or families; below 0 it does harm.",),
                 )
             )
-        figures = {
+        worth = {
             title: {
                 rule: {
                     name: {
@@ -174,7 +174,8 @@ class AblationResult:
             }
             for title, notes in self.notes.items()
         }
-        return Section("ablation", tables, figures)
+        single_notes = {title: [asdict(note) for note in notes] for title, notes in self.notes.items()}
+        return Section("ablation", tables, {"worth": worth, "notes": single_notes})
 
 
 def measure_ablation(
