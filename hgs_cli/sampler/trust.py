@@ -22,10 +22,10 @@ AUDIBLE_DB, SILENT_DB = 40.0, 85.0  # below the loudest point of a log-mel
 class TrustLaw:
     """A logistic law, of recordings that no network had heard and of made sounds; `hgs train eval --trust` fits it again.
 
-    As the weight of the wanted level against the moved recording's own, in the log-mel domain, it is 5.31 dB from the real
-    notes of 75 training instruments, where the best constant weight, 0.5, has 5.56, and 5.22 instead of 5.39 on 24 others;
-    on families of made sounds that were left out 2.41 dB, where 0, the best constant there, has 2.39 and 1 has 4.84. Fitted
-    again its coefficients are 8.65, -1.19, 3.17, -10.6 and 0.07, which are as good.
+    As the weight of the wanted level against the moved recording's own, in the log-mel domain, it is 5.31 dB from the
+    real notes of 75 training instruments, where the best constant weight, 0.5, has 5.56, and 5.22 instead of 5.39 on
+    24 others; on families of made sounds that were left out 2.41 dB, where 0, the best constant there, has 2.39 and 1
+    has 4.84. Fitted again its coefficients are 8.65, -1.19, 3.17, -10.6 and 0.07, which are as good.
 
     Attributes:
         harmonic_share: Of the share of energy on the harmonics of the pitch.
