@@ -25,7 +25,7 @@ from hgs_cli.audio.loudness import note_lufs
 from hgs_cli.audio.periodicity import measure_periodicity
 from hgs_cli.audio.source_pitch import detect_pitch
 from hgs_cli.errors import InputError, UsageError
-from hgs_cli.evaluation.peers import find_rubber_band
+from hgs_cli.evaluation.peers import SIGNALSMITH, Peer, find_peers, find_rubber_band
 from hgs_cli.instrument import (
     UNPITCHED_REFERENCE,
     Instrument,
@@ -187,7 +187,7 @@ def run_bench(
         device: `auto`, `cpu` or `cuda`.
         runs: At least 1.
         cold: Also time whole calls in new processes, COLD_RUNS times.
-        compare: Also time Rubber Band's finer engine at the same notes.
+        compare: Also time Rubber Band's finer engine at the same notes, and Signalsmith Stretch if it is installed.
         advance: Takes the number of things timed since its last call; `count_steps` tells how many there are.
 
     Raises:
@@ -220,6 +220,9 @@ def run_bench(
             ratios["Rubber Band R3 / hgs, warm"] = peer_s / clock.median_s("batches", f"{len(OCTAVES)} notes")
             if cold:
                 ratios["Rubber Band R3 / hgs, cold"] = peer_s / whole_s
+            for peer in _other_peers():
+                peer_s = _time_other(clock, peer, path, interval, instrument.length_samples)
+                ratios[f"{peer.name} / hgs, warm"] = peer_s / clock.median_s("batches", f"{len(OCTAVES)} notes")
     environment = _environment(model)
     environment |= {"sound": "a tone made here" if sound is None else sound.name}
     environment |= {"seconds": round(instrument.length_samples / SAMPLE_RATE, 3)}
@@ -230,7 +233,8 @@ def run_bench(
 
 def count_steps(cold: bool, compare: bool) -> int:
     """How many things `run_bench` times."""
-    return N_STAGES + len(BATCHES) + len(_thread_counts()) + len(LENGTHS_S) + 1 + (4 if cold else 0) + compare
+    compared = 1 + len(_other_peers()) if compare else 0
+    return N_STAGES + len(BATCHES) + len(_thread_counts()) + len(LENGTHS_S) + 1 + (4 if cold else 0) + compared
 
 
 def _time_stages(clock: _Clock, model: Model, path: Path, folder: Path) -> tuple[Inversion, Instrument]:
@@ -406,6 +410,20 @@ def _time_peer(
 
     name = "Rubber Band R3, 25 notes"
     clock.time("compare", name, work, len(OCTAVES), length_samples / SAMPLE_RATE, runs=COLD_RUNS)
+    return clock.median_s("compare", name)
+
+
+def _other_peers() -> list[Peer]:
+    """What else is compared with, as far as it is installed: Signalsmith Stretch."""
+    return [peer for peer in find_peers().found if peer.name == SIGNALSMITH]
+
+
+def _time_other(clock: _Clock, peer: Peer, path: Path, source: float, length_samples: int) -> float:
+    """A peer that runs in this process, at the same 25 notes; the median in seconds."""
+    shift = peer.open(read_audio(path).audio[:length_samples], source)
+    name = f"{peer.name}, 25 notes"
+    seconds = length_samples / SAMPLE_RATE
+    clock.time("compare", name, lambda: [shift(pitch - source) for pitch in OCTAVES], len(OCTAVES), seconds)
     return clock.median_s("compare", name)
 
 

@@ -20,7 +20,7 @@ AUDIBLE_DB, SILENT_DB = 40.0, 85.0  # below the loudest point of a log-mel
 
 @dataclass(frozen=True)
 class TrustLaw:
-    """A logistic law, of recordings that no network had heard and of made sounds; `hgs train eval --trust` fits it again.
+    """A logistic law, of recordings that no network had heard and of made sounds; `hgs train eval --trust` fits it.
 
     As the weight of the wanted level against the moved recording's own, in the log-mel domain, it is 5.31 dB from the
     real notes of 75 training instruments, where the best constant weight, 0.5, has 5.56, and 5.22 instead of 5.39 on
