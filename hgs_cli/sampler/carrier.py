@@ -552,7 +552,7 @@ def sound(
         else:
             end = min(n_frames, start + BLOCK_FRAMES)
             spectra = _moved(carrier, ratio, _block(carrier, start, end, ratio > 1.0), seed)
-        made = _overlap_add(spectra * gain(start, end), carrier.n_fft)
+        made = overlap_add(spectra * gain(start, end), carrier.n_fft)
         audio[:, start * hop : start * hop + made.shape[1]] += made
         start = end
     audio = audio[:, carrier.n_fft : carrier.n_fft + n_samples]
@@ -581,7 +581,7 @@ def _energy(audio: Tensor) -> Tensor:
     return torch.nn.functional.avg_pool1d(energy, 3, 1, 1)[0, 0]
 
 
-def _overlap_add(spectra: Tensor, n_fft: int) -> Tensor:
+def overlap_add(spectra: Tensor, n_fft: int) -> Tensor:
     """Audio of frames (C, n, n_freqs) that follow each other, from half a window before the first: (C, n · hop + …)."""
     hop, half = n_fft // OVERLAP, n_fft // 2
     frames = torch.fft.irfft(spectra, n_fft)
