@@ -242,7 +242,13 @@ def blend(model: Model, inversions: Sequence[Inversion], shares: Sequence[float]
     total = sum(shares)
     if len(shares) != len(inversions) or total <= 0.0 or min(shares) < 0.0:
         raise UsageError(f"{len(shares)} shares for {len(inversions)} sounds", "give each sound a share, none below 0")
-    mixed = [(share / total, inversion) for share, inversion in zip(shares, inversions, strict=True) if share > 0.0]
+    mixed: list[tuple[float, Inversion]] = []
+    for share, inversion in zip(shares, inversions, strict=True):
+        same = [index for index, (_, other) in enumerate(mixed) if other is inversion]
+        if same:  # with itself a sound is itself
+            mixed[same[0]] = mixed[same[0]][0] + share / total, inversion
+        elif share > 0.0:
+            mixed.append((share / total, inversion))
     if len(mixed) == 1:  # an end point is the plain instrument, with the very offsets of its inversion
         return single(model, mixed[0][1])
     h = sum((share * inversion.feature for share, inversion in mixed), torch.zeros(())).to(model.device)[None]

@@ -396,7 +396,7 @@ def test_without_room_for_what_is_only_needed_meanwhile_it_is_one_line_too(
 def test_a_read_only_disk_is_one_line(processes: Processes, sounds: Path, tmp_path: Path) -> None:
     with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", "ro", "tmpfs"):
         for out in ("disk", "disk/new"):
-            outcome = processes.run(tmp_path, Order(["render", "in/a.wav", "-p", "60", "-o", out]))[0]
+            outcome = processes.run(tmp_path, Order(["render", "in/a.wav", "-p", "60", "-o", out, "-q"]))[0]
             assert outcome.code == 5
             assert outcome.err.startswith(f"hgs: error: cannot write to folder {out}: read-only file system")
             assert_quiet(outcome)
@@ -418,7 +418,7 @@ def test_a_folder_that_belongs_to_someone_else_is_one_line(
         if existing:
             (out / "a_060_C4.wav").write_text("older")
         out.chmod(0o555)
-        command = ["render", "in/a.wav", "-p", "60", "-o", "out", "--force", "--weights", "tiny.safetensors"]
+        command = ["render", "in/a.wav", "-p", "60", "-o", "out", "-q", "--force", "--weights", "tiny.safetensors"]
         outcome = processes.run(folder, Order(command, user=user))[0]
         assert outcome.code == 5, outcome.err
         assert outcome.err.startswith("hgs: error: cannot write to folder out: permission denied")

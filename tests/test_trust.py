@@ -20,7 +20,7 @@ RUNS_CODE = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "s
 TALKS = {"socket", "ssl", "http", "urllib", "urllib3", "requests", "httpx", "aiohttp", "ftplib", "smtplib", "xmlrpc",
          "websockets", "asyncio", "huggingface_hub", "socketserver", "telnetlib", "webbrowser"}  # fmt: skip
 # Bytes of this program's own, to processes that it started itself, when measuring.
-OWN_PROCESSES = {("evaluation/cross_pitch.py", "pickle")}
+OWN_PROCESSES = {("evaluation/workers.py", "pickle")}
 LOADERS = {("training/checkpoint.py", "torch.load")}  # with weights_only=True
 
 

@@ -123,7 +123,7 @@ def _judge(
     distances = []
     for (_, truth), moved, aim in zip(truths, spectra, wanted, strict=True):
         own = carrier_level(moved, carrier.mono, carrier.n_fft)
-        levels = torch.stack([own + towards(own, aim, weight) for weight in WEIGHTS])
+        levels = torch.stack([own + towards(own[None], aim[None], weight)[0] for weight in WEIGHTS])
         real = model.log_mel((gain * truth)[None].to(model.device))[0].cpu()
         distances.append(aligned_distance_db(levels[..., :n_frames], real[:, :n_frames]))
     return JudgedSound(group, made, hear_traits(model, inversion), torch.stack(distances).clone())
