@@ -107,7 +107,8 @@ def test_odd_sounds_are_measured_and_a_broken_tone_is_noticed(model: Model, monk
 
     monkeypatch.setattr("hgs_cli.instrument.apply_tonal", untouched)
     broken = measure_odd_sounds(model, None, extra, quick=True)
-    assert not any(note.in_tune or note.clear for note in broken.notes)
+    # The tom has a mode of its own, which is moved to the note.
+    assert not any(note.in_tune or note.clear for note in broken.notes if note.name != "kit 1")
     tables = broken.section().tables
     assert len(tables[1].rows) == 4
     assert all(len(row) == len(table.header) for table in tables for row in table.rows)

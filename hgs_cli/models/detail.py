@@ -30,7 +30,7 @@ LEAST_POWER = 1e-13
 TINY = 1e-20  # power: keeps silence over silence finite
 KNOWN_SHARE = 0.05  # of a band's power: below it, a part is not heard there and its detail comes from neighbours
 
-AUTO_HNR_DB = 10.0  # the promise is 6 dB in 0.1-5 kHz; a tracker asks for more, and the attack keeps its noise
+AUTO_HNR_DB = 12.0  # the promise is 6 dB in 0.1-5 kHz; a tracker asks for more, and the attack keeps its noise
 TONAL_LOW_HZ = 100.0
 TONAL_HIGH_HZ = 5000.0
 SPREAD = 0.12  # of its frequency, sigma of a line that becomes tone: a single harmonic would be heard as a note itself
