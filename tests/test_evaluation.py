@@ -303,10 +303,10 @@ class TestBroken:
     def test_noise_in_place_of_harmonics(
         self, released: Model, intact: CrossPitchResult, measure: Callable[..., CrossPitchResult]
     ) -> None:
-        # Drawn voices alone are what `detail 0` hears.
+        row = "hgs, detail 0"  # drawn voices alone
         broken = measure(replace(released, vocoder=Noisy(released.log_mel.filters)), QUICK)
-        assert broken.side_signed("hgs, detail 0", "hnr_db").mean < intact.side_signed("hgs, detail 0", "hnr_db").mean - 6.0
-        assert broken.side_absolute("hgs, detail 0", "hnr_db").mean > intact.side_absolute("hgs, detail 0", "hnr_db").mean + 6.0
+        assert broken.side_signed(row, "hnr_db").mean < intact.side_signed(row, "hnr_db").mean - 6.0
+        assert broken.side_absolute(row, "hnr_db").mean > intact.side_absolute(row, "hnr_db").mean + 6.0
 
 
 # --- the report and the command ------------------------------------------------------------------------------------
