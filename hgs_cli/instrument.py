@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -350,13 +351,19 @@ class CarrierHeads:
         carrier: Bent if the pitch of the notes does not move as the sound's.
         ratios: By which its frequencies are multiplied, of every note.
         spectra: Its frames, (C, n, n_freqs) each.
-        own: Their log-mel, (B, n_mels, n_frames).
     """
 
     carrier: Carrier
     ratios: tuple[float, ...]
     spectra: tuple[Tensor, ...]
-    own: Tensor
+
+    @cached_property
+    def own(self) -> Tensor:
+        """Log-mels of the moved recording, (B, n_mels, n_frames)."""
+        carrier = self.carrier
+        return torch.stack(
+            side_by_side(lambda each: level.carrier_level(each, carrier.mono, carrier.n_fft), self.spectra)
+        )
 
     @property
     def balance(self) -> Tensor:
@@ -394,10 +401,7 @@ def carrier_heads(instrument: Instrument, pitches: Sequence[float], settings: Se
         ratios = [1.0 if abs(ratio - 1.0) < UNMOVED else ratio for ratio in ratios]
         n_head = carrier.frames_until(min(instrument.length_samples, MODEL_SAMPLES))
         spectra = moved_spectra(carrier, ratios, 0, n_head, settings.seed)
-        own = torch.stack(
-            side_by_side(lambda each, c=carrier: level.carrier_level(each, c.mono, c.n_fft), spectra)  # type: ignore[misc]
-        )
-        heads.append(CarrierHeads(carrier, tuple(ratios), tuple(spectra), own))
+        heads.append(CarrierHeads(carrier, tuple(ratios), tuple(spectra)))
     return heads
 
 
@@ -431,6 +435,10 @@ def note_voices(
     model: Model, instrument: Instrument, q: Tensor, settings: Settings, heads: Sequence[CarrierHeads | None]
 ) -> Voices:
     """What each voice gives to notes at pitches q (B,)."""
+    if heads[0] is not None and _as_it_is(instrument, settings):
+        nothing = torch.zeros(len(q), N_MELS, N_FRAMES, device=q.device)
+        silence = Envelopes(nothing - 3.0, nothing - 3.0)
+        return Voices(nothing, silence, nothing, nothing, torch.zeros_like(q, dtype=torch.bool))
     own = [None if each is None else each.own.to(q.device) for each in heads]
     if len(instrument.parts) == 1:
         return _single_voices(model, instrument, q, settings, own[0])
@@ -440,6 +448,14 @@ def note_voices(
         for source, own_level in zip(instrument.sources, own, strict=True)
     ]
     return _mixed_voices(model, instrument, q, settings, own[_lead(instrument)], ends)
+
+
+def _as_it_is(instrument: Instrument, settings: Settings) -> bool:
+    """Whether notes are the moved recording and nothing else, so that no levels need be known."""
+    part = instrument.parts[0]
+    toned = instrument.unpitched > 0.0 if settings.tonal is None else settings.tonal > 0.0
+    plain = settings.detail == 1.0 and not settings.variation and not settings.softness and not toned
+    return plain and len(instrument.parts) == 1 and part.trust == 0.0
 
 
 def _single_voices(model: Model, instrument: Instrument, q: Tensor, settings: Settings, own: Tensor | None) -> Voices:

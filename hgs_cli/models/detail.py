@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -117,19 +116,6 @@ def split(x: Tensor, periodicity: Tensor, p: Tensor) -> tuple[Tensor, Tensor, Te
     model_h, model_n = smooth_h * comb, smooth_n * noise
     gain = power / (model_h + model_n + TINY)
     return _level(smooth_h * gain), _level(smooth_n * gain), model_h / (model_h + model_n + TINY)
-
-
-def own_hnr_db(x: Tensor, periodicity: Tensor, p: float) -> float:
-    """Power of a sound's harmonics over that of its noise between 0.1 and 5 kHz, in dB.
-
-    Args:
-        x: Its log-mel, (n_mels, n_frames).
-        periodicity: Share of each band that is tone, (N_BANDS, N_STEPS).
-        p: Its pitch.
-    """
-    power, share = _above_floor(x), split(x[None], periodicity[None], torch.tensor([p]))[2][0]
-    tone, noise = (float((power * part)[_promised_bands()].sum()) for part in (share, 1.0 - share))
-    return 10.0 * math.log10((tone + TINY) / (noise + TINY))
 
 
 def _heard(residual: Tensor, share: Tensor, ceiling: Tensor, blur: Tensor) -> Tensor:
