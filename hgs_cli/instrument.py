@@ -72,7 +72,7 @@ class Settings:
         lufs: Loudness aimed at, in LUFS.
         seed: Of everything random.
         tune_cents: What every note sounds above its name.
-        stereo: Whether notes have two channels, which differ as those of the sound did, if it had two.
+        stereo: Whether notes have two channels, the sound's own moved alike, if it had two.
         softness: How much darker notes are, as if played softer but equally loud, 0 … 1.
 
     Raises:
@@ -474,10 +474,18 @@ def _single_voices(model: Model, instrument: Instrument, q: Tensor, settings: Se
     far = part.trust * (1.0 - wholeness(away))[:, None, None]
     gain = level.towards(own, wanted, level.RULES.weight * far)
     share = far * level.lacking_share(own + gain, wanted, level.RULES.spare_db)
-    if toned is not base:
-        less = network.compose(Envelopes(base.harmonic, toned.noise_part), q) - wanted
-        gain = gain + level.spare_attack(own, less)
+    gain = gain + _given_to_tone(model, q, own, base, toned, wanted)
     return _joined(model, q, settings, own, gain, share, base, toned, styled, wanted)
+
+
+def _given_to_tone(
+    model: Model, q: Tensor, own: Tensor, base: Envelopes, toned: Envelopes, wanted: Tensor
+) -> Tensor | float:
+    """Gain by which carriers give way to the tone that was made of their noise, in level units; 0 where none was."""
+    if toned is base:
+        return 0.0
+    less = model.network.compose(Envelopes(base.harmonic, toned.noise_part), q) - wanted
+    return level.spare_attack(own, less)
 
 
 def _joined(
@@ -541,9 +549,7 @@ def _mixed_voices(
     carried = 1.0 - known * (1.0 - min(1.0, max(0.0, (lead - 0.5) / CARRIED_OVER)))
     gain = level.towards(own, wanted, 1.0)
     lacking = level.lacking_share(own + gain, wanted, 0.0)
-    if toned is not base:
-        less = network.compose(Envelopes(base.harmonic, toned.noise_part), q) - wanted
-        gain = gain + level.spare_attack(own, less)
+    gain = gain + _given_to_tone(model, q, own, base, toned, wanted)
     gain = gain + 10.0 / DB_PER_UNIT * math.log10(max(carried, 1e-12))
     share = 1.0 - carried * (1.0 - lacking)
     return _joined(model, q, settings, own, gain, share, base, toned, styled, wanted)

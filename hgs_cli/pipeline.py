@@ -1,7 +1,8 @@
 """The main path: load_model → invert → render or mix.
 
 sound → log-mel x → f → h → H → Δ, and what G could not say of x       `invert`, once per sound
-(h, Δ, q) → G → E_h, E_n, + detail → vocoder at q → waveform           `render` and `mix`, per pitch, batched
+(h, Δ, q) → G → E_h, E_n, + detail → level wanted at q ─┐              `render` and `mix`, per pitch, batched
+the recording, moved to q ─────────────────── shaped to it, what it lacks drawn by the vocoder → waveform
 """
 
 from __future__ import annotations
