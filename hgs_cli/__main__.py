@@ -2,8 +2,9 @@
 
 import gc
 import os
-import signal
 import sys
+
+from hgs_cli import ending
 
 GARBAGE_THRESHOLD = 50_000  # objects: by default Python looks for garbage a thousand times while torch is imported
 
@@ -11,18 +12,23 @@ GARBAGE_THRESHOLD = 50_000  # objects: by default Python looks for garbage a tho
 def main() -> None:
     """Run the command line; an interrupt ends it without a word, be it while Python still reads the program."""
     gc.set_threshold(GARBAGE_THRESHOLD)
+    ending.listen()
     try:
         from hgs_cli.cli import main as run
 
         run()
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except SystemExit as end:
-        if "torch" not in sys.modules or sys.argv[1:2] == ["train"] or not isinstance(end.code, int | None):
+    except BaseException as end:
+        ending.ignore()
+        asked = ending.asked()
+        if asked is not None:
+            _leave(asked)
+        if isinstance(end, KeyboardInterrupt):
+            sys.exit(130)
+        if not isinstance(end, SystemExit) or not isinstance(end.code, int | None):
+            raise
+        if "torch" not in sys.modules or sys.argv[1:2] == ["train"]:
             raise
         _leave(end.code or 0)
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done, and Python would only talk about its own end
 
 
 def _leave(code: int) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import signal
 import sys
 from dataclasses import replace
 from enum import StrEnum
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from hgs_cli import ending
 from hgs_cli.cli_train import train
 from hgs_cli.cli_work import (
     Done,
@@ -145,6 +145,7 @@ def _sentence(error: typer.TyperException) -> str:
 
 
 def _fail(sentence: str, exit_code: int) -> typer.Exit:
+    ending.check()  # else the sentence may be about the interrupt
     typer.echo(f"hgs: error: {sentence}", err=True)
     return typer.Exit(exit_code)
 
@@ -551,15 +552,8 @@ def bench(
     print_bench(report, runs)
 
 
-def _leave(number: int, _: Any) -> None:
-    raise SystemExit(128 + number)
-
-
 def main() -> None:
-    """Run the command line; whoever ends it leaves it time to remove what is unfinished."""
-    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
-        if signal.getsignal(number) is signal.SIG_DFL:  # nohup and the like have said otherwise
-            signal.signal(number, _leave)
+    """Run the command line."""
     for stream in (sys.stdin, sys.stdout):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="surrogateescape")  # paths are what they are, in whatever encoding

@@ -9,12 +9,20 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from hgs_cli import ending
 from hgs_cli.console import Messages, print_table, say
 from hgs_cli.errors import OutputError, UsageError
 from hgs_cli.options import RUN_PANEL, Detail, Device, Force, Quiet, Seed, Threads, Weights, set_threads
 from hgs_cli.pitch import parse_pitches
 
 train = typer.Typer(name="train", help="Build data, train the networks, release and measure weights.")
+
+
+@train.callback()
+def _work_that_is_undone(ctx: typer.Context) -> None:
+    """Build data, train the networks, release and measure weights."""
+    ctx.with_resource(ending.undone())  # workers are told, what is half-made is removed
+
 
 RealFolders = Annotated[
     list[Path] | None,

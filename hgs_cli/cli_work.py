@@ -8,10 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
-import signal
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,24 +78,9 @@ def work_on_each(
         raise typer.Exit(failures[0].exit_code)
 
 
-@contextmanager
-def _ended_at_once() -> Iterator[None]:
-    """While libraries are read an interrupt ends the process: some of them swallow it, and there is nothing to undo."""
-    before = signal.getsignal(signal.SIGINT)
-    if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def load_weights(weights: Path | None, device: str, threads: int | None) -> Model:
     """The model to work with, on a device and so many CPU threads."""
-    with _ended_at_once():
-        from hgs_cli.pipeline import load_model
+    from hgs_cli.pipeline import load_model
 
     set_threads(threads)
     keep_memory()
@@ -273,8 +255,7 @@ def make_settings(
         if not 0.0 <= amount <= 1.0:
             raise UsageError(f"--tonal {tonal}", "give auto or a number from 0 to 1")
 
-    with _ended_at_once():
-        from hgs_cli.pipeline import Settings
+    from hgs_cli.pipeline import Settings
 
     return Settings(
         detail=detail,
@@ -295,8 +276,7 @@ def make_finish(loop: bool, duration: float | None, fade: float | None, trim: bo
     Raises:
         UsageError: A length is out of range.
     """
-    with _ended_at_once():
-        from hgs_cli.finish import Finish
+    from hgs_cli.finish import Finish
 
     return Finish(loop, duration, fade, trim, sample_rate)
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hgs_cli import ending
 from hgs_cli.errors import OutputError
 
 if TYPE_CHECKING:
@@ -55,9 +56,10 @@ class Messages:
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         # Redirected, results would go where the bars go: to stderr.
-        with Progress(
+        bars = Progress(
             *columns, console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False
-        ) as progress:
+        )
+        with ending.undone(), bars as progress:  # else the terminal's cursor would stay hidden
             yield Batch(self, names, steps, progress)
 
     def table(self, title: str, rows: Sequence[tuple[str, ...]], header: Sequence[str] = ()) -> None:
@@ -117,6 +119,7 @@ class Batch:
 
     def done(self, index: int, how: str) -> None:
         """Count a file as worked on."""
+        ending.check()
         if self.progress is not None:
             if self._all is not None:
                 self.progress.advance(self._all)

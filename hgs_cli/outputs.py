@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from hgs_cli import ending
 from hgs_cli.errors import ExistingFileError, OutputError
 
 _WRITABLE = "choose another folder with -o"
@@ -52,12 +53,14 @@ class OutputSet:
         self._folder = folder
         self._stages: dict[Path, _Stage] = {}  # by folder of the targets
         self._made: list[Path] = []
+        self._undone = ending.undone()
 
     def __enter__(self) -> OutputSet:
-        check_targets(self.targets, self.force)
         entered = False
         folder = Path()
+        self._undone.__enter__()
         try:
+            check_targets(self.targets, self.force)
             for folder in dict.fromkeys(target.parent for target in self.targets):
                 self._make_folder(folder)
             for folder in dict.fromkeys(target.parent for target in self.targets):
@@ -67,7 +70,7 @@ class OutputSet:
             raise OutputError(f"cannot write to folder {folder}: {_reason(error)}", _WRITABLE) from error
         finally:
             if not entered:  # an interrupt, too, leaves nothing behind
-                self._discard()
+                self._leave()
         return self
 
     def __exit__(
@@ -75,9 +78,10 @@ class OutputSet:
     ) -> None:
         try:
             if kind is None:
+                ending.check()
                 self._commit()
         finally:
-            self._discard()
+            self._leave()
 
     def write(self, target: Path, save: Callable[[Path], object]) -> None:
         """Let `save` write the file aside; a second write to a target replaces the first.
@@ -94,6 +98,10 @@ class OutputSet:
     def aside(self, target: Path) -> Path:
         """Where the file written for a target lies until the end."""
         return self._stages[target.parent].aside(target)
+
+    def _leave(self) -> None:
+        self._discard()
+        self._undone.__exit__(None, None, None)
 
     def _make_folder(self, folder: Path) -> None:
         missing = [path for path in (folder, *folder.parents) if not path.exists()]

@@ -15,7 +15,7 @@ from conftest import ROOT, Outcome
 _WAITING = """
 import json, os, resource, signal, sys, time, warnings
 warnings.simplefilter("ignore")
-import hgs_cli.__main__, hgs_cli.cli, hgs_cli.delivery, hgs_cli.finish, hgs_cli.info, hgs_cli.outputs, hgs_cli.plot
+import hgs_cli.__main__, hgs_cli.cli, hgs_cli.delivery, hgs_cli.ending, hgs_cli.finish, hgs_cli.info, hgs_cli.outputs, hgs_cli.plot
 import torch
 torch.set_num_threads(1)
 
@@ -26,8 +26,14 @@ with tempfile.TemporaryDirectory() as folder:
     soundfile.write(folder + "/a.wav", 0.5 * numpy.sin(numpy.arange(8000) * 0.05), 44100)
     CliRunner().invoke(hgs_cli.cli.app, ["render", folder + "/a.wav", "-p", "60", "-o", folder + "/out"])
 
+ASKS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 def start(order):
+    signal.pthread_sigmask(signal.SIG_BLOCK, ASKS)  # a copy listens from its first moment on
     pid = os.fork()
+    if not pid:
+        hgs_cli.ending.listen()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ASKS)
     if pid:
         return pid
     sys.stdin = open(os.devnull)  # this one has been read from

@@ -122,12 +122,26 @@ def test_many_killed_calls(processes: Processes, sounds: Path, tmp_path: Path, c
 def test_a_call_that_is_asked_to_end_cleans_up_and_says_nothing(
     processes: Processes, sounds: Path, tmp_path: Path, number: int, code: int
 ) -> None:
+    ended = ask_to_end(processes, tmp_path, 5, number, code)
+    assert ended >= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_hundreds_of_calls_that_are_asked_to_end(
+    processes: Processes, sounds: Path, tmp_path: Path, number: int, code: int
+) -> None:
+    ask_to_end(processes, tmp_path, 150, number, code)
+
+
+def ask_to_end(processes: Processes, tmp_path: Path, times: int, number: int, code: int) -> int:
+    """Ask calls to end at random moments, and check what they leave and say; how many had not ended by themselves."""
     rng = random.Random(number)
     command = ["render", "in/a.wav", "-p", "48-59", "--format", "wav,sf2", "-o", "out", "-q"]
     assert processes.run(tmp_path, Order(command))[0].code == 0
     whole_s = processes.seconds
     ended = 0
-    for _ in range(5):
+    for _ in range(times):
         shutil.rmtree(tmp_path / "out", ignore_errors=True)
         outcome = processes.run(tmp_path, Order(command, rng.uniform(0.05, 1.0) * whole_s, number))[0]
         assert outcome.err == ""
@@ -136,7 +150,33 @@ def test_a_call_that_is_asked_to_end_cleans_up_and_says_nothing(
         if outcome.code == code and (tmp_path / "out").exists():
             assert len(files(tmp_path / "out")) == 13  # all had been moved already
         assert leftovers(tmp_path) == []
-    assert ended >= 2
+    return ended
+
+
+@pytest.mark.parametrize("swallowed", ["raise ValueError('a storage of no known shape')", "pass"])
+def test_an_interrupt_that_a_library_takes_for_something_else_still_ends_the_call(
+    sounds: Path, bundle: Path, swallowed: str
+) -> None:
+    code = (
+        "import os, signal, sys\n"
+        "import hgs_cli.__main__, hgs_cli.delivery\n"
+        "draw = hgs_cli.delivery.make_notes\n"
+        "def interrupted(*arguments, **named):\n"
+        "    try:\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "    except BaseException:\n"
+        f"        {swallowed}\n"
+        "    return draw(*arguments, **named)\n"
+        "hgs_cli.delivery.make_notes = interrupted\n"
+        "sys.argv = ['hgs', 'render', 'a.wav', 'b.wav', '-p', '60', '-q']\n"
+        "hgs_cli.__main__.main()\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HGS_WEIGHTS": str(bundle)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=sounds, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+    assert sorted(path.name for path in sounds.iterdir()) == ["a.wav", "b.wav"]
 
 
 @pytest.mark.parametrize("moment_s", [0.05, 0.3, 0.8])
