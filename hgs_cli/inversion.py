@@ -79,6 +79,7 @@ class Inversion:
         recording: The sound itself, (1, T), or its channels, (2, T); None in files of formats 1 and 2.
         mono_weights: Of the channels in what the networks heard, (C,).
         stands_at: MIDI note that the recording is: the source pitch, or an unpitched sound's strongest mode.
+        harmonic_share: Share of its energy on the harmonics of its pitch, 0 … 1; None for what is no single note.
         trust: How far the networks' word for it is believed at other pitches, 0 … 1.
         cropped: Whether the sound goes on behind what was read of it.
         heard: What was heard, in words.
@@ -101,6 +102,7 @@ class Inversion:
     recording: Tensor | None = None
     mono_weights: Tensor | None = None
     stands_at: float = 60.0
+    harmonic_share: float | None = None
     trust: float = 1.0
     cropped: bool = False
     heard: str = ""
@@ -207,6 +209,7 @@ def _header(inversion: Inversion) -> dict[str, Any]:
         "channels": 1 if recording is None else len(recording),
         "mono_weights": None if weights is None else weights.tolist(),
         "stands_at": inversion.stands_at,
+        "harmonic_share": inversion.harmonic_share,
         "trust": inversion.trust,
         "cropped": inversion.cropped,
         "heard": inversion.heard,
@@ -255,6 +258,7 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor], recording: Ten
         recording=recording,
         mono_weights=None if weights is None else torch.tensor(weights),
         stands_at=header.get("stands_at", 60.0 if source is None else source),
+        harmonic_share=header.get("harmonic_share"),
         trust=header.get("trust", 1.0),
         cropped=header.get("cropped", header["length_samples"] == MODEL_SAMPLES),
         heard=header.get("heard", ""),
@@ -292,8 +296,10 @@ def _check_header(path: Path, header: dict[str, Any]) -> None:
 
 def _check_recording(header: dict[str, Any]) -> None:
     """Raise ValueError for what is not as `_header` says of the recording."""
-    for name, most in (("stands_at", 127.0), ("trust", 1.0)):
+    for name, most in (("stands_at", 127.0), ("trust", 1.0), ("harmonic_share", 1.0)):
         value = header[name]
+        if name == "harmonic_share" and value is None:
+            continue
         if type(value) not in (int, float) or not 0.0 <= value <= most:
             raise ValueError(name)
     if type(header["cropped"]) is not bool or header["channels"] not in (1, 2):

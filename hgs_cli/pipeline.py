@@ -259,13 +259,7 @@ def invert_recording(
     offsets = rounded_offsets(model.network.refine(h, p, n_passes))
     theta = model.fold(offsets)
     first = model.network.envelopes(h, p, theta)
-    trust = 0.0
-    if source_pitch is not None and heard.kind == "pitched":
-        n_frames = min(N_FRAMES, audio.shape[-1] // HOP_LENGTH + 1)
-        x_hat = model.network.compose(first, p)
-        trust = judge_trust(
-            measure_traits(x[0, :, :n_frames].cpu(), x_hat[0, :, :n_frames].cpu(), heard.harmonic_share)
-        )
+    harmonic_share = heard.harmonic_share if source_pitch is not None and heard.kind == "pitched" else None
     inversion = Inversion(
         feature=h[0],
         offsets=offsets,
@@ -283,7 +277,8 @@ def invert_recording(
         recording=channels,
         mono_weights=mono_weights,
         stands_at=_stands_at(heard, pitch),
-        trust=trust,
+        harmonic_share=harmonic_share,
+        trust=_trust(model, x[0], first, p, whole.shape[-1], harmonic_share),
         cropped=recording.cropped_s > 0.0,
         heard=describe_heard(heard),
         kind=heard.kind,
@@ -303,14 +298,22 @@ def reinvert(model: Model, inversion: Inversion) -> Inversion:
     p = x.new_tensor([UNPITCHED_REFERENCE if inversion.source_pitch is None else inversion.source_pitch])
     offsets = rounded_offsets(model.network.refine(h, p, inversion.passes))
     theta = model.fold(offsets)
-    first = _row(model.network.envelopes(h, p, theta))
-    old, detail = inversion.first, inversion.detail
+    first = model.network.envelopes(h, p, theta)
+    old, new, detail = inversion.first, _row(first), inversion.detail
     moved = replace(
         detail,
-        harmonic=detail.harmonic + old.harmonic - first.harmonic,
-        noise_part=detail.noise_part + old.noise_part - first.noise_part,
+        harmonic=detail.harmonic + old.harmonic - new.harmonic,
+        noise_part=detail.noise_part + old.noise_part - new.noise_part,
     )
-    again = replace(inversion, feature=h[0], offsets=offsets, first=first, detail=moved, weights_sha256=model.sha256)
+    again = replace(
+        inversion,
+        feature=h[0],
+        offsets=offsets,
+        first=_row(first),
+        detail=moved,
+        trust=_trust(model, x[0], first, p, inversion.length_samples, inversion.harmonic_share),
+        weights_sha256=model.sha256,
+    )
     return _with_levels(model, again, theta)
 
 
@@ -329,6 +332,17 @@ def reconstruct(model: Model, inversion: Inversion) -> Reconstruction:
     )
     length_frames = min(N_FRAMES, inversion.length_samples // HOP_LENGTH + 1)
     return Reconstruction(inversion.mel, x_init, x_hat, x_detailed, length_frames)
+
+
+def _trust(
+    model: Model, x: Tensor, first: Envelopes, p: Tensor, length_samples: int, harmonic_share: float | None
+) -> float:
+    """How far the networks are believed for a sound with the log-mel x (n_mels, n_frames): not at all for no note."""
+    if harmonic_share is None:
+        return 0.0
+    n_frames = min(N_FRAMES, length_samples // HOP_LENGTH + 1)
+    x_hat = model.network.compose(first, p)[0]
+    return judge_trust(measure_traits(x[:, :n_frames].cpu(), x_hat[:, :n_frames].cpu(), harmonic_share))
 
 
 def _stands_at(heard: Heard, hint: SourceHint) -> float:

@@ -53,7 +53,7 @@ def flattened(inversion: Inversion) -> dict[str, object]:
 @pytest.fixture(scope="module")
 def full(model: Model) -> Inversion:
     """An instrument with every part that an instrument may have."""
-    both = torch.from_numpy(np.stack([tone(), 0.3 * tone(330.0)], 1))
+    both = torch.from_numpy(np.stack([tone(), 0.3 * tone()], 1))
     return invert(model, both, 44_100, pitch=57.0, passes=2, stereo=True)
 
 

@@ -77,8 +77,8 @@ def test_traits_are_those_that_the_inversion_was_judged_by(model: Model) -> None
 def test_the_command_fits_the_law_and_measures_it_on_others(
     hgs: Run, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trust, "TRAINING_FAMILIES", ("detuned stack", "bell"))
-    monkeypatch.setattr(trust, "HELD_OUT_FAMILIES", ("cowbell",))
+    monkeypatch.setattr(trust, "TRAINING_FAMILIES", ("detuned stack", "harmonic FM"))
+    monkeypatch.setattr(trust, "HELD_OUT_FAMILIES", ("filter sweep",))
     monkeypatch.setattr(trust, "SEMITONES", (3.0, -12.0))
     done = hgs(
         "train", "eval", "--trust", "--real", recordings, "--real", recordings, "--quick", "--workers", "1",

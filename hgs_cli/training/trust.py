@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 
 from hgs_cli.audio.io import MODEL_SECONDS, read_audio
-from hgs_cli.audio.partials import find_partials, flatten_pitch, harmonic_share
 from hgs_cli.errors import InputError
 from hgs_cli.evaluation.cross_pitch import choose_source
 from hgs_cli.evaluation.cross_pitch_result import BANDS, semitones_between
@@ -32,11 +31,10 @@ from hgs_cli.evaluation.workers import measure_each
 from hgs_cli.instrument import note_voices
 from hgs_cli.inversion import Inversion
 from hgs_cli.pipeline import Model, Settings, invert, reconstruct, single
-from hgs_cli.pitch import midi_to_hz
 from hgs_cli.sampler.carrier import moved_spectra
 from hgs_cli.sampler.level import carrier_level, towards
 from hgs_cli.sampler.trust import LAW, Traits, TrustLaw, judge_trust, measure_traits
-from hgs_cli.spectrum import DB_PER_UNIT, MODEL_SAMPLES, N_FRAMES, SAMPLE_RATE
+from hgs_cli.spectrum import DB_PER_UNIT, MODEL_SAMPLES, SAMPLE_RATE
 from hgs_cli.training.data import validation_instruments
 
 WEIGHTS = (0.0, 0.2, 0.35, 0.5, 0.7, 0.85, 1.0)
@@ -76,16 +74,10 @@ class JudgedSound:
 
 def hear_traits(model: Model, inversion: Inversion) -> Traits:
     """The traits that an inversion with a pitch and a recording was judged by."""
-    assert inversion.recording is not None
-    assert inversion.mono_weights is not None
-    assert inversion.source_pitch is not None
+    assert inversion.harmonic_share is not None
     heard = reconstruct(model, inversion)
     x, x_hat = (each[:, : heard.length_frames] for each in (heard.mel, heard.refined))
-    audio = (inversion.recording * inversion.mono_weights[:, None]).sum(0)[:MODEL_SAMPLES]
-    partials = find_partials(
-        flatten_pitch(audio * 10.0 ** (inversion.input_gain_db / 20.0), inversion.cents[:N_FRAMES])
-    )
-    return measure_traits(x, x_hat, harmonic_share(partials, midi_to_hz(inversion.source_pitch)))
+    return measure_traits(x, x_hat, inversion.harmonic_share)
 
 
 def aligned_distance_db(levels: Tensor, truth: Tensor) -> Tensor:
@@ -102,9 +94,9 @@ def aligned_distance_db(levels: Tensor, truth: Tensor) -> Tensor:
 def _judge(
     model: Model, group: str, audio: Tensor, told: float, truths: Sequence[tuple[float, Tensor]], made: bool
 ) -> JudgedSound | None:
-    """A sound (T,) told to be at a pitch, beside the truth at others; None for one in which no pitch is found."""
+    """A sound (T,) told to be at a pitch, beside the truth at others; None for one that is no single note."""
     inversion = invert(model, audio, SAMPLE_RATE, pitch=told)
-    if inversion.source_pitch is None:
+    if inversion.harmonic_share is None:
         return None
     instrument = single(model, inversion)
     carrier = instrument.parts[0].carrier
