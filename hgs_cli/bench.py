@@ -26,7 +26,13 @@ from hgs_cli.audio.periodicity import measure_periodicity
 from hgs_cli.audio.source_pitch import detect_pitch
 from hgs_cli.errors import InputError, UsageError
 from hgs_cli.evaluation.peers import SIGNALSMITH, Peer, find_peers, find_rubber_band
-from hgs_cli.instrument import (
+from hgs_cli.inversion import SUFFIX
+from hgs_cli.models.generator import Envelopes
+from hgs_cli.pipeline import Inversion, Model, Settings, load_model, open_sound, play
+from hgs_cli.pitch import midi_to_hz
+from hgs_cli.sampler.carrier import analyse
+from hgs_cli.sampler.detail import measure_detail, transfer_detail
+from hgs_cli.sampler.instrument import (
     UNPITCHED_REFERENCE,
     Instrument,
     carrier_heads,
@@ -34,12 +40,7 @@ from hgs_cli.instrument import (
     note_voices,
     single,
 )
-from hgs_cli.inversion import SUFFIX
-from hgs_cli.models.detail import measure_detail, transfer_detail
-from hgs_cli.models.generator import Envelopes
-from hgs_cli.pipeline import Inversion, Model, Settings, load_model, open_sound, play
-from hgs_cli.sampler.carrier import analyse
-from hgs_cli.spectrum import MODEL_SAMPLES, N_FRAMES, SAMPLE_RATE, midi_to_hz
+from hgs_cli.spectrum import MODEL_SAMPLES, N_FRAMES, SAMPLE_RATE
 
 OCTAVES = [float(pitch) for pitch in range(48, 73)]  # two octaves, 25 notes
 N_STAGES = 19

@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 
 from hgs_cli import ending
 from hgs_cli.cli_train import train
-from hgs_cli.cli_work import (
+from hgs_cli.commands import (
     Done,
     Listening,
     bench_bars,
@@ -50,6 +50,7 @@ from hgs_cli.cli_work import (
 )
 from hgs_cli.console import Advance, Messages, print_table, say
 from hgs_cli.errors import HgsError, UsageError
+from hgs_cli.export.naming import Source
 from hgs_cli.options import (
     A4,
     LEVEL_PANEL,
@@ -95,7 +96,6 @@ from hgs_cli.options import (
     keep_memory,
     set_threads,
 )
-from hgs_cli.plan import Source
 
 if TYPE_CHECKING:
     from hgs_cli.pipeline import Inversion
@@ -214,7 +214,7 @@ def invert(
 
     Example: hgs invert cello.wav --plot
     """
-    from hgs_cli.plan import SOUND_SUFFIXES, find_sources
+    from hgs_cli.export.naming import SOUND_SUFFIXES, find_sources
 
     messages, hint, start_s = Messages(quiet), source_hint(pitch), start_seconds(start)
     sources, alone = find_sources(sounds, recursive, sys.stdin, SOUND_SUFFIXES)
@@ -298,7 +298,7 @@ def render(
 
     Example: hgs render snare.wav --pitches C3-C5 --format wav,sfz
     """
-    from hgs_cli.plan import INVERSION_SUFFIX, SOUND_SUFFIXES, find_sources, make_plan, parse_formats
+    from hgs_cli.export.naming import INVERSION_SUFFIX, SOUND_SUFFIXES, find_sources, make_plan, parse_formats
 
     messages = Messages(quiet)
     hint, notes, start_s = source_hint(pitch), read_notes(pitches, messages), start_seconds(start)
@@ -324,7 +324,7 @@ def render(
         return
     model = load_weights(weights, device, threads)
 
-    from hgs_cli.delivery import How, Job
+    from hgs_cli.export.delivery import How, Job
     from hgs_cli.pipeline import single
     from hgs_cli.pitch import describe_pitch
 
@@ -414,7 +414,7 @@ def mix(
 
     Example: hgs mix flute.wav bell.wav --steps 5 --pitches C4,E4,G4
     """
-    from hgs_cli.plan import parse_formats
+    from hgs_cli.export.naming import parse_formats
 
     messages = Messages(quiet)
     notes = read_notes(pitches, messages)
@@ -442,7 +442,7 @@ def mix(
     finish = make_finish(loop, duration, fade, trim, sample_rate)
     model = load_weights(weights, device, threads)
 
-    from hgs_cli.delivery import How, Job
+    from hgs_cli.export.delivery import How, Job
     from hgs_cli.pipeline import blend
 
     inversions: list[Inversion | None] = [None] * len(sounds)
@@ -533,8 +533,8 @@ def bench(
 
     Example: hgs bench snare.wav --cold --compare rubberband
     """
+    from hgs_cli.atomic_files import OutputSet
     from hgs_cli.bench import count_steps, run_bench
-    from hgs_cli.outputs import OutputSet
 
     set_threads(threads)
     keep_memory()
@@ -543,13 +543,31 @@ def bench(
         with messages.batch(["timing"], count_steps(cold, compare is not None)) as batch, batch.file(0) as advance:
             report = run_bench(sound, weights, device, runs, cold=cold, compare=compare is not None, advance=advance)
         if plot is not None:
-            from hgs_cli.plot import draw_bars
+            from hgs_cli.export.plot import draw_bars
 
             outputs.write(plot, lambda aside: draw_bars(aside, bench_bars(report)))
     if as_json:
         say(json.dumps(report.to_dict()))
         return
     print_bench(report, runs)
+
+
+@app.command()
+def manual(
+    topic: Annotated[
+        str | None, typer.Argument(metavar="[TOPIC]", help="The page to read.", show_default="a list of all")
+    ] = None,
+) -> None:
+    """Read the manual.
+
+    Example: hgs manual cookbook
+    """
+    from hgs_cli.manual import list_topics, show
+
+    if topic is None:
+        list_topics()
+    else:
+        show(topic)
 
 
 def main() -> None:

@@ -133,8 +133,8 @@ def run(
     budget_s = None if budget is None else parse_budget(budget)
     set_threads(threads)
 
+    from hgs_cli.models.weights import choose_device
     from hgs_cli.training.loop import RunOptions, run_stage
-    from hgs_cli.weights import choose_device
 
     options = RunOptions(
         data=data,
@@ -187,7 +187,7 @@ def export(
 
     Example: hgs train export build/hyper-gan weights/hgs.safetensors --version 1.0 --detail build/detail
     """
-    from hgs_cli.outputs import check_targets
+    from hgs_cli.atomic_files import check_targets
 
     if bundle.suffix != ".safetensors":
         raise UsageError(f"{bundle} does not end in .safetensors", "choose such a name")
@@ -275,7 +275,7 @@ def evaluate(
 
     Example: hgs train eval --real recordings --quick
     """
-    from hgs_cli.outputs import OutputSet, check_targets
+    from hgs_cli.atomic_files import OutputSet, check_targets
 
     folders = real or []
     if not folders and data is None and held_out is None and not sounds and not made:
@@ -297,9 +297,9 @@ def evaluate(
         raise OutputError(f"{plots} is not an empty folder", "choose another, or use --force to add pictures to it")
 
     from hgs_cli.evaluation import CrossPitchOptions
+    from hgs_cli.evaluation.measure import Sources, measure
     from hgs_cli.evaluation.pictures import choose_pictures, draw_picture
-    from hgs_cli.training.measure import Sources, measure
-    from hgs_cli.weights import load_model
+    from hgs_cli.sampler.model import load_model
 
     messages = Messages(quiet)
 

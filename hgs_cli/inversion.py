@@ -20,9 +20,9 @@ from torch import Tensor
 
 from hgs_cli.audio.io import LOUDEST, MAX_SECONDS, MIN_SAMPLES, decode_flac, encode_flac
 from hgs_cli.errors import InputError
-from hgs_cli.inputs import StoredTensor, check_file, read_stored
-from hgs_cli.models.detail import Detail
+from hgs_cli.models.detail_transfer import Detail
 from hgs_cli.models.generator import Envelopes
+from hgs_cli.safetensors_header import StoredTensor, check_file, read_stored
 from hgs_cli.spectrum import MODEL_SAMPLES, N_FRAMES, N_MELS, SAMPLE_RATE
 
 FORMAT = "hgs-inversion"

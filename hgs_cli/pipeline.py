@@ -24,8 +24,12 @@ from hgs_cli.audio.onset import begin_at
 from hgs_cli.audio.periodicity import measure_periodicity
 from hgs_cli.audio.source_pitch import contour
 from hgs_cli.errors import InputError, WeightsError
-from hgs_cli.finish import Finish, finish_note
-from hgs_cli.instrument import (
+from hgs_cli.inversion import SUFFIX, Inversion, rounded_offsets, rounded_recording
+from hgs_cli.models.generator import Envelopes, Theta
+from hgs_cli.pitch import NoteKey, midi_to_hz
+from hgs_cli.sampler.detail import measure_detail, transfer_detail
+from hgs_cli.sampler.finish import Finish, finish_note
+from hgs_cli.sampler.instrument import (
     UNPITCHED_REFERENCE,
     End,
     Instrument,
@@ -35,23 +39,9 @@ from hgs_cli.instrument import (
     single,
     synthesize,
 )
-from hgs_cli.inversion import SUFFIX, Inversion, rounded_offsets, rounded_recording
-from hgs_cli.models.detail import measure_detail, transfer_detail
-from hgs_cli.models.generator import Envelopes, Theta
-from hgs_cli.pitch import midi_to_hz as note_to_hz
-from hgs_cli.plan import NoteKey
+from hgs_cli.sampler.model import Model, load_model
 from hgs_cli.sampler.trust import judge_trust, measure_traits
-from hgs_cli.spectrum import (
-    DB_PER_UNIT,
-    HOP_LENGTH,
-    MODEL_SAMPLES,
-    N_BANDS,
-    N_FRAMES,
-    N_STEPS,
-    SAMPLE_RATE,
-    midi_to_hz,
-)
-from hgs_cli.weights import Model, load_model
+from hgs_cli.spectrum import DB_PER_UNIT, HOP_LENGTH, MODEL_SAMPLES, N_BANDS, N_FRAMES, N_STEPS, SAMPLE_RATE
 
 __all__ = [
     "Finish",
@@ -358,7 +348,7 @@ def _whole_contour(audio: Tensor, source_pitch: float | None, cents: Tensor) -> 
     if source_pitch is not None:
         step = N_FRAMES * HOP_LENGTH
         for start in range(step, audio.shape[-1], step):
-            mean, more = contour(audio[start : start + step], note_to_hz(source_pitch))
+            mean, more = contour(audio[start : start + step], midi_to_hz(source_pitch))
             pieces.append((more + mean).clamp(-100.0, 100.0))
     return torch.cat(pieces)
 
@@ -450,7 +440,7 @@ def make_notes(
         chosen = keys[start : start + n_batch]
         audio = synthesize(model, instrument, [key.pitch for key in chosen], settings).cpu()
         for key, one in zip(chosen, audio, strict=True):
-            sounding_hz = note_to_hz(key.pitch + settings.tune_cents / 100.0)
+            sounding_hz = midi_to_hz(key.pitch + settings.tune_cents / 100.0)
             finished, loop = finish_note(
                 one if one.ndim == 2 else one[None], sounding_hz, finish, sustained, settings.seed
             )
@@ -463,7 +453,7 @@ def _is_sustained(model: Model, instrument: Instrument, keys: Sequence[NoteKey],
     nearest = min((key.pitch for key in keys), key=lambda pitch: abs(pitch - own))
     plain = replace(settings, softness=0.0, stereo=False)  # all layers and channels are answered alike
     audio = synthesize(model, instrument, [nearest], plain)[0].cpu()
-    return find_loop(audio, note_to_hz(nearest + settings.tune_cents / 100.0), SAMPLE_RATE) is not None
+    return find_loop(audio, midi_to_hz(nearest + settings.tune_cents / 100.0), SAMPLE_RATE) is not None
 
 
 def note_gain_db(instrument: Instrument, settings: Settings) -> float:

@@ -8,8 +8,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
 from hgs_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+P = TypeVar("P", float, "Tensor")
 
 MIN_PITCH = 0.0
 MAX_PITCH = 127.0
@@ -25,9 +32,22 @@ _RANGE = re.compile(rf"({_NOTE})-({_NOTE})(?::(\d{{1,3}}(?:\.\d{{1,6}})?))?", re
 _ALLOWED = "write notes as 60, C4, F#3, Bb2 or 60.5 between 0 and 127, ranges as 48-72, C3-C5 or 48-72:3"
 
 
-def midi_to_hz(pitch: float) -> float:
-    """Frequency in Hz of a MIDI note number (69 is 440 Hz)."""
-    return 440.0 * math.exp2((pitch - 69.0) / 12.0)
+@dataclass(frozen=True)
+class NoteKey:
+    """A note of an instrument.
+
+    Attributes:
+        pitch: MIDI note, fractions allowed.
+        layer: Dynamic layer, 0 the softest.
+    """
+
+    pitch: float
+    layer: int = 0
+
+
+def midi_to_hz(pitch: P) -> P:
+    """Frequency in Hz of MIDI note numbers, fractions included (A4 = 69 = 440 Hz)."""
+    return 440.0 * 2.0 ** ((pitch - 69.0) / 12.0)  # type: ignore[no-any-return]
 
 
 def hz_to_midi(f0_hz: float) -> float:

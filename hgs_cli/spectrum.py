@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
+from hgs_cli.pitch import midi_to_hz
 from hgs_cli.rate import SAMPLE_RATE as SAMPLE_RATE  # the constants of the grid are looked up here
 
 N_FFT = 2048
@@ -23,6 +25,7 @@ N_BANDS = 32  # periodicity is measured over groups of four mel bands
 N_STEPS = N_FRAMES // 4  # and for every fourth frame: the grid on which G's head stands
 
 FLOOR_DB = -100.0
+LEAST_POWER = 1e-13  # keeps the logarithm of silence finite
 DB_PER_UNIT = 50.0  # a scaled level runs from -1 (FLOOR_DB) to 1 (a full-scale sinusoid)
 
 
@@ -48,14 +51,79 @@ def power_to_level(power: Tensor) -> Tensor:
     return decibels / DB_PER_UNIT + 1.0
 
 
+def power_to_exact_level(power: Tensor) -> Tensor:
+    """As `power_to_level` with no floor added: envelopes may lie below the floor of log-mels, which bands sum up to."""
+    return torch.log10(power.clamp(min=LEAST_POWER)) * (10.0 / DB_PER_UNIT) + 1.0
+
+
 def level_to_power(level: Tensor) -> Tensor:
     """Undo the logarithm of `power_to_level`; the floor is not subtracted."""
     return torch.exp((level - 1.0) * (DB_PER_UNIT / 10.0 * math.log(10.0)))  # twice as fast as a power of ten
 
 
-def midi_to_hz(pitch: Tensor) -> Tensor:
-    """Frequency in Hz of MIDI note numbers, fractions included (A4 = 69 = 440 Hz)."""
-    return 440.0 * torch.pow(2.0, (pitch - 69.0) / 12.0)
+def mel_points_hz(config: MelConfig) -> Tensor:
+    """Lower edge, centres and upper edge of the mel bands in Hz, (n_mels + 2,), float64.
+
+    Source: Slaney's Auditory Toolbox: linear below 1 kHz (200/3 Hz a mel), then 27 mels to a factor of 6.4.
+    """
+
+    def to_mel(f_hz: float) -> float:
+        return f_hz * 3.0 / 200.0 if f_hz < 1000.0 else 15.0 + 27.0 * math.log(f_hz / 1000.0) / math.log(6.4)
+
+    mels = torch.linspace(to_mel(config.f_min_hz), to_mel(config.f_max_hz), config.n_mels + 2, dtype=torch.float64)
+    return torch.where(mels < 15.0, mels * 200.0 / 3.0, 1000.0 * 6.4 ** ((mels - 15.0) / 27.0))
+
+
+@lru_cache(maxsize=1)
+def mel_centres_hz() -> Tensor:
+    """Centres of the front end's mel bands in Hz, (N_MELS,)."""
+    with torch.inference_mode(False):
+        return mel_points_hz(MelConfig())[1:-1].float()
+
+
+def mel_filters(config: MelConfig) -> Tensor:
+    """Slaney-spaced triangular filters with unit peaks, (n_fft // 2 + 1, n_mels); neighbours sum to 1."""
+    points = mel_points_hz(config)
+    bins_hz = torch.linspace(0.0, config.sample_rate / 2, config.n_fft // 2 + 1, dtype=torch.float64)[:, None]
+    rising = (bins_hz - points[:-2]) / (points[1:-1] - points[:-2])
+    falling = (points[2:] - bins_hz) / (points[2:] - points[1:-1])
+    return torch.minimum(rising, falling).clamp(min=0.0).float()
+
+
+def noise_texture(filters: Tensor) -> Tensor:
+    """Factor by which the mean *logarithm* of noise power in mel bands lies below the logarithm of its mean, (n_mels,).
+
+    A band's power follows about a gamma law of shape ν, the band's degrees of freedom given that Hann bins correlate in
+    amplitude by 2/3 with their neighbours and by 1/6 with the next; E[ln] - ln E = ψ(ν) - ln ν.
+
+    Args:
+        filters: Mel filters, (n_freqs, n_mels).
+    """
+    filters = filters.double()
+    variance = filters.square().sum(0)
+    for distance, correlation in ((1, 2.0 / 3.0), (2, 1.0 / 6.0)):
+        variance = variance + 2.0 * correlation**2 * (filters[distance:] * filters[:-distance]).sum(0)
+    freedom = filters.sum(0).square() / variance
+    return torch.exp(torch.special.digamma(freedom) - torch.log(freedom)).float()
+
+
+def noise_template(filters: Tensor) -> Tensor:
+    """Mel power whose logarithm is the mean logarithm of noise with unit power in every DFT bin, (n_mels,)."""
+    return filters.sum(0) * noise_texture(filters)
+
+
+@lru_cache(maxsize=1)
+def front_end_filters() -> Tensor:
+    """Mel filters of the front end, (N_FREQS, N_MELS)."""
+    with torch.inference_mode(False):
+        return mel_filters(MelConfig())
+
+
+@lru_cache(maxsize=1)
+def front_end_noise() -> Tensor:
+    """The front end's `noise_template`, (N_MELS,)."""
+    with torch.inference_mode(False):
+        return noise_template(front_end_filters())
 
 
 def hann_spectrum(offset_bins: Tensor) -> Tensor:
@@ -88,3 +156,8 @@ def comb_power(f0_hz: Tensor, sample_rate: int = SAMPLE_RATE, n_fft: int = N_FFT
         lobe = hann_spectrum((bins_hz[None] - harmonic_hz) / bin_hz) ** 2
         total = total + torch.where(audible, lobe, torch.zeros_like(lobe))
     return total
+
+
+def front_end_comb(pitch: Tensor) -> Tensor:
+    """Mel power of unit harmonics at MIDI pitches (B,) in the front end's bands, (B, N_MELS)."""
+    return torch.matmul(comb_power(midi_to_hz(pitch.float())), front_end_filters().to(pitch.device))

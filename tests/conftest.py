@@ -18,9 +18,9 @@ from typer.testing import CliRunner
 
 from hgs_cli.cli import app
 from hgs_cli.models.hyperganstrument import tiny_config
+from hgs_cli.models.weights import build_model, save_bundle
 from hgs_cli.pipeline import Model, load_model
 from hgs_cli.spectrum import SAMPLE_RATE
-from hgs_cli.weights import build_model, save_bundle
 
 ROOT = Path(__file__).resolve().parent.parent
 SNARE = ROOT / "tests" / "golden" / "snare.wav"

@@ -15,7 +15,7 @@ from conftest import ROOT, Outcome
 _WAITING = """
 import json, os, resource, signal, sys, time, warnings
 warnings.simplefilter("ignore")
-import hgs_cli.__main__, hgs_cli.cli, hgs_cli.delivery, hgs_cli.ending, hgs_cli.finish, hgs_cli.info, hgs_cli.outputs, hgs_cli.plot
+import hgs_cli.__main__, hgs_cli.cli, hgs_cli.ending, hgs_cli.export.delivery, hgs_cli.export.plot, hgs_cli.info
 import torch
 torch.set_num_threads(1)
 

@@ -149,7 +149,8 @@ def test_notes_that_would_clip_are_lowered_together_and_said(hgs: Run, tmp_path:
 def test_lowered_notes_are_made_once_while_they_are_few_and_sound_alike_when_they_are_many(
     hgs: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hgs_cli import delivery, pipeline
+    from hgs_cli import pipeline
+    from hgs_cli.export import delivery
 
     # At its own level the sound peaks beyond full scale.
     soundfile.write(tmp_path / "tone.wav", 20.0 * tone(220.0, 0.3), SAMPLE_RATE, subtype="FLOAT")
@@ -643,7 +644,7 @@ def test_a_bug_is_not_dressed_up_as_a_mistake(
 ) -> None:
     monkeypatch.setenv("HGS_WEIGHTS", str(bundle))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("hgs_cli.delivery.deliver", lambda *arguments: 1 / 0)
+    monkeypatch.setattr("hgs_cli.export.delivery.deliver", lambda *arguments: 1 / 0)
     result = CliRunner().invoke(app, ["render", str(sound), "-p", "60"])
     assert result.exit_code == 1
     assert isinstance(result.exception, ZeroDivisionError)

@@ -8,23 +8,18 @@ import torch
 from torch import Tensor
 
 from hgs_cli.audio.io import read_audio
-from hgs_cli.audio.mel import LogMel, mel_filters
+from hgs_cli.audio.mel import LogMel
 from hgs_cli.audio.periodicity import measure_periodicity
 from hgs_cli.audio.source_pitch import detect_pitch
 from hgs_cli.evaluation import track_pitch
-from hgs_cli.models.detail import (
-    Detail,
-    _comb_template,
-    _noise_template,
-    apply_tonal,
-    measure_detail,
-    split,
-    transfer_detail,
-)
-from hgs_cli.models.detail_transfer import DetailTransfer
-from hgs_cli.models.generator import Envelopes, noise_log_bias
+from hgs_cli.models.detail_transfer import Detail, DetailTransfer
+from hgs_cli.models.generator import Envelopes
 from hgs_cli.models.hyperganstrument import tiny_config
-from hgs_cli.models.vocoder import Vocoder
+from hgs_cli.models.weights import build_model
+from hgs_cli.pitch import midi_to_hz
+from hgs_cli.sampler.detail import measure_detail, split, transfer_detail
+from hgs_cli.sampler.tone import apply_tonal
+from hgs_cli.sampler.vocoder import Vocoder
 from hgs_cli.spectrum import (
     DB_PER_UNIT,
     MODEL_SAMPLES,
@@ -32,11 +27,13 @@ from hgs_cli.spectrum import (
     N_MELS,
     SAMPLE_RATE,
     MelConfig,
+    front_end_comb,
+    front_end_noise,
     level_to_power,
-    midi_to_hz,
+    mel_filters,
+    noise_texture,
     power_to_level,
 )
-from hgs_cli.weights import build_model
 
 UNTRAINED = DetailTransfer(tiny_config().detail_transfer)
 REAL = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "real"
@@ -89,8 +86,8 @@ def analysed(log_mel: LogMel, audio: Tensor, p: float) -> tuple[Tensor, Tensor]:
 
 def compose(envelopes: Envelopes, p: float) -> Tensor:
     """x̂ by the formula, (n_mels, n_frames)."""
-    power = level_to_power(envelopes.harmonic[0]) * _comb_template(torch.tensor([p]))[0][:, None]
-    return power_to_level(power + level_to_power(envelopes.noise_part[0]) * _noise_template()[:, None])
+    power = level_to_power(envelopes.harmonic[0]) * front_end_comb(torch.tensor([p]))[0][:, None]
+    return power_to_level(power + level_to_power(envelopes.noise_part[0]) * front_end_noise()[:, None])
 
 
 def transferred(
@@ -104,9 +101,9 @@ def transferred(
 def test_templates_are_the_generators_own() -> None:
     generator = build_model(tiny_config()).generator
     pitch = torch.tensor([33.0, 60.4])
-    torch.testing.assert_close(_comb_template(pitch), generator.comb_template(pitch), atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(front_end_comb(pitch), generator.comb_template(pitch), atol=1e-4, rtol=1e-3)
     torch.testing.assert_close(
-        _noise_template(), generator.noise_template() * noise_log_bias(generator.filters), rtol=1e-3, atol=1e-4
+        front_end_noise(), generator.noise_template() * noise_texture(generator.filters), rtol=1e-3, atol=1e-4
     )
 
 

@@ -12,7 +12,8 @@ from torch import Tensor
 from hgs_cli.models.detail_transfer import DetailTransfer, DetailTransferConfig, mel_blur, mel_warp
 from hgs_cli.models.generator import Envelopes
 from hgs_cli.pipeline import Model
-from hgs_cli.spectrum import N_FRAMES, N_MELS, midi_to_hz
+from hgs_cli.pitch import midi_to_hz
+from hgs_cli.spectrum import N_FRAMES, N_MELS
 from hgs_cli.training.batches import NoteTable, PairSampler, transpose_level
 from hgs_cli.training.config import DataConfig
 from hgs_cli.training.data import build_dataset

@@ -18,8 +18,8 @@ import soundfile
 from conftest import ROOT, Outcome, tone
 from processes import Order, Processes
 
+from hgs_cli.atomic_files import OutputSet, check_inside, take_back_leftovers
 from hgs_cli.errors import ExistingFileError, OutputError
-from hgs_cli.outputs import OutputSet, check_inside, take_back_leftovers
 from hgs_cli.spectrum import SAMPLE_RATE
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that fork")
@@ -159,15 +159,15 @@ def test_an_interrupt_that_a_library_takes_for_something_else_still_ends_the_cal
 ) -> None:
     code = (
         "import os, signal, sys\n"
-        "import hgs_cli.__main__, hgs_cli.delivery\n"
-        "draw = hgs_cli.delivery.make_notes\n"
+        "import hgs_cli.__main__, hgs_cli.export.delivery\n"
+        "draw = hgs_cli.export.delivery.make_notes\n"
         "def interrupted(*arguments, **named):\n"
         "    try:\n"
         "        os.kill(os.getpid(), signal.SIGINT)\n"
         "    except BaseException:\n"
         f"        {swallowed}\n"
         "    return draw(*arguments, **named)\n"
-        "hgs_cli.delivery.make_notes = interrupted\n"
+        "hgs_cli.export.delivery.make_notes = interrupted\n"
         "sys.argv = ['hgs', 'render', 'a.wav', 'b.wav', '-p', '60', '-q']\n"
         "hgs_cli.__main__.main()\n"
     )
@@ -204,7 +204,7 @@ STEPS = ("mkdir", "chmod", "fsync", "link", "replace", "rename", "unlink", "rmdi
 KILLED_AT_EVERY_STEP = """
 import os, signal, sys
 from pathlib import Path
-from hgs_cli.outputs import OutputSet, take_back_leftovers
+from hgs_cli.atomic_files import OutputSet, take_back_leftovers
 force, linkless, root = sys.argv[1] == "force", sys.argv[2] == "linkless", Path(sys.argv[3])
 names = ["one.wav", "sub/two.wav", "three.sfz", "sub/four"]
 
@@ -345,7 +345,7 @@ def test_what_a_living_process_is_making_is_never_taken_for_a_leftover(tmp_path:
         outputs.write(target, lambda aside: aside.write_text("mine"))
         take_back_leftovers([[tmp_path / "two.wav"]])
         code = (
-            "from pathlib import Path; from hgs_cli.outputs import take_back_leftovers; "
+            "from pathlib import Path; from hgs_cli.atomic_files import take_back_leftovers; "
             f"take_back_leftovers([[Path({str(target)!r})]])"
         )
         subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)

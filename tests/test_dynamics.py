@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 
 from hgs_cli.audio.loudness import measure_lufs
 from hgs_cli.audio.source_pitch import detect_pitch
-from hgs_cli.instrument import Settings, single, synthesize
+from hgs_cli.evaluation.dynamics import SoftPair, distance_db, dynamics_section, fit_softness, soft_pairs
 from hgs_cli.inversion import Inversion
-from hgs_cli.models import dynamics
-from hgs_cli.models.dynamics import layer_softness, soften, softness_db
 from hgs_cli.models.generator import Envelopes
 from hgs_cli.pipeline import invert
+from hgs_cli.sampler import dynamics
+from hgs_cli.sampler.dynamics import layer_softness, soften, softness_db
+from hgs_cli.sampler.instrument import Settings, single, synthesize
+from hgs_cli.sampler.model import Model
 from hgs_cli.spectrum import N_FRAMES, N_MELS, SAMPLE_RATE
 from hgs_cli.training.batches import NoteTable
-from hgs_cli.training.dynamics import SoftPair, distance_db, dynamics_section, fit_softness, soft_pairs
-from hgs_cli.weights import Model
 
 PITCHES = [45.0, 57.0, 69.0]
 

@@ -13,7 +13,7 @@ from conftest import Run, tone
 
 from hgs_cli.errors import UsageError
 from hgs_cli.export.riff import read_chunk
-from hgs_cli.finish import Finish, finish_note
+from hgs_cli.sampler.finish import Finish, finish_note
 from hgs_cli.spectrum import SAMPLE_RATE
 
 F0_HZ = 220.0

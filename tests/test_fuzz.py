@@ -27,14 +27,14 @@ from damage import damage_bytes, damage_chunks, damage_stored, sound_corpus
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from hgs_cli.atomic_files import check_targets
 from hgs_cli.audio.io import DEFAULT_SECONDS, MIN_SAMPLES, read_audio
 from hgs_cli.errors import HgsError, InputError, UsageError, WeightsError
+from hgs_cli.export.naming import SOUND_SUFFIXES, find_sources, make_plan
 from hgs_cli.info import describe_file
 from hgs_cli.inversion import Inversion
-from hgs_cli.outputs import check_targets
 from hgs_cli.pipeline import Model, Settings, invert, load_model, open_sound, render
 from hgs_cli.pitch import parse_pitches
-from hgs_cli.plan import SOUND_SUFFIXES, find_sources, make_plan
 from hgs_cli.spectrum import SAMPLE_RATE
 
 TIMES = int(os.environ.get("HGS_FUZZ", "1"))

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from hgs_cli.audio.mel import LogMel
 from hgs_cli.errors import TrainingError, WeightsError
 from hgs_cli.models.hyperganstrument import tiny_config
+from hgs_cli.models.weights import build_model, save_bundle
 from hgs_cli.spectrum import N_FRAMES, N_MELS, SAMPLE_RATE
 from hgs_cli.training.batches import NoteTable, transpose_level
 from hgs_cli.training.data import build_dataset
@@ -33,7 +34,6 @@ from hgs_cli.training.judge import (
     soft_pitch_target,
 )
 from hgs_cli.training.loop import RunOptions, run_stage
-from hgs_cli.weights import build_model, save_bundle
 
 RELEASED_JUDGE = ROOT / "weights" / "train" / JUDGE_NAME
 SMALL = JudgeSizes(channels=(4, 4, 4), narrow=4, feature_dim=8)

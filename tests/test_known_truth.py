@@ -250,7 +250,7 @@ def test_every_row_is_measured_told_and_found(model: Model, few: tuple[str, ...]
 def test_the_command_measures_made_sounds_without_recordings(
     hgs: Run, tmp_path: Path, few: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hgs_cli.training.measure.measure_known_truth", partial(measure_known_truth, families=few))
+    monkeypatch.setattr("hgs_cli.evaluation.measure.measure_known_truth", partial(measure_known_truth, families=few))
     done = hgs("train", "eval", "--made", "--quick", "--workers", "1", "--json", "made.json", "--markdown", "made.md")
     assert done.code == 0, done.err
     assert "Made sounds with known truth, all families" in done.out

@@ -12,11 +12,8 @@ import torch
 from torch.nn import functional as F
 
 from hgs_cli.errors import TrainingError
-from hgs_cli.models.hyperganstrument import tiny_config
-from hgs_cli.spectrum import SAMPLE_RATE
-from hgs_cli.training import leakage
-from hgs_cli.training.data import build_dataset
-from hgs_cli.training.leakage import (
+from hgs_cli.evaluation import leakage
+from hgs_cli.evaluation.leakage import (
     accuracy_of,
     instrument_folds,
     instrument_prior,
@@ -24,7 +21,10 @@ from hgs_cli.training.leakage import (
     probe,
     probe_leakage,
 )
-from hgs_cli.weights import build_model
+from hgs_cli.models.hyperganstrument import tiny_config
+from hgs_cli.models.weights import build_model
+from hgs_cli.spectrum import SAMPLE_RATE
+from hgs_cli.training.data import build_dataset
 
 GENERATOR = torch.Generator().manual_seed(0)
 N_INSTRUMENTS, KEYS = 15, torch.arange(48, 72, 2)

@@ -24,8 +24,8 @@ def judged(bundle: Path) -> Path:
 def test_one_command_writes_every_section(
     hgs: Run, judged: Path, recordings: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hgs_cli.training.paper.N_QUICK", 16)
-    monkeypatch.setattr("hgs_cli.training.leakage.N_FOLDS", 2)
+    monkeypatch.setattr("hgs_cli.evaluation.paper.N_QUICK", 16)
+    monkeypatch.setattr("hgs_cli.evaluation.leakage.N_FOLDS", 2)
     config = tmp_path / "quick.toml"
     config.write_text("[loop]\nbatch_size = 4\nwarmup_steps = 1\nvalidation_batches = 2\n")
     options = loop.RunOptions(dataset, tmp_path / "runs" / "hyper", steps=1, init=judged, config=config)
@@ -57,7 +57,7 @@ def test_one_command_writes_every_section(
 def test_a_missing_judge_is_said_before_anything_is_measured(
     hgs: Run, bundle: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hgs_cli.training.measure.JUDGE_NAME", "absent.safetensors")
+    monkeypatch.setattr("hgs_cli.evaluation.measure.JUDGE_NAME", "absent.safetensors")
     refused = hgs("train", "eval", "--held-out", dataset, "--real", tmp_path)
     assert refused.code == 4
     assert "absent.safetensors" in refused.err

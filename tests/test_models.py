@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hgs_cli.audio.mel import LogMel, mel_filters
+from hgs_cli.audio.mel import LogMel
 from hgs_cli.models.generator import Envelopes
 from hgs_cli.models.hyperganstrument import HyperGANStrument, ModelConfig, tiny_config
+from hgs_cli.models.weights import build_model
+from hgs_cli.pitch import midi_to_hz
 from hgs_cli.spectrum import (
     HOP_LENGTH,
     MODEL_SAMPLES,
@@ -18,10 +20,9 @@ from hgs_cli.spectrum import (
     MelConfig,
     comb_power,
     level_to_power,
-    midi_to_hz,
+    mel_filters,
     power_to_level,
 )
-from hgs_cli.weights import build_model
 
 
 @pytest.fixture(scope="module")

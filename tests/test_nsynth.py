@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from hgs_cli.errors import TrainingError
 from hgs_cli.models.generator import Envelopes
 from hgs_cli.models.hyperganstrument import tiny_config
+from hgs_cli.models.weights import build_model, save_bundle
 from hgs_cli.spectrum import N_BANDS, N_FRAMES, N_MELS, N_STEPS, SAMPLE_RATE
 from hgs_cli.training.bandwidth import (
     FLOOR_LEVEL,
@@ -33,7 +34,6 @@ from hgs_cli.training.losses import periodicity_loss, reconstruction_loss
 from hgs_cli.training.nsynth import Choice, is_validation, read_instruments
 from hgs_cli.training.stages import Optimiser
 from hgs_cli.training.transfer import aligned_distance, level_loss, movement_loss
-from hgs_cli.weights import build_model, save_bundle
 
 RATE_HZ = 16_000
 STAGES = ["warmup", "gan", "hyper", "hyper-gan", "pitch-gan", "encoder", "mel-hyper"]

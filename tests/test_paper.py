@@ -10,10 +10,7 @@ import pytest
 import torch
 
 from hgs_cli.errors import TrainingError
-from hgs_cli.models.hyperganstrument import HyperGANStrument, tiny_config
-from hgs_cli.training import loop
-from hgs_cli.training.batches import NoteTable
-from hgs_cli.training.contenders import (
+from hgs_cli.evaluation.baselines import (
     GANSTRUMENT,
     HYPERGANSTRUMENT,
     RUNS,
@@ -22,11 +19,14 @@ from hgs_cli.training.contenders import (
     PitchGanContender,
     contenders,
 )
+from hgs_cli.evaluation.overlap import overlap_section
+from hgs_cli.evaluation.paper import TASKS, draw_notes, paper_table
+from hgs_cli.models.hyperganstrument import HyperGANStrument, tiny_config
+from hgs_cli.models.weights import build_model, save_bundle
+from hgs_cli.training import loop
+from hgs_cli.training.batches import NoteTable
 from hgs_cli.training.data import build_dataset
 from hgs_cli.training.judge import Judge, JudgeSizes
-from hgs_cli.training.overlap import overlap_section
-from hgs_cli.training.paper import TASKS, draw_notes, paper_table
-from hgs_cli.weights import build_model, save_bundle
 
 
 @pytest.fixture(scope="module")
@@ -142,9 +142,9 @@ def test_optimisation_brings_the_reconstruction_nearer(runs: Path, dataset: Path
 def test_the_table_tells_contenders_apart_and_repeats(
     runs: Path, dataset: Path, network: HyperGANStrument, judge: Judge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hgs_cli.training.paper.N_QUICK", 24)
-    monkeypatch.setattr("hgs_cli.training.paper.CHUNK", 10)
-    monkeypatch.setattr("hgs_cli.training.contenders.OPTIMISATION_STEPS", 2)
+    monkeypatch.setattr("hgs_cli.evaluation.paper.N_QUICK", 24)
+    monkeypatch.setattr("hgs_cli.evaluation.paper.CHUNK", 10)
+    monkeypatch.setattr("hgs_cli.evaluation.baselines.OPTIMISATION_STEPS", 2)
     steps: list[tuple[int, int]] = []
     table = paper_table(network, judge, dataset, runs, quick=True, advance=lambda *at: steps.append(at))
     assert steps[-1] == (3, 3)
@@ -168,7 +168,7 @@ def test_the_table_tells_contenders_apart_and_repeats(
 def test_an_h_that_changes_nothing_has_the_ratio_one(
     dataset: Path, judge: Judge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hgs_cli.training.paper.N_QUICK", 16)
+    monkeypatch.setattr("hgs_cli.evaluation.paper.N_QUICK", 16)
     untrained = build_model(tiny_config(), seed=1).eval().requires_grad_(False)
     table = paper_table(untrained, judge, dataset, None, quick=True)
     ratio, (low, high) = table.ratios["reconstruction"]
@@ -179,7 +179,7 @@ def test_an_h_that_changes_nothing_has_the_ratio_one(
 def test_a_hypernetwork_gone_wrong_shows(
     dataset: Path, network: HyperGANStrument, judge: Judge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hgs_cli.training.paper.N_QUICK", 16)
+    monkeypatch.setattr("hgs_cli.evaluation.paper.N_QUICK", 16)
     for name, parameter in network.hypernetwork.named_parameters():
         if "outputs.bias" in name:
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))

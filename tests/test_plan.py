@@ -11,14 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hgs_cli.errors import HgsError, InputError, UsageError
-from hgs_cli.plan import (
-    SOUND_SUFFIXES,
-    NoteKey,
-    find_sources,
-    layer_velocities,
-    make_plan,
-    parse_formats,
-)
+from hgs_cli.export.naming import SOUND_SUFFIXES, find_sources, layer_velocities, make_plan, parse_formats
+from hgs_cli.pitch import NoteKey
 
 
 def touch(folder: Path, *names: str) -> Path:

@@ -11,7 +11,7 @@ from conftest import tone
 from PIL import Image
 
 from hgs_cli.audio.mel import LogMel
-from hgs_cli.plot import (
+from hgs_cli.export.plot import (
     BAND_PIXELS,
     MARGIN,
     PANEL_PIXELS,

@@ -105,7 +105,7 @@ def test_odd_sounds_are_measured_and_a_broken_tone_is_noticed(model: Model, monk
     def untouched(envelopes: Envelopes, pitch: Tensor, tonal: float | None = None) -> Envelopes:
         return envelopes
 
-    monkeypatch.setattr("hgs_cli.instrument.apply_tonal", untouched)
+    monkeypatch.setattr("hgs_cli.sampler.instrument.apply_tonal", untouched)
     broken = measure_odd_sounds(model, None, extra, quick=True)
     # The tom has a mode of its own, which is moved to the note.
     assert not any(note.in_tune or note.clear for note in broken.notes if note.name != "kit 1")
@@ -201,8 +201,8 @@ def test_the_command_measures_sounds(
     judge.accuracy = {"held_out": 0.5, "validation": 0.25}
     save_judge(bundle.parent / "train" / JUDGE_NAME, judge)
     drums = [OddSound(f"kit {key}", "rendered drums", tom()) for key in (1, 2)]
-    monkeypatch.setattr("hgs_cli.training.measure.rendered_odd_sounds", lambda: iter(drums))
-    monkeypatch.setattr("hgs_cli.training.measure.rendered_notes", two_sounds)
+    monkeypatch.setattr("hgs_cli.evaluation.measure.rendered_odd_sounds", lambda: iter(drums))
+    monkeypatch.setattr("hgs_cli.evaluation.measure.rendered_notes", two_sounds)
     few = dict(list(made_sounds().items())[:2])
     monkeypatch.setattr(odd_sounds, "made_sounds", lambda: few)
     done = hgs("train", "eval", "--sounds", "--quick", "--json", "figures.json")

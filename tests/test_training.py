@@ -13,7 +13,10 @@ import torch
 from conftest import note
 
 from hgs_cli.errors import TrainingError
+from hgs_cli.models.discriminator import N_PITCHES, Adversary
 from hgs_cli.models.hyperganstrument import tiny_config
+from hgs_cli.models.weights import build_model, save_bundle
+from hgs_cli.sampler.model import load_model
 from hgs_cli.spectrum import N_BANDS, N_FRAMES, N_MELS, N_STEPS, SAMPLE_RATE
 from hgs_cli.training import checkpoint as checkpoints
 from hgs_cli.training import loop, soundfont
@@ -21,10 +24,8 @@ from hgs_cli.training.batches import NoteTable, PairSampler, SpeckleBank, neares
 from hgs_cli.training.checkpoint import export_bundle, load_checkpoint
 from hgs_cli.training.config import STAGE_CONFIGS, DataConfig, LoopConfig, stage_config
 from hgs_cli.training.data import build_dataset, read_index, validation_instruments, verify_pitch
-from hgs_cli.training.discriminator import N_PITCHES, Adversary
 from hgs_cli.training.losses import confusion_loss, gradient_penalty, reconstruction_loss, relativistic_loss
 from hgs_cli.training.stages import STAGES, Gan, Optimiser
-from hgs_cli.weights import build_model, load_model, save_bundle
 
 
 @pytest.fixture(scope="session")
@@ -158,8 +159,7 @@ def test_the_sampler_goes_on_from_its_state(dataset: Path) -> None:
 
 
 def test_unit_noise_averages_to_one() -> None:
-    from hgs_cli.audio.mel import mel_filters
-    from hgs_cli.spectrum import MelConfig
+    from hgs_cli.spectrum import MelConfig, mel_filters
 
     factors = SpeckleBank(mel_filters(MelConfig())).factors
     assert torch.allclose(factors.mean(1), torch.ones(N_MELS), atol=0.12)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import RELEASED, ROOT
 
-from hgs_cli.weights import CHECKSUMS_NAME
+from hgs_cli.models.weights import CHECKSUMS_NAME
 
 RUNS_CODE = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "jsonpickle", "yaml"}
 TALKS = {"socket", "ssl", "http", "urllib", "urllib3", "requests", "httpx", "aiohttp", "ftplib", "smtplib", "xmlrpc",

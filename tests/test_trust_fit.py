@@ -9,11 +9,8 @@ import pytest
 import torch
 from conftest import Run, note
 
-from hgs_cli.pipeline import Model, invert
-from hgs_cli.sampler.trust import Traits, TrustLaw, judge_trust
-from hgs_cli.spectrum import SAMPLE_RATE
-from hgs_cli.training import trust
-from hgs_cli.training.trust import (
+from hgs_cli.evaluation import trust
+from hgs_cli.evaluation.trust import (
     JudgedSound,
     aligned_distance_db,
     best_constant,
@@ -22,6 +19,9 @@ from hgs_cli.training.trust import (
     hear_traits,
     mean_db,
 )
+from hgs_cli.pipeline import Model, invert
+from hgs_cli.sampler.trust import Traits, TrustLaw, judge_trust
+from hgs_cli.spectrum import SAMPLE_RATE
 
 
 def sounds(seed: int) -> list[JudgedSound]:

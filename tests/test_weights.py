@@ -13,15 +13,8 @@ from safetensors.torch import save_file
 
 from hgs_cli.errors import UsageError, WeightsError
 from hgs_cli.models.hyperganstrument import tiny_config
-from hgs_cli.weights import (
-    CHECKSUMS_NAME,
-    build_model,
-    choose_device,
-    find_bundle,
-    load_model,
-    read_header,
-    save_bundle,
-)
+from hgs_cli.models.weights import CHECKSUMS_NAME, build_model, choose_device, find_bundle, read_header, save_bundle
+from hgs_cli.sampler.model import load_model
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from hgs_cli.audio.mel import resample
 from hgs_cli.errors import InputError, UsageError
-from hgs_cli.inputs import check_file
+from hgs_cli.safetensors_header import check_file
 from hgs_cli.spectrum import MODEL_SAMPLES, SAMPLE_RATE
 
 DEFAULT_SECONDS = 120.0  # read unless more is asked for: longer than any note or phrase that is made an instrument

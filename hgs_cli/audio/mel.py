@@ -6,21 +6,7 @@ import torch
 import torchaudio
 from torch import Tensor, nn
 
-from hgs_cli.spectrum import MelConfig, power_to_level
-
-
-def mel_filters(config: MelConfig) -> Tensor:
-    """Slaney-spaced triangular filters with unit peaks, (n_fft // 2 + 1, n_mels)."""
-    filters: Tensor = torchaudio.functional.melscale_fbanks(
-        n_freqs=config.n_fft // 2 + 1,
-        f_min=config.f_min_hz,
-        f_max=config.f_max_hz,
-        n_mels=config.n_mels,
-        sample_rate=config.sample_rate,
-        norm=None,
-        mel_scale="slaney",
-    )
-    return filters
+from hgs_cli.spectrum import MelConfig, mel_filters, power_to_level
 
 
 def resample(audio: Tensor, orig_hz: int, new_hz: int) -> Tensor:

@@ -13,7 +13,6 @@ import math
 import torch
 from torch import Tensor
 
-from hgs_cli.audio.mel import mel_filters
 from hgs_cli.spectrum import (
     HOP_LENGTH,
     MODEL_SAMPLES,
@@ -24,6 +23,7 @@ from hgs_cli.spectrum import (
     N_STEPS,
     SAMPLE_RATE,
     MelConfig,
+    mel_filters,
 )
 
 SINC_HALF_TAPS = 8

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hgs_cli import instrument as notes_of
 from hgs_cli.audio.io import MODEL_SECONDS, read_audio
 from hgs_cli.evaluation.cross_pitch import choose_source, render_notes
 from hgs_cli.evaluation.cross_pitch_result import BANDS, CrossPitchOptions, semitones_between
@@ -22,9 +21,10 @@ from hgs_cli.evaluation.recordings import Note, read_entries, read_notes
 from hgs_cli.evaluation.report import Section, Table
 from hgs_cli.evaluation.workers import measure_each
 from hgs_cli.inversion import Inversion
-from hgs_cli.models import detail_transfer, vocoder
+from hgs_cli.models import detail_transfer
 from hgs_cli.pipeline import Model, SourceHint, invert, single
-from hgs_cli.sampler import carrier, level
+from hgs_cli.sampler import carrier, level, vocoder
+from hgs_cli.sampler import instrument as notes_of
 from hgs_cli.spectrum import SAMPLE_RATE
 
 NEVER, ALWAYS = 1e9, -1e9  # thresholds

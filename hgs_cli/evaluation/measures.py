@@ -9,9 +9,9 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from hgs_cli.audio.mel import mel_filters, resample
+from hgs_cli.audio.mel import resample
 from hgs_cli.evaluation.report import finite, number
-from hgs_cli.spectrum import SAMPLE_RATE, MelConfig
+from hgs_cli.spectrum import SAMPLE_RATE, MelConfig, mel_filters
 
 RESOLUTIONS = ((2048, 512, 128), (4096, 1024, 192), (1024, 256, 64))
 DISTANCE_RANGE_HZ = (30.0, 18_000.0)

@@ -10,8 +10,8 @@ import torch
 from hgs_cli.audio.io import MODEL_SECONDS, read_audio
 from hgs_cli.evaluation.cross_pitch import render_notes
 from hgs_cli.evaluation.cross_pitch_result import CrossPitchOptions, CrossPitchResult, Pair
+from hgs_cli.export.plot import draw_spectrograms
 from hgs_cli.pipeline import Model, invert, single
-from hgs_cli.plot import draw_spectrograms
 from hgs_cli.spectrum import HOP_LENGTH, N_FRAMES, SAMPLE_RATE
 
 N_WORST = 10

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from hgs_cli.weights import Model
+from hgs_cli.sampler.model import Model
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 
 from hgs_cli.audio.io import encode_flac, to_sample_rate
+from hgs_cli.export.palette import COLOURS, RANGE_DB
 from hgs_cli.export.zones import Sample, Zone, n_layers, zones
-from hgs_cli.palette import COLOURS, RANGE_DB
 from hgs_cli.spectrum import SAMPLE_RATE
 
 _PAGE = files("hgs_cli.export") / "audition_page"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from hgs_cli.audio.loop import Loop
 from hgs_cli.errors import OutputError
+from hgs_cli.export.naming import layer_velocities
 from hgs_cli.pitch import nearest_note
-from hgs_cli.plan import layer_velocities
 
 N_KEYS = 128
 MAX_VELOCITY = 127

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from hgs_cli.models.generator import Envelopes
 from hgs_cli.models.layers import activate
-from hgs_cli.models.vocoder import mel_points_hz
-from hgs_cli.spectrum import N_FRAMES, N_MELS, MelConfig, midi_to_hz
+from hgs_cli.pitch import midi_to_hz
+from hgs_cli.spectrum import N_FRAMES, N_MELS, mel_centres_hz
 
 WHOLE_REACH = 0.5  # semitones within which the whole residual fades to what the network grants
 FORMANT_WIDTH = 0.4  # of a harmonic spacing: the Gaussian that turns harmonic detail into formants
@@ -42,11 +42,6 @@ class DetailTransferConfig:
     width: int = 24
 
 
-@lru_cache(maxsize=1)
-def _centres_hz() -> Tensor:
-    return mel_points_hz(MelConfig())[1:-1].float()
-
-
 def mel_blur(f0_hz: Tensor, width: float, least_mels: float) -> Tensor:
     """Weights of a Gaussian across mel bands, (B, n_mels, n_mels).
 
@@ -55,7 +50,7 @@ def mel_blur(f0_hz: Tensor, width: float, least_mels: float) -> Tensor:
         width: Sigma, in spacings.
         least_mels: Sigma at least, in mel bands.
     """
-    centres = _centres_hz().to(f0_hz.device)
+    centres = mel_centres_hz().to(f0_hz.device)
     spacing_hz = torch.gradient(centres)[0]
     sigma = (width * f0_hz[:, None] / spacing_hz).clamp(least_mels, N_MELS / 4)
     band = torch.arange(N_MELS, dtype=torch.float32, device=f0_hz.device)
@@ -71,7 +66,7 @@ def mel_warp(interval: Tensor) -> Tensor:
     Returns:
         (B, n_mels, n_mels): target bands by source bands.
     """
-    points = _centres_hz().to(interval.device)
+    points = mel_centres_hz().to(interval.device)
     origin_hz = points[None] * torch.pow(2.0, -interval[:, None] / 12.0)  # (B, n_mels)
     high = torch.searchsorted(points, origin_hz.contiguous()).clamp(1, N_MELS - 1)
     fraction = ((origin_hz - points[high - 1]) / (points[high] - points[high - 1])).clamp(0.0, 1.0)
@@ -111,6 +106,19 @@ class TakenBack:
     harmonic: Tensor
     noise_part: Tensor
     share: Tensor
+
+
+@dataclass(frozen=True)
+class Detail:
+    """What an input has beyond the first reconstruction, in level units.
+
+    Attributes:
+        harmonic: r_h, to be added to E_h, (n_mels, n_frames).
+        noise_part: r_n, to be added to E_n, (n_mels, n_frames).
+    """
+
+    harmonic: Tensor
+    noise_part: Tensor
 
 
 class DetailTransfer(nn.Module):
@@ -252,7 +260,7 @@ class DetailTransfer(nn.Module):
         own = torch.cat([coarse(part.clamp(-1.5, 1.2)) for part in levels], dim=2)
         drawn = [coarse(part.clamp(-1.5, 1.2)) for part in (first.harmonic, first.noise_part)]
         stacked = torch.cat([parts, of_notes(own)], dim=2)  # (B, n_mels, 4 n_steps)
-        bands_hz = _centres_hz().to(q.device).reshape(-1, POOL[0]).mean(1)
+        bands_hz = mel_centres_hz().to(q.device).reshape(-1, POOL[0]).mean(1)
         place = torch.log2(bands_hz[None] / midi_to_hz(q.float())[:, None]).clamp(-3.0, 6.0) / 3.0
         mel = torch.linspace(-1.0, 1.0, bands_hz.shape[0], device=q.device).expand(q.shape[0], -1)
         constants = [(interval / 12.0)[:, None].expand_as(mel), (interval.abs() / 12.0)[:, None].expand_as(mel)]

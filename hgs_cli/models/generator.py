@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from hgs_cli.models.feature_extractor import timbre_part
 from hgs_cli.models.layers import Change, FoldedWeight, ModulatedConv1d, PitchEmbedding, activate, changed, serve_rows
-from hgs_cli.spectrum import N_FRAMES, N_MELS, comb_power, level_to_power, midi_to_hz, power_to_level
+from hgs_cli.pitch import midi_to_hz
+from hgs_cli.spectrum import N_FRAMES, N_MELS, comb_power, level_to_power, noise_texture, power_to_level
 
 FRAMES_PER_STEP = 4
 N_PARTS = 2  # harmonic, noise
@@ -64,26 +65,6 @@ class Envelopes:
 
 Theta = dict[str, FoldedWeight]
 """θ(1 + Δ) of one sound by layer name, from `Generator.fold`."""
-
-
-def noise_log_bias(filters: Tensor) -> Tensor:
-    """Factor by which the average *logarithm* of noise power in a mel band lies below its average.
-
-    A band's power follows about a gamma distribution of shape ν, the band's degrees of freedom given that Hann bins
-    correlate by 2/3 with their neighbours and 1/6 with the next; E[ln] − ln E = ψ(ν) − ln ν.
-
-    Args:
-        filters: Mel filters, (n_freqs, n_mels).
-
-    Returns:
-        (n_mels,).
-    """
-    filters = filters.double()
-    pairs = filters.square().sum(0)
-    for distance, correlation in ((1, 2.0 / 3.0), (2, 1.0 / 6.0)):
-        pairs = pairs + 2.0 * correlation**2 * (filters[distance:] * filters[:-distance]).sum(0)
-    freedom = filters.sum(0).square() / pairs
-    return torch.exp(torch.special.digamma(freedom) - torch.log(freedom)).float()
 
 
 class MappingNetwork(nn.Module):
@@ -261,7 +242,7 @@ class Generator(nn.Module):
             Two tensors (B, n_mels, n_frames).
         """
         harmonic = level_to_power(envelopes.harmonic.clamp(-3.0, MAX_LEVEL)) * self.comb_template(p)[:, :, None]
-        texture = noise_log_bias(self.filters)[None, :, None] if speckle is None else speckle
+        texture = noise_texture(self.filters)[None, :, None] if speckle is None else speckle
         noise = (
             level_to_power(envelopes.noise_part.clamp(-3.0, MAX_LEVEL)) * self.noise_template()[None, :, None] * texture
         )

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from hgs_cli.audio.mel import LogMel
 from hgs_cli.models.generator import Envelopes
-from hgs_cli.models.vocoder import mel_triangles
 from hgs_cli.sampler.carrier import OVERLAP, overlap_add
 from hgs_cli.spectrum import (
     DB_PER_UNIT,
@@ -27,6 +26,7 @@ from hgs_cli.spectrum import (
     SAMPLE_RATE,
     MelConfig,
     level_to_power,
+    mel_filters,
 )
 
 
@@ -77,7 +77,7 @@ def _lines(n_fft: int) -> tuple[Tensor, tuple[tuple[slice, slice], ...]]:
     With them, some neighbouring bins and the mel bands that have to do with them: elsewhere they are zero.
     """
     with torch.inference_mode(False):
-        weights = mel_triangles(MelConfig(n_fft=n_fft))
+        weights = mel_filters(MelConfig(n_fft=n_fft))
         touched = (weights.sum(1) > 0).nonzero()[:, 0]
         weights[: int(touched[0])] = weights[touched[0]]
         weights[int(touched[-1]) + 1 :] = weights[touched[-1]]

@@ -11,8 +11,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from hgs_cli.audio.mel import mel_filters
-from hgs_cli.spectrum import N_FFT, N_MELS, SAMPLE_RATE, MelConfig
+from hgs_cli.spectrum import N_FFT, N_MELS, SAMPLE_RATE, MelConfig, mel_filters
 from hgs_cli.training.processes import mean_over_processes
 
 FULL_BANDWIDTH_HZ = SAMPLE_RATE / 2

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from hgs_cli.atomic_files import write_whole
 from hgs_cli.errors import TrainingError
 from hgs_cli.models.hyperganstrument import HyperGANStrument, ModelConfig
-from hgs_cli.outputs import write_whole
-from hgs_cli.weights import build_model, load_model, save_bundle
+from hgs_cli.models.weights import build_model, find_bundle, open_bundle, save_bundle
 
 FORMAT_VERSION = 1
 FILE_NAME = "checkpoint.pt"
@@ -113,7 +113,7 @@ def initial_model(init: Path | None, seed: int) -> tuple[HyperGANStrument, dict[
     if init.suffix != ".safetensors":
         checkpoint = load_checkpoint(init)
         return model_from_checkpoint(checkpoint), checkpoint.networks
-    released = load_model(init, "cpu").network
+    released = open_bundle(find_bundle(init), torch.device("cpu")).network
     model = build_model(released.config)
     model.load_state_dict({name: value.float() for name, value in released.state_dict().items()}, strict=True)
     discriminator = init.parent / "train" / DISCRIMINATOR_NAME

@@ -22,14 +22,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hgs_cli.atomic_files import write_whole
 from hgs_cli.errors import TrainingError, WeightsError
+from hgs_cli.models.discriminator import N_PITCHES
 from hgs_cli.models.hyperganstrument import HyperGANStrument
-from hgs_cli.outputs import write_whole
 from hgs_cli.spectrum import N_MELS, level_to_power, power_to_level
 from hgs_cli.training.batches import NoteTable, PairSampler, transpose_level
 from hgs_cli.training.checkpoint import load_checkpoint
 from hgs_cli.training.config import DataConfig, JudgeConfig, StageConfig
-from hgs_cli.training.discriminator import N_PITCHES
 from hgs_cli.training.stages import Figures, Optimiser, Stage
 
 FORMAT = "hgs-judge"

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from hgs_cli.atomic_files import write_whole
 from hgs_cli.errors import TrainingError
-from hgs_cli.outputs import write_whole
 from hgs_cli.training.checkpoint import FILE_NAME, Checkpoint, initial_model, load_checkpoint, save_checkpoint
 from hgs_cli.training.compare import COMPARED_STAGES
 from hgs_cli.training.config import stage_config

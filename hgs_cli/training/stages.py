@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hgs_cli.models.discriminator import N_PITCHES, Adversary, Discriminator, InstrumentClassifier
 from hgs_cli.models.hyperganstrument import HyperGANStrument
 from hgs_cli.spectrum import DB_PER_UNIT
 from hgs_cli.training.bandwidth import known_bands, mask_above
@@ -27,7 +28,6 @@ from hgs_cli.training.config import (
     StageConfig,
     WarmupConfig,
 )
-from hgs_cli.training.discriminator import N_PITCHES, Adversary, Discriminator, InstrumentClassifier
 from hgs_cli.training.losses import (
     TINY,
     audible_powers,

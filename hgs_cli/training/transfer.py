@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hgs_cli.models.detail import residuals
 from hgs_cli.models.generator import Envelopes
+from hgs_cli.sampler.detail import residuals
 from hgs_cli.spectrum import DB_PER_UNIT, level_to_power
 from hgs_cli.training.bandwidth import known_bands, mask_above, mean_below
 from hgs_cli.training.batches import Batch, NoteTable

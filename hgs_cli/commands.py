@@ -17,15 +17,15 @@ import typer
 
 from hgs_cli.console import Advance, Messages, print_table, say
 from hgs_cli.errors import ExistingFileError, HgsError, InputError, OutputError, UsageError
+from hgs_cli.export.naming import Plan, Source
 from hgs_cli.options import keep_memory, set_threads
-from hgs_cli.plan import Plan, Source
 
 if TYPE_CHECKING:
     from hgs_cli.bench import BenchReport
-    from hgs_cli.delivery import How, Job, NoteFiles
     from hgs_cli.export.audition import AuditionInput
-    from hgs_cli.finish import Finish
+    from hgs_cli.export.delivery import How, Job, NoteFiles
     from hgs_cli.pipeline import Inversion, Model, Settings, SourceHint
+    from hgs_cli.sampler.finish import Finish
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def load_weights(weights: Path | None, device: str, threads: int | None) -> Mode
 
 def take_back(files: Sequence[Sequence[Path]], dry_run: bool) -> None:
     """Undo what killed calls left unfinished in the folders of every result's files."""
-    from hgs_cli.outputs import take_back_leftovers
+    from hgs_cli.atomic_files import take_back_leftovers
 
     if not dry_run:
         take_back_leftovers(files)
@@ -97,14 +97,14 @@ def take_back(files: Sequence[Sequence[Path]], dry_run: bool) -> None:
 
 def refuse_leaving(folder: Path, files: Iterable[Path]) -> None:
     """Check that no link leads a file out of the output folder."""
-    from hgs_cli.outputs import check_inside
+    from hgs_cli.atomic_files import check_inside
 
     check_inside(folder, files)
 
 
 def refuse_existing(targets: Iterable[Path], force: bool, sources: Sequence[Source]) -> None:
     """Check every file of the call before anything is read, made or written; no sound is ever written over."""
-    from hgs_cli.outputs import check_targets
+    from hgs_cli.atomic_files import check_targets
 
     files = list(targets)
     read = {os.path.realpath(source.path) for source in sources}  # Path.resolve raises for links in a circle
@@ -224,7 +224,7 @@ def check_subtype(formats: tuple[str, ...], subtype: str) -> tuple[str, ...]:
 
 def extra_suffixes(audition: bool, plot: bool) -> dict[str, str]:
     """Suffixes of the files beside the notes, by kind."""
-    from hgs_cli.plan import PAGE, PICTURE
+    from hgs_cli.export.naming import PAGE, PICTURE
 
     return {**({PAGE: ".html"} if audition else {}), **({PICTURE: ".png"} if plot else {})}
 
@@ -276,7 +276,7 @@ def make_finish(loop: bool, duration: float | None, fade: float | None, trim: bo
     Raises:
         UsageError: A length is out of range.
     """
-    from hgs_cli.finish import Finish
+    from hgs_cli.sampler.finish import Finish
 
     return Finish(loop, duration, fade, trim, sample_rate)
 
@@ -343,7 +343,7 @@ def mix_plans(
     Raises:
         UsageError: The template gives files of two mixes one name.
     """
-    from hgs_cli.plan import make_plan
+    from hgs_cli.export.naming import make_plan
 
     name = "+".join(sound.stem for sound in sounds)
     folder = out or Path(name)
@@ -385,8 +385,8 @@ def deliver_files(
     messages: Messages,
 ) -> list[list[NoteFiles]]:
     """Write all files of a result together, and say where notes had to be lowered."""
-    from hgs_cli.delivery import deliver
-    from hgs_cli.outputs import OutputSet, common_folder
+    from hgs_cli.atomic_files import OutputSet, common_folder
+    from hgs_cli.export.delivery import deliver
 
     files = dict.fromkeys(path for job in jobs for path in job.plan.files)
     with OutputSet(files, force, common_folder(files)) as outputs:
@@ -405,7 +405,7 @@ def deliver_files(
 
 def file_lines(plan: Plan, notes: Sequence[NoteFiles], facts: dict[str, Any], how: How, as_json: bool) -> list[str]:
     """A result's files as paths, or as JSON with the facts given."""
-    from hgs_cli.plan import describe_note, layer_velocities
+    from hgs_cli.export.naming import describe_note, layer_velocities
 
     if not as_json:
         return [str(path) for path in plan.files]
@@ -513,11 +513,11 @@ def invert_one(
     """
     import time
 
-    from hgs_cli.delivery import How, Job, deliver
-    from hgs_cli.finish import Finish
-    from hgs_cli.outputs import OutputSet
+    from hgs_cli.atomic_files import OutputSet
+    from hgs_cli.export.delivery import How, Job, deliver
     from hgs_cli.pipeline import NoteKey, reconstruct, single
     from hgs_cli.pitch import describe_pitch, nearest_note, note_name
+    from hgs_cli.sampler.finish import Finish
 
     start = time.perf_counter()
     inversion = open_heard(model, sound, listening, messages)
@@ -548,7 +548,7 @@ def invert_one(
             deliver(model, [job], How(plain, Finish(), subtype), outputs)
             facts["audio"] = str(reconstruction)
         if plot:
-            from hgs_cli.plot import draw_spectrograms
+            from hgs_cli.export.plot import draw_spectrograms
 
             picture = others.pop(0)
             panels = [

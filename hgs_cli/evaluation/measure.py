@@ -11,22 +11,22 @@ from torch import Tensor
 from hgs_cli.errors import WeightsError
 from hgs_cli.evaluation import CrossPitchOptions, CrossPitchResult, Report, Section, measure_cross_pitch
 from hgs_cli.evaluation.ablation import measure_ablation
+from hgs_cli.evaluation.dynamics import dynamics_section
 from hgs_cli.evaluation.known_truth_result import measure_known_truth
+from hgs_cli.evaluation.leakage import probe_leakage
 from hgs_cli.evaluation.mixes import measure_mixes, middle_notes
 from hgs_cli.evaluation.odd_sounds import measure_odd_sounds
+from hgs_cli.evaluation.overlap import overlap_section
+from hgs_cli.evaluation.paper import paper_table
 from hgs_cli.evaluation.pitch_trackers import TRACKERS
+from hgs_cli.evaluation.rendered import rendered_notes, rendered_odd_sounds, rendered_sounds
 from hgs_cli.evaluation.source_pitch import measure_source_pitch
+from hgs_cli.evaluation.trust import trust_section
 from hgs_cli.evaluation.variations import measure_variations
+from hgs_cli.sampler.model import Model
 from hgs_cli.training.checkpoint import initial_model, load_checkpoint, model_from_checkpoint
 from hgs_cli.training.data import validation_instruments
-from hgs_cli.training.dynamics import dynamics_section
 from hgs_cli.training.judge import JUDGE_NAME, Judge, load_judge
-from hgs_cli.training.leakage import probe_leakage
-from hgs_cli.training.overlap import overlap_section
-from hgs_cli.training.paper import paper_table
-from hgs_cli.training.rendered import rendered_notes, rendered_odd_sounds, rendered_sounds
-from hgs_cli.training.trust import trust_section
-from hgs_cli.weights import Model
 
 Tell = Callable[[str, int, int], None]  # what was just done, how much is done, how much there is (0: not known)
 

@@ -11,7 +11,6 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +20,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from hgs_cli.audio.mel import LogMel, mel_filters
+from hgs_cli.atomic_files import write_whole
 from hgs_cli.errors import InputError, UsageError, WeightsError
-from hgs_cli.inputs import Stored, check_file, read_stored
-from hgs_cli.models.generator import Theta
 from hgs_cli.models.hyperganstrument import HyperGANStrument, ModelConfig
-from hgs_cli.models.vocoder import Vocoder
-from hgs_cli.outputs import write_whole
-from hgs_cli.spectrum import MelConfig
+from hgs_cli.safetensors_header import Stored, check_file, read_stored
+from hgs_cli.spectrum import MelConfig, mel_filters
 
 FORMAT = "hgs-weights"
 FORMAT_VERSION = 1
@@ -44,35 +40,20 @@ _REINSTALL = "get the file again, or install hgs again"
 
 
 @dataclass(frozen=True)
-class Model:
-    """Everything that turns sound into an instrument, on one device, ready for use.
+class Bundle:
+    """The networks of a bundle, and what it is.
 
     Attributes:
         network: f, G and H.
-        vocoder: Envelopes to waveform.
-        log_mel: The front end that the network was trained with.
-        device: Where all three are.
         version: Of the weights.
         sha256: Checksum of the bundle file.
         path: The bundle.
     """
 
     network: HyperGANStrument
-    vocoder: Vocoder
-    log_mel: LogMel
-    device: torch.device
     version: str
     sha256: str
     path: Path
-
-    @cached_property
-    def theta(self) -> Theta:
-        """G's own weights, without offsets, ready to be played."""
-        return self.network.fold({})
-
-    def fold(self, offsets: dict[str, Tensor]) -> Theta:
-        """G's weights with the offsets of one sound, ready to be played."""
-        return self.network.fold({name: value.to(self.device) for name, value in offsets.items()})
 
 
 def find_bundle(weights: Path | None = None) -> Path:
@@ -88,7 +69,7 @@ def find_bundle(weights: Path | None = None) -> Path:
                 source = f" (from {name})" if name else ""
                 raise WeightsError(f"weights {path}{source} are not a file", "give a bundle such as hgs.safetensors")
             return path
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     for folder in (package / "weights_data", package.parent / "weights"):
         if (folder / BUNDLE_NAME).is_file():
             return folder / BUNDLE_NAME
@@ -112,19 +93,12 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cpu")
 
 
-def load_model(weights: Path | None = None, device: str = "auto") -> Model:
-    """Load the networks from a bundle.
-
-    Args:
-        weights: A bundle; found as `find_bundle` says if not given.
-        device: `auto`, `cpu` or `cuda`.
+def open_bundle(path: Path, device: torch.device) -> Bundle:
+    """Load the networks from a bundle, ready for use.
 
     Raises:
-        UsageError: The device does not exist.
         WeightsError: The bundle is missing, fails its checksum, or does not hold what this version reads.
     """
-    target = choose_device(device)
-    path = find_bundle(weights)
     stored = _read_stored(path)  # before the checksum: a file that is no bundle may be endless
     sha256 = verify_checksum(path)
     try:
@@ -134,16 +108,13 @@ def load_model(weights: Path | None = None, device: str = "auto") -> Model:
         raise WeightsError(f"the header of {path} lacks something this hgs needs: {error}", _REINSTALL) from error
     if config.mel != MelConfig():
         raise WeightsError(f"{path} was trained for another front end", "use weights made by this version of hgs")
-    filters = mel_filters(config.mel)
     with _ShapesOnly():
-        network = HyperGANStrument(config, filters)
+        network = HyperGANStrument(config, mel_filters(config.mel))
     wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     if wanted != {name: tensor.shape for name, tensor in stored.tensors.items()}:
         raise WeightsError(f"the tensors in {path} do not fit the networks its header tells of", _REINSTALL)
     network.load_state_dict(_read_tensors(path, stored), strict=True, assign=True)
-    network.requires_grad_(False).eval().to(target)
-    vocoder, log_mel = Vocoder(filters).to(target), LogMel(config.mel).to(target)
-    return Model(network, vocoder, log_mel, target, version, sha256, path)
+    return Bundle(network.requires_grad_(False).eval().to(device), version, sha256, path)
 
 
 def build_model(config: ModelConfig, seed: int = 0) -> HyperGANStrument:

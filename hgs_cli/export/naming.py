@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hgs_cli.errors import InputError, UsageError
-from hgs_cli.pitch import note_name, note_tag, split_cents
+from hgs_cli.pitch import NoteKey, note_name, note_tag, split_cents
 
 INVERSION_SUFFIX = ".hgs"
 SOUND_SUFFIXES = (".wav", ".flac", ".aif", ".aiff", ".aifc", ".ogg", ".oga", ".opus", ".mp3", ".caf", ".au", ".w64")
@@ -41,19 +41,6 @@ class Source:
     path: Path
     folder: Path
     name: str
-
-
-@dataclass(frozen=True)
-class NoteKey:
-    """A note of an instrument.
-
-    Attributes:
-        pitch: MIDI note, fractions allowed.
-        layer: Dynamic layer, 0 the softest.
-    """
-
-    pitch: float
-    layer: int = 0
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hgs_cli.errors import TrainingError
-from hgs_cli.evaluation.measures import bootstrap_interval
-from hgs_cli.evaluation.report import Section, Table, finite, number
-from hgs_cli.models.hyperganstrument import HyperGANStrument
-from hgs_cli.spectrum import N_MELS, level_to_power, power_to_level
-from hgs_cli.training.bandwidth import FLOOR_LEVEL, known_bands
-from hgs_cli.training.batches import NoteTable, SpeckleBank
-from hgs_cli.training.contenders import (
+from hgs_cli.evaluation.baselines import (
     GANSTRUMENT,
     HYPERGANSTRUMENT,
     Contender,
@@ -28,6 +22,12 @@ from hgs_cli.training.contenders import (
     MelHyperContender,
     contenders,
 )
+from hgs_cli.evaluation.measures import bootstrap_interval
+from hgs_cli.evaluation.report import Section, Table, finite, number
+from hgs_cli.models.hyperganstrument import HyperGANStrument
+from hgs_cli.spectrum import N_MELS, level_to_power, power_to_level
+from hgs_cli.training.bandwidth import FLOOR_LEVEL, known_bands
+from hgs_cli.training.batches import NoteTable, SpeckleBank
 from hgs_cli.training.data import LOWEST_DB, STEP_DB
 from hgs_cli.training.judge import Judge, frechet
 

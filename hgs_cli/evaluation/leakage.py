@@ -16,10 +16,10 @@ from torch.nn import functional as F
 from hgs_cli.errors import TrainingError
 from hgs_cli.evaluation.measures import bootstrap_interval
 from hgs_cli.evaluation.report import Section, Table, finite, number
+from hgs_cli.models.discriminator import N_PITCHES
 from hgs_cli.models.hyperganstrument import HyperGANStrument
 from hgs_cli.training.batches import NoteTable, PairSampler
 from hgs_cli.training.config import DataConfig
-from hgs_cli.training.discriminator import N_PITCHES
 
 N_FOLDS = 5
 NOTES_OF_INSTRUMENT, NOTES_OF_SHARD = 32, 16

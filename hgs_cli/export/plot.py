@@ -13,7 +13,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from hgs_cli.palette import COLOURS, RANGE_DB
+from hgs_cli.export.palette import COLOURS, RANGE_DB
 from hgs_cli.spectrum import DB_PER_UNIT, HOP_LENGTH, SAMPLE_RATE
 
 BAND_PIXELS = 3

@@ -14,15 +14,16 @@ from hgs_cli.audio.loop import fade_out
 from hgs_cli.audio.loudness import note_lufs, reference_levels
 from hgs_cli.errors import UsageError, WeightsError
 from hgs_cli.inversion import Inversion, rounded_offsets
-from hgs_cli.models.detail import Detail, apply_tonal, noise_envelope, transfer_detail
-from hgs_cli.models.detail_transfer import wholeness
-from hgs_cli.models.dynamics import soften
+from hgs_cli.models.detail_transfer import Detail, wholeness
 from hgs_cli.models.generator import MAX_LEVEL, Envelopes, Theta
-from hgs_cli.models.vocoder import mel_points_hz
 from hgs_cli.pitch import MAX_PITCH, MIN_PITCH
 from hgs_cli.sampler import level
 from hgs_cli.sampler.carrier import Carrier, analyse, bend, moved_spectra, sharpened, sound, straightened
+from hgs_cli.sampler.detail import noise_envelope, transfer_detail
+from hgs_cli.sampler.dynamics import soften
 from hgs_cli.sampler.level import Voices
+from hgs_cli.sampler.model import Model
+from hgs_cli.sampler.tone import apply_tonal
 from hgs_cli.side_by_side import side_by_side
 from hgs_cli.spectrum import (
     DB_PER_UNIT,
@@ -31,10 +32,9 @@ from hgs_cli.spectrum import (
     N_FRAMES,
     N_MELS,
     SAMPLE_RATE,
-    MelConfig,
     level_to_power,
+    mel_centres_hz,
 )
-from hgs_cli.weights import Model
 
 UNPITCHED_REFERENCE = 60.0  # the pitch at which an unpitched sound is reconstructed
 BEGIN_S = 0.002  # at its beginning: what a window hears of an onset before it would start with a step
@@ -700,7 +700,7 @@ def _loudness_db(x: Tensor, length_samples: int) -> Tensor:
 
     Source: ITU-R BS.1770, the shelf and the relative gate; a single slope and a single step stand for them.
     """
-    bands_hz = mel_points_hz(MelConfig())[1:-1].float().to(x.device)
+    bands_hz = mel_centres_hz().to(x.device)
     shelf = torch.pow(10.0, 0.1 * (4.0 * torch.log2(bands_hz / 1000.0)).clamp(0.0, 4.0))
     frames = (level_to_power(x) * shelf[:, None]).sum(1)[:, : length_samples // HOP_LENGTH + 1]
     counted = (frames > 0.1 * frames.mean(1, keepdim=True)).float()
@@ -751,7 +751,7 @@ def _louder_db(model: Model, envelopes: Envelopes, others: Envelopes, q: Tensor)
 
 def _heard_weight() -> Tensor:
     """How much a band's power counts for loudness, (n_mels, 1): about BS.1770's shelf of 4 dB above 1.5 kHz."""
-    octaves = torch.log2(mel_points_hz(MelConfig())[1:-1].float() / 1500.0)
+    octaves = torch.log2(mel_centres_hz() / 1500.0)
     return torch.pow(10.0, 0.4 * torch.sigmoid(3.0 * octaves))[:, None]
 
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from hgs_cli.models.generator import Envelopes
-from hgs_cli.models.vocoder import mel_points_hz
-from hgs_cli.spectrum import DB_PER_UNIT, MelConfig, midi_to_hz
+from hgs_cli.pitch import midi_to_hz
+from hgs_cli.spectrum import DB_PER_UNIT, mel_centres_hz
 
 # As `hgs train eval --data` fits them: recorded and rendered training instruments, loud and soft notes of one key.
 HARMONIC_TILT_DB = -2.8  # an octave above the fundamental
@@ -32,7 +32,7 @@ def soften(envelopes: Envelopes, q: Tensor, softness: float) -> Envelopes:
         q: MIDI note numbers, (B,).
         softness: 0 as they are … 1 as soft as the soft layers of sample libraries.
     """
-    bands_hz = mel_points_hz(MelConfig())[1:-1].float().to(q.device)
+    bands_hz = mel_centres_hz().to(q.device)
     octaves = torch.log2(bands_hz / midi_to_hz(q.float())[:, None])  # (B, n_mels)
     harmonic_db, noise_db = softness_db(octaves, softness)
     return Envelopes(

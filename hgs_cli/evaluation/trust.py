@@ -28,10 +28,10 @@ from hgs_cli.evaluation.measures import ALIGNED_DB, FLOOR_DB
 from hgs_cli.evaluation.recordings import Note, not_a_manifest, read_entries, read_notes
 from hgs_cli.evaluation.report import Section, Table, number
 from hgs_cli.evaluation.workers import measure_each
-from hgs_cli.instrument import note_voices
 from hgs_cli.inversion import Inversion
 from hgs_cli.pipeline import Model, Settings, invert, reconstruct, single
 from hgs_cli.sampler.carrier import moved_spectra
+from hgs_cli.sampler.instrument import note_voices
 from hgs_cli.sampler.level import carrier_level, towards
 from hgs_cli.sampler.trust import LAW, Traits, TrustLaw, judge_trust, measure_traits
 from hgs_cli.spectrum import DB_PER_UNIT, MODEL_SAMPLES, SAMPLE_RATE

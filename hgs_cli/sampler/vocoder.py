@@ -9,6 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from hgs_cli.pitch import midi_to_hz
 from hgs_cli.side_by_side import side_by_side
 from hgs_cli.spectrum import (
     DB_PER_UNIT,
@@ -19,7 +20,8 @@ from hgs_cli.spectrum import (
     N_FRAMES,
     SAMPLE_RATE,
     MelConfig,
-    midi_to_hz,
+    mel_points_hz,
+    noise_template,
 )
 
 TABLE_SAMPLES = 65_536  # one period at most; 30 points on a note's highest harmonic keep images below -60 dB
@@ -33,45 +35,6 @@ FLOOR_MARGIN = 1e-4  # for rounding: what is at the floor is silent
 # Of samples of unit noise, so that a bin of its spectrum, as a full-scale sinusoid is 1, has unit expected power.
 NOISE_SCALE = float(torch.hann_window(N_FFT).square().sum()) ** -0.5 * float(torch.hann_window(N_FFT).sum()) / 2
 CUTS = (48, 112, 256, 512)  # bins between which matrices over mel bands are cut: less than a fifth of them is left
-
-
-def mel_points_hz(config: MelConfig) -> Tensor:
-    """Lower edge, centres and upper edge of the mel bands in Hz, (n_mels + 2,), float64.
-
-    Source: Slaney's Auditory Toolbox: linear below 1 kHz (200/3 Hz a mel), then 27 mels to a factor of 6.4.
-    """
-
-    def to_mel(f_hz: float) -> float:
-        return f_hz * 3.0 / 200.0 if f_hz < 1000.0 else 15.0 + 27.0 * math.log(f_hz / 1000.0) / math.log(6.4)
-
-    mels = torch.linspace(to_mel(config.f_min_hz), to_mel(config.f_max_hz), config.n_mels + 2, dtype=torch.float64)
-    return torch.where(mels < 15.0, mels * 200.0 / 3.0, 1000.0 * 6.4 ** ((mels - 15.0) / 27.0))
-
-
-def mel_triangles(config: MelConfig) -> Tensor:
-    """The front end's mel filters from their definition, (n_freqs, n_mels): triangles of unit peak.
-
-    The same numbers as `audio.mel.mel_filters`, which this room does not know.
-    """
-    points = mel_points_hz(config)
-    bins_hz = torch.linspace(0.0, config.sample_rate / 2, config.n_fft // 2 + 1, dtype=torch.float64)[:, None]
-    rising = (bins_hz - points[:-2]) / (points[1:-1] - points[:-2])
-    falling = (points[2:] - bins_hz) / (points[2:] - points[1:-1])
-    return torch.minimum(rising, falling).clamp(min=0.0).float()
-
-
-def noise_template(filters: Tensor) -> Tensor:
-    """Mel power whose logarithm is the mean logarithm of unit noise, (n_mels,); the same as G's own template.
-
-    The power of a band follows about a gamma law of shape ν; E[ln] lies ψ(ν) - ln ν below the logarithm of the mean.
-    Hann bins correlate in amplitude by 2/3 with their neighbours and by 1/6 with the next.
-    """
-    filters = filters.double()
-    variance = filters.square().sum(0)
-    for distance, correlation in ((1, 2.0 / 3.0), (2, 1.0 / 6.0)):
-        variance = variance + 2.0 * correlation**2 * (filters[distance:] * filters[:-distance]).sum(0)
-    freedom = filters.sum(0).square() / variance
-    return (filters.sum(0) * torch.exp(torch.special.digamma(freedom) - torch.log(freedom))).float()
 
 
 @dataclass(frozen=True)

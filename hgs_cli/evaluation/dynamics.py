@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from hgs_cli.evaluation.report import Section, Table, finite, number
-from hgs_cli.models.dynamics import REACH_OCTAVES, softness_db
-from hgs_cli.models.vocoder import mel_points_hz
-from hgs_cli.spectrum import N_BANDS, N_FRAMES, N_MELS, N_STEPS, MelConfig
+from hgs_cli.sampler.dynamics import REACH_OCTAVES, softness_db
+from hgs_cli.spectrum import N_BANDS, N_FRAMES, N_MELS, N_STEPS, mel_centres_hz
 from hgs_cli.training.batches import NoteTable
 from hgs_cli.training.data import LOWEST_DB, STEP_DB
 
@@ -51,7 +50,7 @@ class SoftPair:
 
 def soft_pairs(table: NoteTable, *, recorded_only: bool = False) -> list[SoftPair]:
     """The loudest and the softest note of every key for which an instrument has both."""
-    bands_hz = mel_points_hz(MelConfig())[1:-1].float()
+    bands_hz = mel_centres_hz()
     by_key: dict[tuple[int, int], dict[int, int]] = {}
     for note in np.flatnonzero(~np.isnan(table.pitch)).tolist():
         key = int(table.shard_of[note]), round(float(table.pitch[note]))

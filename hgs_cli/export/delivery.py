@@ -13,26 +13,26 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hgs_cli.atomic_files import OutputSet
 from hgs_cli.audio.io import read_back, to_sample_rate, write_audio
 from hgs_cli.audio.loop import Loop
 from hgs_cli.audio.loudness import measure_lufs, peak_db
 from hgs_cli.errors import OutputError
 from hgs_cli.export.audition import AuditionInput, AuditionSet, write_audition
 from hgs_cli.export.dspreset import dspreset_text
+from hgs_cli.export.naming import PAGE, PICTURE, Plan
+from hgs_cli.export.plot import Panel, draw_sheet, spread
 from hgs_cli.export.riff import add_sampler_chunk, add_sampler_chunks_aiff
 from hgs_cli.export.sf2 import write_sf2
 from hgs_cli.export.sfz import check_sfz_path, sfz_text
 from hgs_cli.export.zones import Sample, Zone, relative_path, zones
-from hgs_cli.finish import Finish
-from hgs_cli.instrument import Instrument, Settings
-from hgs_cli.models.dynamics import layer_softness
-from hgs_cli.outputs import OutputSet
 from hgs_cli.pipeline import Note, lowering_db, make_notes, note_gain_db
-from hgs_cli.pitch import describe_pitch, nearest_note
-from hgs_cli.plan import PAGE, PICTURE, NoteKey, Plan
-from hgs_cli.plot import Panel, draw_sheet, spread
+from hgs_cli.pitch import NoteKey, describe_pitch, nearest_note
+from hgs_cli.sampler.dynamics import layer_softness
+from hgs_cli.sampler.finish import Finish
+from hgs_cli.sampler.instrument import Instrument, Settings
+from hgs_cli.sampler.model import Model
 from hgs_cli.spectrum import MODEL_SAMPLES, SAMPLE_RATE
-from hgs_cli.weights import Model
 
 RELEASE_S = 0.3  # that a sampler lets a note ring for when its key is let go
 KEPT_BYTES = 48 * 2**20  # of notes that are kept until it is known that none of them clips

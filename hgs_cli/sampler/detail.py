@@ -1,0 +1,156 @@
+"""Detail transfer: what the networks could not say of a recording, and how it travels to another pitch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from hgs_cli.models.detail_transfer import Detail, DetailTransfer, TakenBack, mel_blur
+from hgs_cli.models.generator import Envelopes
+from hgs_cli.pitch import midi_to_hz
+from hgs_cli.spectrum import (
+    FLOOR_DB,
+    front_end_comb,
+    front_end_noise,
+    level_to_power,
+    power_to_exact_level,
+)
+
+SPLIT_WIDTH = 0.5
+SPLIT_WIDTH_MELS = 1.5
+TINY = 1e-20  # power: keeps silence over silence finite
+KNOWN_SHARE = 0.05  # of a band's power: below it, a part is not heard there and its detail comes from neighbours
+
+
+def _weighted_blur(value: Tensor, weight: Tensor, blur: Tensor) -> Tensor:
+    """Weighted mean of value (…, n_mels, n_frames) across mel bands."""
+    return (blur @ (value * weight)) / (blur @ weight + 1e-6)
+
+
+def _above_floor(level: Tensor) -> Tensor:
+    """Power of levels with the floor taken off, so that digital silence has none."""
+    return (level_to_power(level) - 10.0 ** (FLOOR_DB / 10.0)).clamp(min=0.0)
+
+
+def split(x: Tensor, periodicity: Tensor, p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Split log-mels into the levels of their harmonic and their noise part.
+
+    Args:
+        x: Log-mels, (B, n_mels, n_frames).
+        periodicity: Share of each band that is tone, (B, N_BANDS, N_STEPS).
+        p: Pitches, (B,).
+
+    Returns:
+        E_h and E_n, which give x again on their templates exactly, and the harmonic share of every band's power, each
+        (B, n_mels, n_frames). Where a part has no share its level means nothing.
+    """
+    power = _above_floor(x)
+    noise = front_end_noise().to(x.device)[:, None]
+    tonal = torch.nn.functional.interpolate(
+        periodicity[:, None].float(), size=tuple(x.shape[1:]), mode="bilinear", align_corners=False
+    )[:, 0].clamp(1e-3, 1.0 - 1e-3)
+    comb = front_end_comb(p)[..., None].clamp(min=1e-9)
+    blur = mel_blur(midi_to_hz(p.float()), SPLIT_WIDTH, SPLIT_WIDTH_MELS)
+    smooth_h = (blur @ (tonal * power)) / (blur @ comb)
+    smooth_n = (blur @ ((1.0 - tonal) * power)) / (blur @ noise)
+    model_h, model_n = smooth_h * comb, smooth_n * noise
+    gain = power / (model_h + model_n + TINY)
+    return (
+        power_to_exact_level(smooth_h * gain),
+        power_to_exact_level(smooth_n * gain),
+        model_h / (model_h + model_n + TINY),
+    )
+
+
+def _heard(residual: Tensor, share: Tensor, ceiling: Tensor, blur: Tensor) -> Tensor:
+    """Residual where its part is heard, the neighbours' where it is not, never above what the band as a whole shows."""
+    known = share * (1.0 + KNOWN_SHARE) / (share + KNOWN_SHARE)
+    filled = known * residual + (1.0 - known) * _weighted_blur(residual, known, blur)
+    return torch.minimum(filled, ceiling)
+
+
+def residuals(x: Tensor, periodicity: Tensor, p: Tensor, first: Envelopes) -> tuple[Tensor, Tensor]:
+    """r_h and r_n of pitched sounds: what their first reconstructions at p lack, each (B, n_mels, n_frames).
+
+    Args:
+        x: Log-mels, (B, n_mels, n_frames).
+        periodicity: Share of each band that is tone, (B, N_BANDS, N_STEPS).
+        p: Pitches, (B,).
+        first: The network's envelopes at p, batch B.
+    """
+    e_h, e_n, share = split(x, periodicity, p)
+    power = _above_floor(x)
+    comb = front_end_comb(p)[..., None].clamp(min=1e-9)
+    noise = front_end_noise().to(x.device)[:, None]
+    blur = mel_blur(midi_to_hz(p.float()), SPLIT_WIDTH, SPLIT_WIDTH_MELS)
+    r_h = _heard(e_h - first.harmonic, share, power_to_exact_level(power / comb) - first.harmonic, blur)
+    r_n = _heard(e_n - first.noise_part, 1.0 - share, power_to_exact_level(power / noise) - first.noise_part, blur)
+    return r_h, r_n
+
+
+def measure_detail(x: Tensor, periodicity: Tensor, p: float | None, first: Envelopes) -> Detail:
+    """Measure what the first reconstruction lacks of an input: residuals that restore x at p.
+
+    Args:
+        x: Log-mel of the input, (n_mels, n_frames).
+        periodicity: Share of each band that is tone, (N_BANDS, N_STEPS).
+        p: Pitch of the input; None when it has none, and all of it is noise.
+        first: The network's envelopes at p (at 60 without a pitch), of one note.
+    """
+    first_h, first_n = (part.float().reshape(x.shape) for part in (first.harmonic, first.noise_part))
+    if p is None:
+        power = _above_floor(x)
+        return Detail(
+            power_to_exact_level(torch.zeros_like(x)) - first_h,
+            power_to_exact_level(power / front_end_noise()[:, None]) - first_n,
+        )
+    known = Envelopes(first_h[None], first_n[None])
+    (r_h,), (r_n,) = residuals(x[None], periodicity[None], torch.tensor([p]), known)
+    return Detail(r_h, r_n)
+
+
+def noise_envelope(x: Tensor) -> Envelopes:
+    """Envelopes of log-mels (B, n_mels, n_frames) of which all is noise."""
+    template = front_end_noise()[:, None].to(x.device)
+    return Envelopes(power_to_exact_level(torch.zeros_like(x)), power_to_exact_level(_above_floor(x) / template))
+
+
+def transfer_detail(
+    transfer: DetailTransfer,
+    detail: Detail,
+    known: Envelopes,
+    first: Envelopes,
+    source: float | None,
+    pitch: Tensor,
+    amount: float = 1.0,
+    unrefined: Envelopes | None = None,
+    refined: Tensor | None = None,
+) -> Envelopes:
+    """Add an input's detail to the network's envelopes at other pitches.
+
+    Args:
+        transfer: Weighs what holds at another pitch.
+        detail: Residuals measured at the source pitch.
+        known: The network's envelopes that they were measured against, each (n_mels, n_frames).
+        first: The network's envelopes at `pitch`, batch B.
+        source: Pitch of the input; None when it has none, and all of its detail stays in place.
+        pitch: Wanted pitches, (B,).
+        amount: 0 nothing … 1 all; at the source pitch all of it restores the input.
+        unrefined: As `known`, without the offsets of H.
+        refined: How much of the offsets is in `first`, (B,): what H says no longer is detail again. All when None.
+    """
+    if amount == 0.0:
+        return first
+    device = first.harmonic.device
+    r_h, r_n = detail.harmonic.float().to(device)[None], detail.noise_part.float().to(device)[None]
+    if source is not None:
+        at_source = Envelopes(*(part.float().to(device).reshape(r_h.shape) for part in vars(known).values()))
+        taken_back = None
+        if unrefined is not None and refined is not None and bool((refined < 1.0).any()):
+            by_h = [
+                with_h - without_h.float().to(device).reshape(r_h.shape)
+                for with_h, without_h in zip(vars(at_source).values(), vars(unrefined).values(), strict=True)
+            ]
+            taken_back = TakenBack(by_h[0][0], by_h[1][0], 1.0 - refined)
+        r_h, r_n = transfer(r_h, r_n, at_source, first, pitch.new_tensor([source]), pitch, taken_back)
+    return Envelopes(first.harmonic + amount * r_h, first.noise_part + amount * r_n)

@@ -1,0 +1,67 @@
+"""The networks of a bundle with the front end and the vocoder around them, on one device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from hgs_cli.audio.mel import LogMel
+from hgs_cli.models.generator import Theta
+from hgs_cli.models.hyperganstrument import HyperGANStrument
+from hgs_cli.models.weights import choose_device, find_bundle, open_bundle
+from hgs_cli.sampler.vocoder import Vocoder
+from hgs_cli.spectrum import mel_filters
+
+
+@dataclass(frozen=True)
+class Model:
+    """Everything that turns sound into an instrument, on one device, ready for use.
+
+    Attributes:
+        network: f, G and H.
+        vocoder: Envelopes to waveform.
+        log_mel: The front end that the network was trained with.
+        device: Where all three are.
+        version: Of the weights.
+        sha256: Checksum of the bundle file.
+        path: The bundle.
+    """
+
+    network: HyperGANStrument
+    vocoder: Vocoder
+    log_mel: LogMel
+    device: torch.device
+    version: str
+    sha256: str
+    path: Path
+
+    @cached_property
+    def theta(self) -> Theta:
+        """G's own weights, without offsets, ready to be played."""
+        return self.network.fold({})
+
+    def fold(self, offsets: dict[str, Tensor]) -> Theta:
+        """G's weights with the offsets of one sound, ready to be played."""
+        return self.network.fold({name: value.to(self.device) for name, value in offsets.items()})
+
+
+def load_model(weights: Path | None = None, device: str = "auto") -> Model:
+    """Load the networks from a bundle.
+
+    Args:
+        weights: A bundle; found as `find_bundle` says if not given.
+        device: `auto`, `cpu` or `cuda`.
+
+    Raises:
+        UsageError: The device does not exist.
+        WeightsError: The bundle is missing, fails its checksum, or does not hold what this version reads.
+    """
+    target = choose_device(device)
+    bundle = open_bundle(find_bundle(weights), target)
+    mel = bundle.network.config.mel
+    vocoder, log_mel = Vocoder(mel_filters(mel)).to(target), LogMel(mel).to(target)
+    return Model(bundle.network, vocoder, log_mel, target, bundle.version, bundle.sha256, bundle.path)
