@@ -25,6 +25,7 @@ from hgs_cli.spectrum import SAMPLE_RATE
 ROOT = Path(__file__).resolve().parent.parent
 SNARE = ROOT / "tests" / "golden" / "snare.wav"
 RELEASED = ROOT / "weights" / "hgs.safetensors"
+RECORDINGS = ROOT.parent / "shared" / "data"  # all that tests look for outside the checkout; marker `real`
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -36,6 +37,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what this machine or checkout cannot run, and say why."""
     if item.get_closest_marker("weights") and not RELEASED.is_file():
         pytest.skip("this checkout has no released weights")
+    if item.get_closest_marker("real") and not all((RECORDINGS / name).is_dir() for name in ("real", "real2")):
+        pytest.skip(f"the real recordings are not beside this checkout, in {RECORDINGS}")
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():
         pytest.skip("no CUDA device")
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import RECORDINGS, SNARE
 from torch import Tensor
 
 from hgs_cli.audio.io import read_audio
@@ -36,7 +37,6 @@ from hgs_cli.spectrum import (
 )
 
 UNTRAINED = DetailTransfer(tiny_config().detail_transfer)
-REAL = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "real"
 
 
 def pluck(midi: float, onset_s: float = 0.2) -> Tensor:
@@ -207,17 +207,17 @@ def hit(heard: float | None, wanted: float) -> bool:
 
 def test_the_snare_of_the_readme_is_a_clear_note_on_every_key(log_mel: LogMel, vocoder: Vocoder) -> None:
     pitches = torch.arange(48.0, 73.0)
-    notes = drum_notes(log_mel, vocoder, Path(__file__).parent / "golden" / "snare.wav", pitches)
+    notes = drum_notes(log_mel, vocoder, SNARE, pitches)
     for tracker in (lambda note: detect_pitch(note).midi, track_pitch):
         heard = [tracker(note) for note in notes]
         assert sum(hit(midi, float(q)) for midi, q in zip(heard, pitches, strict=True)) >= 23
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real recordings lie beside the repository and are absent here")
+@pytest.mark.real
 @pytest.mark.parametrize("name", ["gogodze-snare-edge", "gogodze-side-stick", "gogodze-tom-low", "gogodze-hat-open"])
 def test_real_drums_are_clear_notes(log_mel: LogMel, vocoder: Vocoder, name: str) -> None:
     pitches = torch.tensor([48.0, 53.0, 57.0, 60.0, 66.0, 72.0])
-    notes = drum_notes(log_mel, vocoder, REAL / "oneshots" / f"{name}.flac", pitches)
+    notes = drum_notes(log_mel, vocoder, RECORDINGS / "real" / "oneshots" / f"{name}.flac", pitches)
     heard = [detect_pitch(note).midi for note in notes]
     assert all(hit(midi, float(q)) for midi, q in zip(heard, pitches, strict=True))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import RECORDINGS
 from torch import Tensor
 
 from hgs_cli.models.detail_transfer import DetailTransfer, DetailTransferConfig, mel_blur, mel_warp
@@ -19,8 +20,6 @@ from hgs_cli.training.config import DataConfig
 from hgs_cli.training.data import build_dataset
 from hgs_cli.training.soundfont import Preset
 from hgs_cli.training.transfer import aligned_distance, level_loss, movement_loss
-
-REAL = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "real"
 
 
 @pytest.fixture
@@ -185,7 +184,7 @@ def test_a_preset_tells_which_sample_a_note_plays() -> None:
 
 
 @pytest.mark.weights
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real recordings are not here")
+@pytest.mark.real
 @pytest.mark.parametrize("q", [57.0, 62.0])
 def test_detail_brings_a_sitar_nearer_to_its_real_neighbours(released: Model, q: float) -> None:
     """From one real note, another: with the detail it is nearer to the recording of that note than without."""
@@ -193,7 +192,9 @@ def test_detail_brings_a_sitar_nearer_to_its_real_neighbours(released: Model, q:
     from hgs_cli.evaluation.measures import Distance
     from hgs_cli.pipeline import Settings, invert, render
 
-    source, real = (read_audio(REAL / "sitar" / f"sitar_{midi:03d}_loud.flac").audio for midi in (59, int(q)))
+    source, real = (
+        read_audio(RECORDINGS / "real" / "sitar" / f"sitar_{midi:03d}_loud.flac").audio for midi in (59, int(q))
+    )
     inversion = invert(released, source, 44_100, pitch=59.0)
     n_samples = min(source.shape[-1], real.shape[-1])
     distance = Distance()

@@ -6,11 +6,11 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import soundfile
 import torch
+from conftest import RECORDINGS
 from torch import Tensor
 
 from hgs_cli.audio.hearing import Heard, contradiction, describe_heard, hear
@@ -18,8 +18,6 @@ from hgs_cli.audio.onset import find_onset
 from hgs_cli.audio.partials import find_partials, find_root, harmonic_share, strongest_mode
 from hgs_cli.pitch import hz_to_midi, midi_to_hz
 from hgs_cli.spectrum import N_FRAMES, SAMPLE_RATE
-
-DATA = Path(__file__).parents[1].parent / "shared" / "data"
 
 WAVES: dict[str, Callable[[int], float]] = {
     "saw": lambda k: 1.0 / k,
@@ -277,16 +275,16 @@ def test_a_finding_without_a_mode_is_said_plainly() -> None:
 
 
 def labelled(collection: str) -> list[dict[str, str]]:
-    rows: list[dict[str, str]] = json.loads((DATA / collection / "manifest.json").read_text())["files"]
+    rows: list[dict[str, str]] = json.loads((RECORDINGS / collection / "manifest.json").read_text())["files"]
     return rows
 
 
 def heard_of(collection: str, row: dict[str, str]) -> Heard:
-    audio = torch.from_numpy(soundfile.read(DATA / collection / row["file"], dtype="float32")[0])
+    audio = torch.from_numpy(soundfile.read(RECORDINGS / collection / row["file"], dtype="float32")[0])
     return hear(audio[find_onset(audio) :])
 
 
-@pytest.mark.skipif(not (DATA / "real2").is_dir(), reason="the real recordings lie beside the repository, not here")
+@pytest.mark.real
 @pytest.mark.parametrize("collection", ["real", "real2"])
 def test_recorded_notes_are_heard_as_labelled_and_harmonic(collection: str) -> None:
     rows = [row for row in labelled(collection) if row["pitched"]][::24]
@@ -297,7 +295,7 @@ def test_recorded_notes_are_heard_as_labelled_and_harmonic(collection: str) -> N
     assert sum(one.harmonic_share > 0.8 for one in heard) >= 0.85 * len(rows)
 
 
-@pytest.mark.skipif(not (DATA / "real2").is_dir(), reason="the real recordings lie beside the repository, not here")
+@pytest.mark.real
 def test_recorded_drums_are_not_heard_as_notes() -> None:
     rows = [row for row in labelled("real2") if row["family"] in ("oneshot-drum", "oneshot-cymbal", "oneshot-shaker")]
     assert sum(heard_of("real2", row).kind == "unpitched" for row in rows) >= 0.85 * len(rows)

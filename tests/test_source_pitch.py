@@ -2,17 +2,17 @@
 
 import json
 import math
-from pathlib import Path
 
 import pytest
 import soundfile
 import torch
+from conftest import RECORDINGS
 from torch import Tensor
 
 from hgs_cli.audio.source_pitch import detect_pitch
 from hgs_cli.spectrum import N_FRAMES, SAMPLE_RATE
 
-REAL = Path(__file__).parents[1].parent / "shared" / "data" / "real"
+REAL = RECORDINGS / "real"
 
 
 def tone(midi: float, seconds: float = 2.0, slope: float = 1.0, vibrato_cents: float = 0.0) -> Tensor:
@@ -82,7 +82,7 @@ def test_octaves_follow_the_note_that_is_given() -> None:
     assert abs(found.midi - 57.0) < 0.1
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real recordings lie beside the repository and are absent here")
+@pytest.mark.real
 def test_real_recordings_are_heard_as_labelled() -> None:
     manifest = json.loads((REAL / "manifest.json").read_text())
     rows = next(value for value in manifest.values() if isinstance(value, list) and value and "file" in value[0])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import note, tone
+from conftest import RECORDINGS, note, tone
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -22,10 +22,7 @@ from hgs_cli.pitch import midi_to_hz
 from hgs_cli.sampler.trust import LAW, Traits, TrustLaw, judge_trust, measure_traits
 from hgs_cli.spectrum import DB_PER_UNIT, SAMPLE_RATE
 
-SHARED = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "real"
-needs_recordings = pytest.mark.skipif(
-    not SHARED.is_dir(), reason="the real recordings lie beside the repository and are absent here"
-)
+REAL = RECORDINGS / "real"
 N_MELS, N_FRAMES = 128, 100
 
 
@@ -180,9 +177,9 @@ def test_chords_bells_and_drums_are_trusted_little(released: Model, name: str) -
 
 
 @pytest.mark.weights
-@needs_recordings
+@pytest.mark.real
 def test_recorded_drums_are_trusted_little(released: Model) -> None:
-    for path in sorted((SHARED / "oneshots").glob("gogodze-*"))[::4]:
+    for path in sorted((REAL / "oneshots").glob("gogodze-*"))[::4]:
         assert opened(released, path, "auto").trust < 0.3, path.name
 
 
@@ -192,7 +189,7 @@ def opened(model: Model, path: Path, pitch: float | str) -> Inversion:
 
 @pytest.mark.weights
 @pytest.mark.slow
-@needs_recordings
+@pytest.mark.real
 @pytest.mark.parametrize(
     "instrument",
     [
@@ -208,10 +205,10 @@ def opened(model: Model, path: Path, pitch: float | str) -> Inversion:
 )
 def test_recorded_winds_and_strings_are_trusted(released: Model, instrument: str) -> None:
     """As the middle one of notes across its range: single takes are short, or mostly breath."""
-    files = json.loads((SHARED / "manifest.json").read_text())["files"]
+    files = json.loads((REAL / "manifest.json").read_text())["files"]
     notes = sorted(
         (one for one in files if one["instrument"] == instrument), key=lambda one: float(one["midi_measured"])
     )
     chosen = notes[:: max(1, len(notes) // 5)]
-    found = sorted(opened(released, SHARED / one["file"], float(one["midi_measured"])).trust for one in chosen)
+    found = sorted(opened(released, REAL / one["file"], float(one["midi_measured"])).trust for one in chosen)
     assert found[len(found) // 2] > 0.7, found
