@@ -55,7 +55,7 @@ def test_help_loads_nothing_heavy() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("command", [[], ["invert"], ["render"], ["mix"], ["info"], ["bench"], ["train"]])
+@pytest.mark.parametrize("command", [[], ["invert"], ["render"], ["mix"], ["info"], ["bench"], ["manual"], ["train"]])
 def test_every_command_explains_itself(hgs: Run, command: list[str]) -> None:
     outcome = hgs(*command, "--help")
     assert outcome.code == 0

@@ -1,6 +1,6 @@
 """Inputs at the edge of what a file can say: each is played or refused in one line, in bounded time and memory.
 
-Real processes are measured: `MOST_MIB` is what README promises for one sound at a time on the CPU.
+Real processes are measured: `MOST_MIB` is what the manual (safety) promises for one sound at a time on the CPU.
 """
 
 from __future__ import annotations

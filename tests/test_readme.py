@@ -1,26 +1,228 @@
-"""The README tells the truth: its commands run, its options exist."""
+"""README and the manual tell the truth: their commands run, their options exist, and every option is told of."""
 
 from __future__ import annotations
 
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+import tomllib
+from functools import partial
 from pathlib import Path
 
 import pytest
 import soundfile
-from conftest import ROOT, SNARE, Run, tone
+from conftest import ROOT, SNARE, Run, run_process, tone
 
+from hgs_cli.evaluation import known_truth_result, made_sounds
+from hgs_cli.manual import first_sentence, topics
 from hgs_cli.spectrum import SAMPLE_RATE
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
-COOKBOOK = next(text for kind, text in BLOCKS if kind == "sh" and text.startswith("# "))
-SPREADING = next(text for kind, text in BLOCKS if kind == "sh" and text.startswith("# Two processes"))
-RECIPES = [line for line in (COOKBOOK + SPREADING).splitlines() if line and not line.startswith("#")]
+CARD = (ROOT / "weights" / "README.md").read_text(encoding="utf-8")
+MANUAL = {topic: page.read_text(encoding="utf-8") for topic, page in topics().items()}
+PAGES = {"README.md": README} | {f"hgs_cli/manual/{topic}.md": text for topic, text in MANUAL.items()}
+
+WHERE = {
+    "render": "options", "mix": "options", "invert": "options", "info": "options", "bench": "speed",
+    "manual": "commands", "train data": "training", "train run": "training", "train export": "training",
+    "train eval": "quality",
+}  # fmt: skip
+"""Page that has all options of a command."""
+
 SHELL = re.compile(r"[|&;<>$]")  # what only a shell can run
+INSTALLS = ("sudo apt-get install ", "pip install ", "python3 -m venv ", "pipx run ")
+"""Commands that fetch and install, which no test does."""
+
+
+def blocks(text: str, kind: str) -> list[str]:
+    """Code blocks of one language."""
+    return re.findall(rf"```{kind}\n(.*?)```", text, re.DOTALL)
+
+
+def commands(text: str) -> list[str]:
+    """Commands of all sh blocks but those that install, a line each."""
+    lines = "".join(blocks(text, "sh")).replace("\\\n", " ").splitlines()
+    return [line for line in lines if line and not line.startswith(("#", *INSTALLS))]
+
+
+RECIPES = list(dict.fromkeys(commands(README) + commands(MANUAL["cookbook"]) + commands(MANUAL["machines"])))
+CHAINS = ("speed", "training", "quality")
+"""Pages whose commands take long, need what others of the page made, and run one after the other on little."""
+
+
+# --- what stands in them ----------------------------------------------------------------------------------------------
+
+
+def test_the_readme_has_160_lines_of_120_columns_at_most_and_eight_recipes() -> None:
+    assert len(README.splitlines()) <= 160
+    assert all(len(line) <= 120 for text in PAGES.values() for line in text.splitlines())
+    assert len(commands(README)) == 8
+    assert len(re.findall(r"^\|---", README, re.MULTILINE)) == 1
+
+
+def test_the_first_screen_has_the_two_commands() -> None:
+    first = "\n".join(README.splitlines()[:24])
+    assert "hgs render tests/golden/snare.wav --pitches 48-72" in first
+    assert "pytest" in first
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_link_leads_to_a_file(name: str) -> None:
+    links = re.findall(r"\]\(([^)]+)\)", PAGES[name])
+    here = [link for link in links if not link.startswith("https://")]
+    assert [link for link in here if not ((ROOT / name).parent / link).is_file()] == []
+
+
+def test_the_readme_leads_to_every_topic() -> None:
+    assert [topic for topic in MANUAL if f"](hgs_cli/manual/{topic}.md)" not in README] == []
+
+
+@pytest.mark.parametrize("topic", MANUAL)
+def test_a_topic_begins_with_its_title_and_a_sentence_of_what_it_holds(topic: str) -> None:
+    assert re.match(r"# .+\n\n\w", MANUAL[topic])
+    assert 10 < len(first_sentence(MANUAL[topic])) < 100
+
+
+def test_every_command_that_is_named_inline_is_one(hgs: Run) -> None:
+    for command in set(re.findall(r"`hgs ([a-z]+)[^`]*`", "".join(PAGES.values()))):
+        assert command == "train" or hgs(command, "--help").code == 0, command
+
+
+def options_of(hgs: Run, command: str) -> set[str]:
+    """Long options that a command's help lists."""
+    return set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", hgs(*command.split(), "--help").out)) - {"--help"}
+
+
+def test_every_option_named_is_an_option(hgs: Run) -> None:
+    known = set().union(*(options_of(hgs, command) for command in (*WHERE, ""))) | {"--help"}
+    foreign = {
+        "--index-url", "--extra-index-url", "--pipe", "--workdir",
+        "--exclude", "--requirement", "--disable-pip", "--no-deps",
+        "--standalone", "--nproc-per-node", "--nnodes", "--rdzv-backend", "--rdzv-endpoint",
+    }  # fmt: skip
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", "".join(PAGES.values())))
+    assert named - foreign - known == set()
+
+
+@pytest.mark.parametrize("command", WHERE)
+def test_the_manual_tells_of_every_option_of_every_command(hgs: Run, command: str) -> None:
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", MANUAL[WHERE[command]]))
+    assert options_of(hgs, command) - named == set()
+
+
+def test_ci_runs_the_very_test_command_of_the_readme() -> None:
+    command = next(line for block in blocks(README, "sh") for line in block.splitlines() if "pytest" in line)
+    assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_figures_of_the_manual_are_those_of_the_model_card() -> None:
+    rows = [line for line in MANUAL["quality"].splitlines() if line.startswith("| ") and re.search(r"\d\.\d", line)]
+    rows = [row for row in rows if "`" not in row]  # but those of options
+    assert len(rows) > 30
+    assert [row for row in rows if row not in CARD.splitlines()] == []
+
+
+def test_figures_of_the_readme_are_those_of_the_model_card_and_the_manual() -> None:
+    section = README[README.index("## How good it is") : README.index("## Limits")]
+    figures = set(re.findall(r"\d+\.\d+", section))
+    assert len(figures) > 20
+    told = set(re.findall(r"\d+\.\d+", CARD + MANUAL["quality"] + MANUAL["speed"]))
+    assert figures - told == set()
+
+
+def test_the_model_card_has_todays_figures_first_and_the_runs_last() -> None:
+    titles = re.findall(r"^## (.+)$", CARD, re.MULTILINE)
+    order = ["Figures", "Data", "What to run next", "Runs"]
+    assert [title for title in titles if title in order] == order
+    assert titles[0] == "Figures"
+
+
+# --- hgs manual -------------------------------------------------------------------------------------------------------
+
+
+def test_hgs_manual_lists_every_topic_with_what_it_holds(hgs: Run) -> None:
+    listed = hgs("manual")
+    assert listed.code == 0
+    assert [tuple(line.split("  ", 1)[0:1]) for line in listed.lines] == [(topic,) for topic in MANUAL]
+    assert all(line.endswith(first_sentence(MANUAL[line.split()[0]])) for line in listed.lines)
+
+
+def test_a_pipe_gets_the_very_bytes_of_a_page_whatever_the_locale(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "hgs_cli", "manual", "how-it-works"],
+        capture_output=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "latin-1"},
+        check=True,
+    )
+    assert done.stdout == topics()["how-it-works"].read_bytes()
+    assert done.stderr == b""
+
+
+@pytest.mark.parametrize("topic", MANUAL)
+def test_every_topic_is_printed_as_it_is_by_its_name_or_its_links(hgs: Run, topic: str) -> None:
+    assert hgs("manual", topic).out == hgs("manual", f"{topic}.md").out == MANUAL[topic]
+
+
+@pytest.mark.parametrize(
+    ("asked", "near"), [("cokbook", "cookbook"), ("sampler", "samplers"), ("../cli", ""), ("", ""), ("\x1b[2J", "")]
+)
+def test_an_unknown_topic_is_one_line_that_names_the_nearest(hgs: Run, asked: str, near: str) -> None:
+    outcome = hgs("manual", asked)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.startswith("hgs: error: the manual has no topic ")
+    assert outcome.err.endswith("hgs manual lists them\n")
+    assert outcome.err.count("\n") == 1
+    assert near in outcome.err
+    assert "\x1b" not in outcome.err
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="there are no pseudo-terminals here")
+def test_a_terminal_gets_a_page_laid_out(tmp_path: Path) -> None:
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hgs_cli", "manual", "machines"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "200"},
+        stdout=theirs,
+    )
+    os.close(theirs)
+    seen = b""
+    try:
+        while block := os.read(ours, 65_536):
+            seen += block
+    except OSError:  # the other end is closed
+        pass
+    os.close(ours)
+    assert process.wait(timeout=60) == 0
+    assert b"\x1b[" in seen
+    assert b"Many machines" in seen
+    assert b"```" not in seen
+
+
+def test_the_manual_loads_nothing_heavy_and_rich_for_a_terminal_only() -> None:
+    code = (
+        "import sys, hgs_cli, hgs_cli.cli\n"
+        "for arguments in (['manual'], ['manual', 'cookbook']):\n"
+        "    try: hgs_cli.cli.app(arguments, prog_name='hgs')\n"
+        "    except SystemExit: pass\n"
+        "heavy = {'torch', 'torchaudio', 'numpy', 'scipy', 'soundfile', 'pyloudnorm', 'safetensors', 'PIL', 'rich'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_manual_travels_in_the_wheel() -> None:
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    assert "hgs_cli.manual" in setuptools["packages"]
+    assert setuptools["package-data"]["hgs_cli.manual"] == ["*.md"]
+
+
+# --- what they say to run ---------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -33,8 +235,18 @@ def sounds(tmp_path: Path) -> None:
     (tmp_path / "drums" / "snare.wav").write_bytes(SNARE.read_bytes())
 
 
-def test_there_are_ten_recipes() -> None:
-    assert len(RECIPES) >= 10
+def write_programs(folder: Path) -> list[Path]:
+    """`hgs`, and stand-ins that run here what `parallel` and `ssh` would run elsewhere."""
+    scripts = {
+        "hgs": f'exec {shlex.quote(sys.executable)} -m hgs_cli "$@"',
+        "parallel": 'while [ "$1" != hgs ]; do shift; done\nexec "$@"',
+        "ssh": 'shift\nexec sh -c "$*"',
+    }
+    folder.mkdir()
+    for name, script in scripts.items():
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+    return [folder / name for name in scripts]
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -42,11 +254,7 @@ def test_there_are_ten_recipes() -> None:
 def test_every_recipe_runs(hgs: Run, bundle: Path, tmp_path: Path, recipe: str) -> None:
     before = {path for path in tmp_path.rglob("*") if path.is_file()}
     if SHELL.search(recipe):
-        (tmp_path / "bin").mkdir()
-        program = tmp_path / "bin" / "hgs"
-        program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m hgs_cli "$@"\n')
-        program.chmod(0o755)
-        before.add(program)
+        before.update(write_programs(tmp_path / "bin"))
         done = subprocess.run(
             ["/bin/bash", "-o", "pipefail", "-ec", recipe],
             capture_output=True,
@@ -56,11 +264,12 @@ def test_every_recipe_runs(hgs: Run, bundle: Path, tmp_path: Path, recipe: str) 
                 **os.environ,
                 "HGS_WEIGHTS": str(bundle),
                 "PYTHONPATH": str(ROOT),
-                "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}",
+                "PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}",
             },
             check=False,
         )
         assert done.returncode == 0, done.stderr
+        assert "hgs: error" not in done.stderr
     else:
         outcome = hgs(*shlex.split(recipe)[1:])
         assert outcome.code == 0, outcome.err
@@ -68,48 +277,112 @@ def test_every_recipe_runs(hgs: Run, bundle: Path, tmp_path: Path, recipe: str) 
     assert {path for path in tmp_path.rglob("*") if path.is_file()} > before
 
 
-def test_every_command_that_is_named_inline_is_one(hgs: Run) -> None:
-    for command in re.findall(r"`hgs ([a-z]+)[^`]*`", README):
-        assert command == "train" or hgs(command, "--help").code == 0
+def test_the_first_command_plays_the_snare_at_25_pitches(bundle: Path, tmp_path: Path) -> None:
+    command = blocks(README, "sh")[0].strip()
+    assert command.startswith("python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/hgs ")
+    arguments = shlex.split(command.rsplit("/hgs ", 1)[1])
+    (tmp_path / "tests" / "golden").mkdir(parents=True)
+    (tmp_path / "tests" / "golden" / "snare.wav").write_bytes(SNARE.read_bytes())
+    done = run_process(arguments, bundle, tmp_path)
+    assert done.code == 0, done.err
+    assert len(done.lines) == 25
+    assert all((tmp_path / line).parent == tmp_path / "snare" for line in done.lines)
+
+
+def test_every_page_with_commands_is_run_by_one_of_these_tests() -> None:
+    pages = {topic for topic, text in MANUAL.items() if commands(text)}
+    assert pages == {"cookbook", "machines", *CHAINS}
 
 
 def test_the_python_example_runs(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HGS_WEIGHTS", str(bundle))
     monkeypatch.chdir(tmp_path)
     soundfile.write(tmp_path / "cello.wav", tone(110.0, 0.3), SAMPLE_RATE)
-    (example,) = (text for kind, text in BLOCKS if kind == "python")
-    exec(compile(example, "README.md", "exec"), {})
+    ((topic, example),) = ((topic, block) for topic, text in MANUAL.items() for block in blocks(text, "python"))
+    assert topic == "python"
+    assert blocks(README, "python") == []
+    exec(compile(example, "python.md", "exec"), {})
     files = sorted(tmp_path.glob("cello_*.wav"))
     assert [file.name for file in files] == ["cello_36.wav", "cello_43.wav", "cello_48.5.wav"]
     assert {soundfile.info(file).samplerate for file in files} == {48_000}
 
 
-def test_every_option_named_is_an_option(hgs: Run) -> None:
-    helps = "".join(hgs(*command, "--help").out for command in (["invert"], ["render"], ["mix"], ["info"], ["bench"]))
-    helps += "".join(hgs("train", command, "--help").out for command in ("data", "run", "export", "eval"))
-    known = set(re.findall(r"--[a-z][a-z0-9-]+", helps + hgs("--help").out))
-    foreign = {
-        "--index-url", "--extra-index-url", "--pipe", "--workdir",
-        "--exclude", "--requirement", "--disable-pip", "--no-deps",
-        "--standalone", "--nproc-per-node", "--nnodes", "--rdzv-backend", "--rdzv-endpoint",
-    }  # fmt: skip
-    assert set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", README)) - foreign <= known
+QUICK = "[loop]\nbatch_size = 4\nwarmup_steps = 1\nvalidation_batches = 2\n"
 
 
-def test_the_first_screen_has_the_two_commands() -> None:
-    first = "\n".join(README.splitlines()[:24])
-    assert "hgs render tests/golden/snare.wav --pitches 48-72" in first
-    assert "pytest" in first
+def shortened(arguments: list[str], bundle: Path) -> list[str]:
+    """A command that takes seconds where the manual's takes minutes to hours: one step, few notes, tiny networks."""
+    if arguments[0] == "bench":
+        return (
+            [*arguments, "--runs", "1"] if shutil.which("rubberband") else [arguments[0], arguments[1], "--runs", "1"]
+        )
+    command = arguments[1]
+    if command == "data":
+        if "--soundfont" in arguments:  # recordings stand in for its notes
+            at = arguments.index("--soundfont")
+            arguments = [*arguments[:at], "--no-soundfonts", "--real", "recordings", *arguments[at + 2 :]]
+        return [*arguments, "--workers", "1"]
+    if command == "run":
+        at = arguments.index("--budget")
+        arguments = [*arguments[:at], "--steps", "1", *arguments[at + 2 :]]
+        if "--init" not in arguments:
+            arguments = [*arguments, "--init", str(bundle)]
+        if "--config" in arguments:
+            config = Path(arguments[arguments.index("--config") + 1])
+            config.write_text(config.read_text() + QUICK)
+            return arguments
+        Path("quick.toml").write_text(QUICK)
+        return [*arguments, "--config", "quick.toml"]
+    if command == "eval":
+        return [*arguments, "--quick", "--workers", "1"]
+    return arguments
 
 
-def test_ci_runs_the_very_test_command_of_the_readme() -> None:
-    command = next(line for kind, text in BLOCKS if kind == "sh" for line in text.splitlines() if "pytest" in line)
-    assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+@pytest.fixture
+def little(bundle: Path, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What the manual has to hand: few recordings, notes of NSynth and made sounds; a judge; no SoundFont."""
+    from test_nsynth import write_nsynth
+
+    from hgs_cli.training.judge import JUDGE_NAME, Judge, JudgeSizes, save_judge
+
+    shutil.copytree(recordings, tmp_path / "recordings")
+    for part, instrument in (
+        ("train", "keyboard_acoustic_000"),
+        ("valid", "reed_acoustic_002"),
+        ("test", "reed_acoustic_003"),
+    ):
+        write_nsynth(tmp_path / f"nsynth-{part}", {instrument: ("acoustic", 0.6)}, (48,))
+    (tmp_path / "snare.wav").write_bytes(SNARE.read_bytes())
+    judge = Judge(JudgeSizes(channels=(4, 4, 4, 4), narrow=2, feature_dim=8), ["dull", "bright"])
+    judge.accuracy = {"held_out": 0.5, "validation": 0.25}
+    save_judge(bundle.parent / "train" / JUDGE_NAME, judge)
+    monkeypatch.setattr("hgs_cli.training.data.DEBIAN_SOUNDFONTS", ())
+    monkeypatch.setattr("hgs_cli.evaluation.rendered.DEBIAN_SOUNDFONTS", ())
+    monkeypatch.setattr("hgs_cli.evaluation.paper.N_QUICK", 16)
+    monkeypatch.setattr("hgs_cli.evaluation.leakage.N_FOLDS", 2)
+    odd = dict(list(made_sounds.made_sounds().items())[:2])
+    monkeypatch.setattr("hgs_cli.evaluation.odd_sounds.made_sounds", lambda: odd)
+    fewer = {"OCTAVES": [48.0, 60.0], "BATCHES": (2,), "LENGTHS_S": (0.5,), "COLD_RUNS": 1, "PEAK_RUNS": 1}
+    for name, value in fewer.items():
+        monkeypatch.setattr(f"hgs_cli.bench.{name}", value)
+    made = partial(known_truth_result.measure_known_truth, families=("chord",))
+    monkeypatch.setattr("hgs_cli.evaluation.measure.measure_known_truth", made)
+    return bundle
 
 
-def test_its_figures_are_those_of_the_model_card() -> None:
-    card = (ROOT / "weights" / "README.md").read_text(encoding="utf-8").splitlines()
-    section = README[README.index("## How good it is") : README.index("## Speed")]
-    rows = [line for line in section.splitlines() if line.startswith("| ") and any(c.isdigit() for c in line)]
-    assert len(rows) > 30
-    assert [row for row in rows if row not in card] == []
+@pytest.mark.parametrize("topic", CHAINS)
+def test_every_command_of_a_page_runs_one_after_the_other(hgs: Run, little: Path, topic: str) -> None:
+    listed = commands(MANUAL[topic])
+    assert listed
+    if topic == "quality":  # the page says last how its data sets are built
+        listed.sort(key=lambda command: "train data" not in command)
+    for command in listed:
+        words = shlex.split(command)
+        if words[0] == "torchrun":  # it starts what stands behind `-m hgs_cli` once a GPU
+            words = ["hgs", *words[words.index("hgs_cli") + 1 :]]
+            words[words.index("--out") + 1] += str(len(words) + len(command))  # a run is never written over
+        if words[0] != "hgs":
+            subprocess.run(["/bin/sh", "-ec", command], check=True)
+            continue
+        outcome = hgs(*shortened(words[1:], little))
+        assert outcome.code == 0, f"{command}: {outcome.err}"

@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import RELEASED, ROOT, SNARE, Outcome, note, run_process
+from conftest import RELEASED, SNARE, Outcome, note, run_process
 
 from hgs_cli import pipeline
 from hgs_cli.inversion import Inversion
+from hgs_cli.manual import topics
 from hgs_cli.pipeline import Model, Settings, invert, render
 from hgs_cli.spectrum import SAMPLE_RATE
 
-RENDERED_DB, INVERTED_DB = -100.0, -60.0  # of the largest difference to the loudest sample; the README says so
+RENDERED_DB, INVERTED_DB = -100.0, -60.0  # of the largest difference to the loudest sample; the manual says so
 UNTRAINED_DB = -40.0  # of the tiny networks, which magnify what the trained ones smooth
 
 
@@ -140,8 +141,7 @@ def test_the_released_weights_give_the_same_bytes_in_new_processes(tmp_path: Pat
     assert contents(tmp_path / "a") == contents(tmp_path / "b") != {}
 
 
-def test_the_readme_says_how_far_notes_may_be_apart() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    words = " ".join(readme.split())
+def test_the_manual_says_how_far_notes_may_be_apart() -> None:
+    words = " ".join(topics()["files"].read_text(encoding="utf-8").split())
     assert f"{-RENDERED_DB:.0f} dB below a note's peak" in words
     assert f"{-INVERTED_DB:.0f} dB where the sound is inverted anew" in words

@@ -71,7 +71,7 @@ def test_made_sounds_are_many_and_the_same_every_time() -> None:
 def test_made_sounds_are_clear_notes_even_by_networks_that_know_nothing(model: Model, name: str) -> None:
     for note, pitch in zip(notes_of(model, made_sounds()[name]), PITCHES, strict=True):
         if name == "hiss above 7 kHz" and pitch > 60.0:
-            continue  # moved up it is above 14 kHz, where a tone has no pitch to a tracker: see the README's limits
+            continue  # moved up it is above 14 kHz, where a tone has no pitch to a tracker: see the manual's limits
         assert track_pitch(note) == pytest.approx(pitch, abs=0.5)
         assert harmonic_to_noise_db(note, pitch) >= 6.0
 

@@ -129,7 +129,7 @@ class DetailTransfer(nn.Module):
     network reads how much of each to grant, slow colour and quick movement apart, and what to correct. Trained on pairs
     of real notes whose timbre G does not know.
 
-    Source: ours; see detail transfer in the README.
+    Source: ours; see Detail in `hgs manual how-it-works`.
 
     Args:
         config: Sizes.
