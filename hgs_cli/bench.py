@@ -32,14 +32,10 @@ from hgs_cli.pipeline import Inversion, Model, Settings, load_model, open_sound,
 from hgs_cli.pitch import midi_to_hz
 from hgs_cli.sampler.carrier import analyse
 from hgs_cli.sampler.detail import measure_detail, transfer_detail
-from hgs_cli.sampler.instrument import (
-    UNPITCHED_REFERENCE,
-    Instrument,
-    carrier_heads,
-    drawn_voices,
-    note_voices,
-    single,
-)
+from hgs_cli.sampler.instrument import Instrument
+from hgs_cli.sampler.making import UNPITCHED_REFERENCE, make_instrument
+from hgs_cli.sampler.notes import drawn_voices
+from hgs_cli.sampler.voices import carrier_heads, note_voices
 from hgs_cli.spectrum import MODEL_SAMPLES, N_FRAMES, SAMPLE_RATE
 
 OCTAVES = [float(pitch) for pitch in range(48, 73)]  # two octaves, 25 notes
@@ -261,17 +257,15 @@ def _time_stages(clock: _Clock, model: Model, path: Path, folder: Path) -> tuple
         periodicity = measure_periodicity(audio, midi_to_hz(p[0].cpu() + source.cents / 100.0))
     stage("measure detail", lambda: measure_detail(x[0].cpu(), periodicity, midi, known))
     inversion: Inversion = stage("invert, all of it", lambda: open_sound(model, path))
-    instrument: Instrument = stage("ready to play", lambda: single(model, inversion))
+    instrument: Instrument = stage("ready to play", lambda: make_instrument(model, inversion))
 
     n_notes, note_s = len(OCTAVES), instrument.length_samples / SAMPLE_RATE
     q = torch.tensor(OCTAVES, device=model.device)
     h, part = instrument.feature.expand(n_notes, -1), instrument.parts[0]
-    drawn = stage("G", lambda: network.envelopes(h, q, instrument.theta), n_notes, note_s)
+    drawn = stage("G", lambda: network.envelopes(h, q, instrument.weights), n_notes, note_s)
     stage(
         "detail transfer",
-        lambda: transfer_detail(
-            network.detail_transfer, part.detail, part.known, drawn, part.source_pitch, q, 1.0, part.unrefined
-        ),
+        lambda: transfer_detail(network.detail_transfer, part.source, drawn, q),
         n_notes,
         note_s,
     )
@@ -337,9 +331,9 @@ def _bound(clock: _Clock, model: Model, instrument: Instrument) -> Bound:
     generator, q = model.network.generator, torch.tensor(OCTAVES, device=model.device)
     h = instrument.feature.expand(len(OCTAVES), -1)
     with FlopCounterMode(display=False) as counter:
-        drawn = model.network.envelopes(h, q, instrument.theta)
+        drawn = model.network.envelopes(h, q, instrument.weights)
     operations = counter.get_total_flops() // 2
-    held = sum(each.weight.numel() for each in instrument.theta.values())
+    held = sum(each.weight.numel() for each in instrument.weights.values())
     n_bytes = 4 * (held + drawn.harmonic.numel() + drawn.noise_part.numel())
 
     def fastest_s(work: Callable[[], Any]) -> float:

@@ -325,7 +325,7 @@ def render(
     model = load_weights(weights, device, threads)
 
     from hgs_cli.export.delivery import How, Job
-    from hgs_cli.pipeline import single
+    from hgs_cli.pipeline import make_instrument
     from hgs_cli.pitch import describe_pitch
 
     how = How(settings, finish, subtype, measured=as_json)
@@ -337,7 +337,7 @@ def render(
         heard = "none" if inversion.source_pitch is None else describe_pitch(inversion.source_pitch)
         facts = (("Notes", str(len(notes))), ("Pitch of the sound", heard))
         told = {"input": str(source.path), "heard": inversion.heard, "kind": inversion.kind}
-        jobs = [Job(single(model, inversion), plan, plan.name, facts)]
+        jobs = [Job(make_instrument(model, inversion), plan, plan.name, facts)]
         inputs = read_inputs([source.path], bool(extras))
         written = deliver_files(model, jobs, how, inputs, force, advance, messages)
         lines = file_lines(plan, written[0], told, how, as_json)
@@ -443,7 +443,7 @@ def mix(
     model = load_weights(weights, device, threads)
 
     from hgs_cli.export.delivery import How, Job
-    from hgs_cli.pipeline import blend
+    from hgs_cli.pipeline import mix_instruments
 
     inversions: list[Inversion | None] = [None] * len(sounds)
 
@@ -458,7 +458,9 @@ def mix(
 
     def work(advance: Advance) -> Done:
         jobs = [
-            Job(blend(model, opened, shares), plan, " / ".join(f"{100 * share:.0f} %" for share in shares[1:]))
+            Job(
+                mix_instruments(model, opened, shares), plan, " / ".join(f"{100 * share:.0f} %" for share in shares[1:])
+            )
             for shares, plan in zip(mixes, plans, strict=True)
         ]
         written = deliver_files(model, jobs, how, read_inputs(sounds, bool(extras)), force, advance, messages)

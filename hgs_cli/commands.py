@@ -200,12 +200,11 @@ class Listening:
 
 def open_heard(model: Model, path: Path, listening: Listening, messages: Messages) -> Inversion:
     """Read a sound or an .hgs file as an instrument, and say in a line what it is heard as."""
+    from hgs_cli.pipeline import Listening as Heard
     from hgs_cli.pipeline import open_sound
 
-    inversion = open_sound(
-        model, path, listening.hint, listening.passes, messages.warn, listening.stereo, listening.start_s,
-        listening.max_seconds,
-    )  # fmt: skip
+    heard = Heard(listening.hint, listening.passes, listening.stereo, listening.start_s, listening.max_seconds)
+    inversion = open_sound(model, path, heard, messages.warn)
     if inversion.heard:
         messages.line(f"{path.name}: {inversion.heard}")
     return inversion
@@ -515,7 +514,7 @@ def invert_one(
 
     from hgs_cli.atomic_files import OutputSet
     from hgs_cli.export.delivery import How, Job, deliver
-    from hgs_cli.pipeline import NoteKey, reconstruct, single
+    from hgs_cli.pipeline import NoteKey, make_instrument, reconstruct
     from hgs_cli.pitch import describe_pitch, nearest_note, note_name
     from hgs_cli.sampler.finish import Finish
 
@@ -531,8 +530,8 @@ def invert_one(
         note, cents = nearest_note(source)
         facts |= {"midi": note, "note": note_name(note), "cents": round(cents, 1)}
     facts |= {
-        "first_db": round(heard.distance_db(heard.first), 3),
-        "refined_db": round(heard.distance_db(heard.refined), 3),
+        "first_db": round(heard.distance_db(heard.x_init), 3),
+        "refined_db": round(heard.distance_db(heard.x_hat), 3),
         "detailed_db": round(heard.distance_db(heard.detailed), 3),
         "passes": inversion.passes,
         "seconds": round(seconds, 3),
@@ -544,7 +543,9 @@ def invert_one(
             # The sound itself, not a note made of it: an unpitched sound stays noise.
             plain = settings if source is not None else replace(settings, tonal=0.0)
             reconstruction = others.pop(0)
-            job = Job(single(model, inversion), Plan(sound.stem, {own: {"wav": reconstruction}}, {}), sound.stem)
+            job = Job(
+                make_instrument(model, inversion), Plan(sound.stem, {own: {"wav": reconstruction}}, {}), sound.stem
+            )
             deliver(model, [job], How(plain, Finish(), subtype), outputs)
             facts["audio"] = str(reconstruction)
         if plot:
@@ -555,8 +556,8 @@ def invert_one(
                 (title, mel[:, : heard.length_frames])
                 for title, mel in (
                     ("input", heard.mel),
-                    ("first reconstruction", heard.first),
-                    ("refined by the hypernetwork", heard.refined),
+                    ("first reconstruction", heard.x_init),
+                    ("refined by the hypernetwork", heard.x_hat),
                     ("with the sound's detail", heard.detailed),
                 )
             ]

@@ -69,7 +69,7 @@ class Inversion:
         source_pitch: The sound's MIDI note number, cents included; None for an unpitched sound.
         cents: How its pitch moves around that, in cents, every HOP_LENGTH samples, (n,), at least N_FRAMES.
         mel: Log-mel x of the sound, (N_MELS, N_FRAMES).
-        first: Envelopes that G gives at the source pitch, which `detail` is measured against, each (N_MELS, N_FRAMES).
+        source_envelopes: G's at the source pitch, which `detail` is measured against, each (N_MELS, N_FRAMES).
         detail: What G could not say of the sound.
         length_samples: Length of the sound at SAMPLE_RATE.
         input_gain_db: What the sound was raised by before it was analysed.
@@ -92,7 +92,7 @@ class Inversion:
     source_pitch: float | None
     cents: Tensor
     mel: Tensor
-    first: Envelopes
+    source_envelopes: Envelopes
     detail: Detail
     length_samples: int
     input_gain_db: float
@@ -220,8 +220,7 @@ def _header(inversion: Inversion) -> dict[str, Any]:
 def _named(inversion: Inversion) -> dict[str, Tensor]:
     """Every tensor under its name in the file."""
     tensors = {name: getattr(inversion, name) for name in ("feature", "cents", "mel")}
-    for part in ("first", "detail"):
-        held = getattr(inversion, part)
+    for part, held in (("first", inversion.source_envelopes), ("detail", inversion.detail)):
         tensors |= {f"{part}.{field.name}": getattr(held, field.name) for field in fields(held)}
     tensors |= {f"offsets.{name}": value for name, value in inversion.offsets.items()}
     return {name: value for name, value in tensors.items() if value is not None}
@@ -248,7 +247,7 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor], recording: Ten
         source_pitch=header["source_pitch"],
         cents=tensors["cents"],
         mel=tensors["mel"],
-        first=Envelopes(**part("first.")),
+        source_envelopes=Envelopes(**part("first.")),
         detail=Detail(**part("detail.")),
         length_samples=header["length_samples"],
         input_gain_db=header["input_gain_db"],

@@ -14,7 +14,7 @@ from hgs_cli.evaluation import ablation
 from hgs_cli.evaluation.ablation import RULES, AblatedNote, AblationResult, Rule, without
 from hgs_cli.evaluation.cross_pitch import render_notes
 from hgs_cli.inversion import Inversion
-from hgs_cli.pipeline import Model, invert, single
+from hgs_cli.pipeline import Model, invert, make_instrument
 from hgs_cli.spectrum import SAMPLE_RATE
 
 UNHEARD_HERE = (  # in a short note whose harmonics are all there
@@ -39,7 +39,7 @@ def play(model: Model, inversion: Inversion, rule: Rule) -> Tensor:
     """A note seven semitones up and one a semitone down, without a rule, (2, T)."""
     with without(rule):
         changed = inversion if rule.change is None else rule.change(inversion)
-        return torch.stack(render_notes(model, single(model, changed), [37.0, 29.0], 1.0, 0))
+        return torch.stack(render_notes(model, make_instrument(model, changed), [37.0, 29.0], 1.0, 0))
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)

@@ -18,7 +18,7 @@ from hgs_cli.models.generator import Envelopes
 from hgs_cli.models.hyperganstrument import tiny_config
 from hgs_cli.models.weights import build_model
 from hgs_cli.pitch import midi_to_hz
-from hgs_cli.sampler.detail import measure_detail, split, transfer_detail
+from hgs_cli.sampler.detail import SourceDetail, measure_detail, split, transfer_detail
 from hgs_cli.sampler.tone import apply_tonal
 from hgs_cli.sampler.vocoder import Vocoder
 from hgs_cli.spectrum import (
@@ -95,7 +95,7 @@ def transferred(
 ) -> Envelopes:
     """Detail at other pitches by a transfer that has learnt nothing yet."""
     with torch.no_grad():
-        return transfer_detail(UNTRAINED, detail, known, first, source, pitch, amount)
+        return transfer_detail(UNTRAINED, SourceDetail(source, detail, known), first, pitch, amount)
 
 
 def test_templates_are_the_generators_own() -> None:

@@ -18,8 +18,10 @@ from hgs_cli.models.generator import Envelopes
 from hgs_cli.pipeline import invert
 from hgs_cli.sampler import dynamics
 from hgs_cli.sampler.dynamics import layer_softness, soften, softness_db
-from hgs_cli.sampler.instrument import Settings, single, synthesize
+from hgs_cli.sampler.making import make_instrument
 from hgs_cli.sampler.model import Model
+from hgs_cli.sampler.notes import synthesize
+from hgs_cli.sampler.settings import Settings
 from hgs_cli.spectrum import N_FRAMES, N_MELS, SAMPLE_RATE
 from hgs_cli.training.batches import NoteTable
 
@@ -38,13 +40,13 @@ def brightness_hz(audio: torch.Tensor) -> float:
 
 
 def test_no_softness_changes_nothing(model: Model, inversion: Inversion) -> None:
-    instrument = single(model, inversion)
+    instrument = make_instrument(model, inversion)
     plain = synthesize(model, instrument, PITCHES, Settings())
     assert torch.equal(synthesize(model, instrument, PITCHES, Settings(softness=0.0)), plain)
 
 
 def test_softer_notes_are_darker_in_tune_and_as_loud(model: Model, inversion: Inversion) -> None:
-    instrument = single(model, inversion)
+    instrument = make_instrument(model, inversion)
     layers = [
         synthesize(model, instrument, PITCHES, Settings(softness=softness)) for softness in reversed(layer_softness(3))
     ]
@@ -59,7 +61,7 @@ def test_softer_notes_are_darker_in_tune_and_as_loud(model: Model, inversion: In
 
 @pytest.mark.weights
 def test_softer_notes_of_the_released_weights_are_clearly_darker(released: Model) -> None:
-    instrument = single(released, invert(released, torch.from_numpy(tone(seconds=1.5)), 44_100))
+    instrument = make_instrument(released, invert(released, torch.from_numpy(tone(seconds=1.5)), 44_100))
     loud, soft = (synthesize(released, instrument, [57.0], Settings(softness=s))[0] for s in (0.0, 1.0))
     assert brightness_hz(soft) < 0.9 * brightness_hz(loud)
     assert measure_lufs(soft) == pytest.approx(measure_lufs(loud), abs=0.5)
@@ -67,7 +69,7 @@ def test_softer_notes_of_the_released_weights_are_clearly_darker(released: Model
 
 def test_an_unpitched_sound_gets_darker_too(model: Model) -> None:
     noise = torch.randn(30_000, generator=torch.Generator().manual_seed(3)) * torch.exp(-torch.arange(30_000) / 6000)
-    instrument = single(model, invert(model, 0.2 * noise, SAMPLE_RATE, pitch=None))
+    instrument = make_instrument(model, invert(model, 0.2 * noise, SAMPLE_RATE, pitch=None))
     loud, soft = (synthesize(model, instrument, [60.0], Settings(softness=s))[0] for s in (0.0, 1.0))
     assert brightness_hz(soft) < 0.95 * brightness_hz(loud)
 

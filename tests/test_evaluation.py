@@ -34,8 +34,8 @@ from hgs_cli.evaluation import (
 )
 from hgs_cli.evaluation.peers import Peers, find_peers, play_faster
 from hgs_cli.pipeline import Instrument, Model, Settings
-from hgs_cli.sampler.instrument import CarrierHeads, carrier_heads
 from hgs_cli.sampler.vocoder import Vocoder
+from hgs_cli.sampler.voices import CarrierHeads, carrier_heads
 from hgs_cli.spectrum import SAMPLE_RATE
 
 OURS = ["GANStrument (H off), detail 0", "hgs, detail 0", "GANStrument (H off)", "hgs"]
@@ -291,7 +291,7 @@ class TestBroken:
         def sharp(made: Instrument, pitches: Sequence[float], settings: Settings) -> list[CarrierHeads | None]:
             return carrier_heads(made, [pitch + 1.0 for pitch in pitches], settings)
 
-        monkeypatch.setattr("hgs_cli.sampler.instrument.carrier_heads", sharp)
+        monkeypatch.setattr("hgs_cli.sampler.notes.carrier_heads", sharp)
         broken = measure(replace(released, vocoder=Sharp(released.log_mel.filters)), QUICK)
         assert not intact.misses()
         assert len(broken.misses()) == len(broken.tracked()) == 3

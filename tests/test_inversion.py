@@ -22,7 +22,7 @@ from hgs_cli.audio.io import encode_flac
 from hgs_cli.audio.source_pitch import detect_pitch
 from hgs_cli.errors import InputError
 from hgs_cli.inversion import Inversion
-from hgs_cli.pipeline import Model, Settings, invert, mix, open_sound, render
+from hgs_cli.pipeline import Listening, Model, Settings, invert, mix, open_sound, render
 from hgs_cli.spectrum import MODEL_SAMPLES
 
 
@@ -41,7 +41,7 @@ def flattened(inversion: Inversion) -> dict[str, object]:
     values: dict[str, object] = {}
     for item in fields(inversion):
         value = getattr(inversion, item.name)
-        if item.name in ("first", "detail"):
+        if item.name in ("source_envelopes", "detail"):
             values |= {f"{item.name}.{part.name}": getattr(value, part.name) for part in fields(value)}
         elif isinstance(value, dict):
             values |= {f"{item.name}.{name}": tensor for name, tensor in value.items()}
@@ -340,7 +340,7 @@ def test_a_file_gives_back_the_recording_exactly(model: Model, tmp_path: Path, s
     samples[5], samples[6] = -1.0, 1.0  # full scale
     soundfile.write(tmp_path / "a.wav", samples, 44_100, subtype=subtype)
     written = soundfile.read(tmp_path / "a.wav", dtype="float32", always_2d=True)[0]
-    open_sound(model, tmp_path / "a.wav", stereo=True, start_s=0.0).save(tmp_path / "a.hgs")
+    open_sound(model, tmp_path / "a.wav", Listening(stereo=True, start_s=0.0)).save(tmp_path / "a.hgs")
     held = Inversion.load(tmp_path / "a.hgs").recording
     assert held is not None
     assert np.array_equal(held.numpy().T, written)

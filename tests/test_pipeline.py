@@ -12,13 +12,26 @@ import soundfile
 import torch
 from conftest import SNARE, tone
 
-from hgs_cli import pipeline
 from hgs_cli.audio.io import read_audio
 from hgs_cli.audio.loudness import HEADROOM_DB, measure_lufs, peak_db
 from hgs_cli.audio.source_pitch import detect_pitch
 from hgs_cli.errors import InputError, UsageError
 from hgs_cli.inversion import Inversion
-from hgs_cli.pipeline import Model, Settings, blend, invert, mix, open_sound, reconstruct, render, single, synthesize
+from hgs_cli.pipeline import (
+    Listening,
+    Model,
+    Settings,
+    invert,
+    load_model,
+    make_instrument,
+    mix,
+    mix_instruments,
+    open_sound,
+    reconstruct,
+    render,
+    synthesize,
+)
+from hgs_cli.sampler import playing
 from hgs_cli.spectrum import SAMPLE_RATE
 
 
@@ -54,7 +67,9 @@ def test_an_octave_away_a_note_is_as_if_h_had_said_nothing(model: Model) -> None
     assert with_h.source_pitch is not None
     for interval, same in ((12.0, True), (-14.0, True), (2.0, False)):
         pitches = [with_h.source_pitch + interval]
-        notes = [synthesize(model, single(model, one), pitches, Settings(detail=0.0)) for one in (with_h, without)]
+        notes = [
+            synthesize(model, make_instrument(model, one), pitches, Settings(detail=0.0)) for one in (with_h, without)
+        ]
         assert torch.allclose(notes[0], notes[1], atol=1e-5) == same
 
 
@@ -76,7 +91,7 @@ def test_render_keeps_the_requested_pitch(model: Model, note: Inversion, pitch: 
 def test_with_its_detail_a_sound_is_reconstructed_whatever_the_networks_say(model: Model, note: Inversion) -> None:
     heard = reconstruct(model, note)
     assert heard.distance_db(heard.detailed) < 2.0
-    assert heard.distance_db(heard.detailed) < 0.5 * heard.distance_db(heard.refined)
+    assert heard.distance_db(heard.detailed) < 0.5 * heard.distance_db(heard.x_hat)
     assert heard.distance_db(heard.mel) == 0.0
 
 
@@ -84,12 +99,12 @@ def test_no_passes_leave_the_first_reconstruction_as_it_is(model: Model) -> None
     plain = inverted(model, tone(), passes=0)
     assert plain.offsets == {}
     heard = reconstruct(model, plain)
-    assert torch.equal(heard.first, heard.refined)
+    assert torch.equal(heard.x_init, heard.x_hat)
 
 
 def test_passes_change_the_reconstruction(model: Model, note: Inversion) -> None:
     heard = reconstruct(model, note)
-    assert not torch.equal(heard.first, heard.refined)
+    assert not torch.equal(heard.x_init, heard.x_hat)
 
 
 def test_the_same_seed_gives_the_same_notes_and_another_does_not(model: Model, note: Inversion) -> None:
@@ -109,7 +124,7 @@ def test_many_notes_are_made_in_batches_without_a_seam(
     model: Model, note: Inversion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = render(model, note, [50, 55, 60])
-    monkeypatch.setattr(pipeline, "BATCH_NOTES", 2)
+    monkeypatch.setattr(playing, "BATCH_NOTES", 2)
     assert torch.allclose(render(model, note, [50, 55, 60]).audio, whole.audio, atol=1e-4)
 
 
@@ -122,7 +137,7 @@ def test_the_length_of_the_sound_is_kept(model: Model, note: Inversion) -> None:
 def test_what_is_not_read_of_a_sound_is_said(model: Model, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "long.wav", tone(seconds=5.0), SAMPLE_RATE)
     said: list[str] = []
-    cropped = open_sound(model, tmp_path / "long.wav", report=said.append, max_seconds=2.0)
+    cropped = open_sound(model, tmp_path / "long.wav", Listening(max_seconds=2.0), said.append)
     assert [line.endswith("long.wav is longer than 2 s; its last 3.00 s are not used") for line in said] == [True]
     assert cropped.cropped
     audio = render(model, cropped, [57.0]).audio[0]
@@ -207,8 +222,8 @@ def test_a_burst_that_networks_and_detail_make_together_is_held_down(model: Mode
     bursting = note.detail.harmonic.clone()
     bursting[:, 20:30] += 2.0  # 100 dB that the generator would have to take back, and does not
     broken = replace(note, detail=replace(note.detail, harmonic=bursting))
-    own = synthesize(model, single(model, note), [57.0], Settings())
-    held = synthesize(model, single(model, broken), [58.0], Settings())
+    own = synthesize(model, make_instrument(model, note), [57.0], Settings())
+    held = synthesize(model, make_instrument(model, broken), [58.0], Settings())
     assert peak_db(held) < peak_db(own) + 10.0
 
 
@@ -251,7 +266,7 @@ def test_a_mix_is_neither_of_its_sounds(model: Model, note: Inversion, hit: Inve
 @pytest.mark.parametrize("shares", [[1.0], [0.0, 0.0], [-1.0, 2.0]])
 def test_shares_that_make_no_mix_are_refused(model: Model, note: Inversion, shares: list[float]) -> None:
     with pytest.raises(UsageError, match="shares"):
-        blend(model, [note, note], shares)
+        mix_instruments(model, [note, note], shares)
 
 
 # --- manners --------------------------------------------------------------------------------------------------------
@@ -305,8 +320,8 @@ def test_the_public_names_are_those_of_the_package() -> None:
 
 @pytest.mark.gpu
 def test_a_gpu_agrees_with_the_cpu(bundle: object, note: Inversion, model: Model) -> None:
-    gpu = pipeline.load_model(model.path, "cuda")
-    on_gpu, on_cpu = (synthesize(one, single(one, note), [50, 60], Settings()).cpu() for one in (gpu, model))
+    gpu = load_model(model.path, "cuda")
+    on_gpu, on_cpu = (synthesize(one, make_instrument(one, note), [50, 60], Settings()).cpu() for one in (gpu, model))
     assert torch.allclose(on_gpu, on_cpu, atol=1e-3 * float(on_cpu.abs().max()))
 
 
@@ -314,7 +329,7 @@ def test_a_gpu_agrees_with_the_cpu(bundle: object, note: Inversion, model: Model
 def test_the_released_weights_reconstruct_the_snare(released: Model) -> None:
     heard = reconstruct(released, invert(released, read_audio(SNARE).audio, SAMPLE_RATE))
     assert heard.distance_db(heard.detailed) < 2.0
-    assert heard.distance_db(heard.refined) < 10.0
+    assert heard.distance_db(heard.x_hat) < 10.0
 
 
 @pytest.mark.weights

@@ -10,10 +10,10 @@ import pytest
 import torch
 from conftest import RELEASED, SNARE, Outcome, note, run_process
 
-from hgs_cli import pipeline
 from hgs_cli.inversion import Inversion
 from hgs_cli.manual import topics
-from hgs_cli.pipeline import Model, Settings, invert, render
+from hgs_cli.pipeline import Model, Rendered, Settings, invert, render
+from hgs_cli.sampler import playing
 from hgs_cli.spectrum import SAMPLE_RATE
 
 RENDERED_DB, INVERTED_DB = -100.0, -60.0  # of the largest difference to the loudest sample; the manual says so
@@ -29,7 +29,7 @@ def apart_db(one: torch.Tensor, other: torch.Tensor) -> float:
     return 20.0 * float(np.log10(float((one - other).abs().max()) / float(one.abs().max()) + 1e-12))
 
 
-def unlowered(rendered: pipeline.Rendered) -> list[torch.Tensor]:
+def unlowered(rendered: Rendered) -> list[torch.Tensor]:
     """Notes as they would be if none had been lowered against clipping."""
     return [note.audio * 10.0 ** (-rendered.lowered_db / 20.0) for note in rendered.notes]
 
@@ -90,7 +90,7 @@ def compare(
     pitches = [36.0 + step for step in range(0, 48, 3)]
     found: dict[str, float] = {}
 
-    def worst(one: pipeline.Rendered, other: pipeline.Rendered) -> float:
+    def worst(one: Rendered, other: Rendered) -> float:
         return max(apart_db(a.audio, b.audio) for a, b in zip(one.notes, other.notes, strict=True))
 
     threads(1)
@@ -103,7 +103,7 @@ def compare(
     )
     threads(1)
     with monkeypatch.context() as patched:
-        patched.setattr(pipeline, "BATCH_NOTES", 1)
+        patched.setattr(playing, "BATCH_NOTES", 1)
         found["batches"] = worst(plain, render(model, inversion, pitches, Settings(variation=0.5)))
     # If a note would clip, all that are rendered with it are lowered: that is said, and taken back here.
     own = [unlowered(render(model, inversion, [pitch], Settings(variation=0.5)))[0] for pitch in pitches[::5]]

@@ -20,15 +20,16 @@ from hgs_cli.evaluation.mixes import STEPS, MixedNote, NamedSound, measure_mixes
 from hgs_cli.evaluation.odd_sounds import OddSound, measure_odd_sounds
 from hgs_cli.evaluation.variations import measure_variations
 from hgs_cli.models.generator import Envelopes
-from hgs_cli.pipeline import Model, Settings, invert, mix, render, single, synthesize
+from hgs_cli.models.pitch_classifier import PitchClassifier, PitchClassifierSizes
+from hgs_cli.pipeline import Model, Settings, invert, make_instrument, mix, render, synthesize
 from hgs_cli.spectrum import SAMPLE_RATE
-from hgs_cli.training.judge import JUDGE_NAME, Judge, JudgeSizes, save_judge
+from hgs_cli.training.judge import JUDGE_NAME, save_judge
 
 PITCHES = (48.0, 60.0, 72.0)
 
 
 def notes_of(model: Model, audio: Tensor, pitches: tuple[float, ...] = PITCHES) -> Tensor:
-    return synthesize(model, single(model, invert(model, audio, SAMPLE_RATE)), pitches, Settings())
+    return synthesize(model, make_instrument(model, invert(model, audio, SAMPLE_RATE)), pitches, Settings())
 
 
 def tom() -> Tensor:
@@ -105,7 +106,7 @@ def test_odd_sounds_are_measured_and_a_broken_tone_is_noticed(model: Model, monk
     def untouched(envelopes: Envelopes, pitch: Tensor, tonal: float | None = None) -> Envelopes:
         return envelopes
 
-    monkeypatch.setattr("hgs_cli.sampler.instrument.apply_tonal", untouched)
+    monkeypatch.setattr("hgs_cli.sampler.wanted.apply_tonal", untouched)
     broken = measure_odd_sounds(model, None, extra, quick=True)
     # The tom has a mode of its own, which is moved to the note.
     assert not any(note.in_tune or note.clear for note in broken.notes if note.name != "kit 1")
@@ -197,7 +198,7 @@ def test_notes_of_one_variation_belong_together(model: Model) -> None:
 def test_the_command_measures_sounds(
     hgs: Run, bundle: Path, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    judge = Judge(JudgeSizes(channels=(4, 4, 4, 4), narrow=2, feature_dim=8), ["dull", "bright"])
+    judge = PitchClassifier(PitchClassifierSizes(channels=(4, 4, 4, 4), narrow=2, feature_dim=8), ["dull", "bright"])
     judge.accuracy = {"held_out": 0.5, "validation": 0.25}
     save_judge(bundle.parent / "train" / JUDGE_NAME, judge)
     drums = [OddSound(f"kit {key}", "rendered drums", tom()) for key in (1, 2)]

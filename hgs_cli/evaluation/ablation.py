@@ -22,9 +22,8 @@ from hgs_cli.evaluation.report import Section, Table
 from hgs_cli.evaluation.workers import measure_each
 from hgs_cli.inversion import Inversion
 from hgs_cli.models import detail_transfer
-from hgs_cli.pipeline import Model, SourceHint, invert, single
-from hgs_cli.sampler import carrier, level, vocoder
-from hgs_cli.sampler import instrument as notes_of
+from hgs_cli.pipeline import Model, SourceHint, invert, make_instrument
+from hgs_cli.sampler import carrier, level, vocoder, wanted
 from hgs_cli.spectrum import SAMPLE_RATE
 
 NEVER, ALWAYS = 1e9, -1e9  # thresholds
@@ -80,13 +79,13 @@ RULES = (
         analysed=True,
     ),
     Rule("stands at the pitch told where few harmonics are", change=_stay_where_found),
-    Rule("H fades over an octave", ((notes_of, "REFINED_REACH", _value(NEVER)),)),
+    Rule("H fades over an octave", ((wanted, "OFFSET_REACH", _value(NEVER)),)),
     Rule(
         "carries the sound's detail",
-        ((notes_of, "_carried", _value(lambda model, part, first, q, settings, refined: first)),),
+        ((wanted, "_carried", _value(lambda notes, part, drawn: drawn)),),
     ),
-    Rule("carries two thirds of the detail", ((detail_transfer, "TRUSTED", _value(1.0)),)),
-    Rule("keeps the sound itself near its pitch", ((detail_transfer, "WHOLE_REACH", _value(1e-6)),)),
+    Rule("carries two thirds of the detail", ((detail_transfer, "DETAIL_GAIN", _value(1.0)),)),
+    Rule("keeps the sound itself near its pitch", ((detail_transfer, "SOURCE_REACH", _value(1e-6)),)),
     Rule("takes its own speckle off drawn noise", ((vocoder, "MOST_SPECKLE", _value(0.0)),)),
     Rule(
         "drawn voices follow the pitch", change=lambda one: replace(one, cents=torch.zeros_like(one.cents))
@@ -265,7 +264,7 @@ def _ablate(
     if not truths:
         return []
     inversion = invert(model, original, SAMPLE_RATE, pitch=hint)
-    with_all = single(model, inversion)
+    with_all = make_instrument(model, inversion)
     distance, pitches = Distance(), [pitch for pitch, _, _ in truths]
     n_samples = [min(original.shape[-1], truth.shape[-1]) for _, _, truth in truths]
     mels = [distance.mels(truth[:n]) for (_, _, truth), n in zip(truths, n_samples, strict=True)]
@@ -274,7 +273,7 @@ def _ablate(
         changed = inversion if rule.change is None else rule.change(inversion)
         with without(rule):
             if rule.analysed or changed is not inversion:
-                instrument = single(model, changed, None if rule.analysed else with_all.theta)
+                instrument = make_instrument(model, changed, None if rule.analysed else with_all.weights)
             else:
                 instrument = with_all
             notes = render_notes(model, instrument, pitches, options.detail, options.seed)

@@ -28,7 +28,8 @@ from hgs_cli.evaluation.measures import Distance, SideMeasures, fit, side_measur
 from hgs_cli.evaluation.peers import RUBBER_BAND_R3, find_peers
 from hgs_cli.evaluation.recordings import Note, read_notes
 from hgs_cli.evaluation.workers import measure_each
-from hgs_cli.pipeline import BATCH_NOTES, Instrument, Model, Settings, invert, reconstruct, single, synthesize
+from hgs_cli.pipeline import Instrument, Model, Settings, invert, make_instrument, reconstruct, synthesize
+from hgs_cli.sampler.playing import BATCH_NOTES
 from hgs_cli.spectrum import SAMPLE_RATE
 
 DECAYING_PEERS = ("resampling, while it lasts", RUBBER_BAND_R3)
@@ -142,9 +143,9 @@ def _render_rows(
 ) -> tuple[dict[str, list[Tensor]], float | None]:
     """The model's rows, what users hear last, and the source pitch that was found."""
     plain = invert(model, original, SAMPLE_RATE, passes=0)
-    instruments = {OFF: single(model, plain)}
+    instruments = {OFF: make_instrument(model, plain)}
     if options.hyper:
-        instruments[ON] = single(model, invert(model, original, SAMPLE_RATE))
+        instruments[ON] = make_instrument(model, invert(model, original, SAMPLE_RATE))
     renders = {}
     for suffix, detail in ((PLAIN, 0.0), ("", options.detail)):
         for name, instrument in instruments.items():
@@ -185,7 +186,7 @@ def _compare_hyper(model: Model, recordings: list[Note], quick: bool) -> list[Hy
             model, invert(model, read_audio(note.path, max_seconds=MODEL_SECONDS).audio, SAMPLE_RATE, pitch=note.midi)
         )
         mel = result.mel[:, : result.length_frames]
-        mses = [float((mel - x[:, : result.length_frames]).square().mean()) for x in (result.first, result.refined)]
-        dbs = [result.distance_db(x) for x in (result.first, result.refined)]
+        mses = [float((mel - x[:, : result.length_frames]).square().mean()) for x in (result.x_init, result.x_hat)]
+        dbs = [result.distance_db(x) for x in (result.x_init, result.x_hat)]
         found.append(HyperNote(note.instrument, *mses, *dbs))
     return found

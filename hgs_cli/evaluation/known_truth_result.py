@@ -23,7 +23,7 @@ from hgs_cli.evaluation.noise_spread import NoiseSpreads, measure_noise_spread
 from hgs_cli.evaluation.peers import RESAMPLING, RUBBER_BAND_R3, SIGNALSMITH, find_peers
 from hgs_cli.evaluation.report import Section, Table, number
 from hgs_cli.evaluation.workers import measure_each
-from hgs_cli.pipeline import Model, SourceHint, invert, single
+from hgs_cli.pipeline import Model, SourceHint, invert, make_instrument
 from hgs_cli.spectrum import SAMPLE_RATE
 
 SEMITONES = (0.0, 3.0, -4.0, 7.0, -12.0, 12.0, 19.0, -17.0)
@@ -257,5 +257,5 @@ def _render(
     passes = None if options.hyper else 0
     inversion = invert(model, patch.render(), SAMPLE_RATE, pitch=hint, passes=passes)
     pitches = [patch.midi + semitones for semitones in intervals]
-    notes = render_notes(model, single(model, inversion), pitches, options.detail, options.seed)
+    notes = render_notes(model, make_instrument(model, inversion), pitches, options.detail, options.seed)
     return notes, inversion.source_pitch

@@ -17,7 +17,7 @@ from hgs_cli.evaluation.measures import fit
 from hgs_cli.evaluation.peers import RESAMPLING, RUBBER_BAND_R3, SIGNALSMITH, find_peers
 from hgs_cli.evaluation.report import Table, number
 from hgs_cli.evaluation.workers import measure_each
-from hgs_cli.pipeline import Model, Settings, invert, single, synthesize
+from hgs_cli.pipeline import Model, Settings, invert, make_instrument, synthesize
 from hgs_cli.spectrum import SAMPLE_RATE
 
 SLOPES_DB = {"white": 0.0, "pink": -3.0}
@@ -121,9 +121,9 @@ def _spreads(model: Model, name: str, options: CrossPitchOptions) -> dict[str, d
     passes = None if options.hyper else 0
     rendered: list[list[Tensor]] = [[noise_burst(name, semitones) for semitones in SEMITONES]]
     for hint in (NOISE_MIDI, "auto"):
-        instrument = single(model, invert(model, source, SAMPLE_RATE, pitch=hint, passes=passes))
+        instrument = make_instrument(model, invert(model, source, SAMPLE_RATE, pitch=hint, passes=passes))
         rendered.append(render_notes(model, instrument, pitches, options.detail, options.seed))
-    unpitched = single(model, invert(model, source, SAMPLE_RATE, pitch=None, passes=passes))
+    unpitched = make_instrument(model, invert(model, source, SAMPLE_RATE, pitch=None, passes=passes))
     plain = Settings(detail=options.detail, seed=options.seed, tonal=0.0)
     rendered.append(list(synthesize(model, unpitched, pitches, plain).cpu()))
     rows = dict(zip(ROWS, rendered, strict=False))

@@ -16,7 +16,7 @@ from hgs_cli.evaluation.made_sounds import made_sounds
 from hgs_cli.evaluation.measures import harmonic_to_noise_db, median, track_pitch
 from hgs_cli.evaluation.recordings import not_a_manifest, read_entries
 from hgs_cli.evaluation.report import Section, Table, finite, number
-from hgs_cli.pipeline import Model, Settings, invert, single, synthesize
+from hgs_cli.pipeline import Model, Settings, invert, make_instrument, synthesize
 from hgs_cli.spectrum import DB_PER_UNIT, SAMPLE_RATE
 
 PITCHES = (48.0, 54.0, 60.0, 66.0, 72.0)
@@ -240,7 +240,7 @@ def measure_odd_sounds(
     notes: list[OddNote] = []
     for index, sound in enumerate(sounds):
         inversion = invert(model, sound.audio, SAMPLE_RATE)
-        audio = synthesize(model, single(model, inversion), pitches, Settings(seed=seed)).cpu()
+        audio = synthesize(model, make_instrument(model, inversion), pitches, Settings(seed=seed)).cpu()
         further = _further(hear_timbre(model, audio), timbres, index)
         for note, pitch, share in zip(audio, pitches, further, strict=True):
             heard = track_pitch(note)

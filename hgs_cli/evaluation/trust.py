@@ -29,11 +29,11 @@ from hgs_cli.evaluation.recordings import Note, not_a_manifest, read_entries, re
 from hgs_cli.evaluation.report import Section, Table, number
 from hgs_cli.evaluation.workers import measure_each
 from hgs_cli.inversion import Inversion
-from hgs_cli.pipeline import Model, Settings, invert, reconstruct, single
+from hgs_cli.pipeline import Model, Settings, invert, make_instrument, reconstruct
 from hgs_cli.sampler.carrier import moved_spectra
-from hgs_cli.sampler.instrument import note_voices
 from hgs_cli.sampler.level import carrier_level, towards
 from hgs_cli.sampler.trust import LAW, Traits, TrustLaw, judge_trust, measure_traits
+from hgs_cli.sampler.voices import note_voices
 from hgs_cli.spectrum import DB_PER_UNIT, MODEL_SAMPLES, SAMPLE_RATE
 from hgs_cli.training.data import validation_instruments
 
@@ -76,7 +76,7 @@ def hear_traits(model: Model, inversion: Inversion) -> Traits:
     """The traits that an inversion with a pitch and a recording was judged by."""
     assert inversion.harmonic_share is not None
     heard = reconstruct(model, inversion)
-    x, x_hat = (each[:, : heard.length_frames] for each in (heard.mel, heard.refined))
+    x, x_hat = (each[:, : heard.length_frames] for each in (heard.mel, heard.x_hat))
     return measure_traits(x, x_hat, inversion.harmonic_share)
 
 
@@ -98,7 +98,7 @@ def _judge(
     inversion = invert(model, audio, SAMPLE_RATE, pitch=told)
     if inversion.harmonic_share is None:
         return None
-    instrument = single(model, inversion)
+    instrument = make_instrument(model, inversion)
     carrier = instrument.parts[0].carrier
     assert carrier is not None
     pitches = [pitch for pitch, _ in truths]
@@ -263,6 +263,53 @@ def trust_section(
     Raises:
         InputError: A manifest or a recording cannot be used, or no instrument is left to train with.
     """
+    sounds = _judge_all(model, real_dirs, quick, workers, advance)
+    if not sounds.training:
+        raise InputError(
+            f"{', '.join(map(str, real_dirs))} has no training instrument with two pitches", "give recordings of others"
+        )
+    steps = STEPS // 10 if quick else STEPS
+    fitted = fit_law([*sounds.training, *sounds.made], steps)
+    laws = _cross_validated([*sounds.training, *sounds.made], steps)
+    sets: dict[str, tuple[list[JudgedSound], dict[str, TrustLaw]]] = {
+        "training instruments, each fifth left out": (sounds.training, laws),
+        "training families, each fifth left out": (sounds.made, laws),
+        "validation instruments": (sounds.validation, {}),
+        "families held out": (sounds.held_out, {}),
+    }
+    figures = {
+        title: _set_figures(judged, lambda sound, left_out=left_out: left_out.get(sound.group, fitted))  # type: ignore[misc]
+        for title, (judged, left_out) in sets.items()
+        if judged
+    }
+    coefficients = [(name, number(value, 3), number(getattr(LAW, name), 3)) for name, value in asdict(fitted).items()]
+    return Section(
+        "trust",
+        [
+            Table("The law of trust", ("trait", "fitted", "released"), coefficients),
+            Table(
+                "Distance in the log-mel domain to real notes at other pitches, dB, by the weight of the wanted level",
+                ("sounds", "0", "1", "best constant", "released law", "law fitted here", "best weight of each note"),
+                [_row(title, values) for title, values in figures.items()],
+                ("Means over instruments or families; constants and the best weights are chosen after the fact.",),
+            ),
+        ],
+        {"fitted": asdict(fitted), "released": asdict(LAW), "sets": figures},
+    )
+
+
+@dataclass(frozen=True)
+class _JudgedSets:
+    """Recorded sounds and made ones, to fit with and to measure with."""
+
+    training: list[JudgedSound]
+    made: list[JudgedSound]
+    validation: list[JudgedSound]
+    held_out: list[JudgedSound]
+
+
+def _judge_all(model: Model, real_dirs: Sequence[Path], quick: bool, workers: int, advance: Advance) -> _JudgedSets:
+    """Every instrument and every family; arguments as `trust_section`."""
     training, validation = _recorded(real_dirs, validation=False), _recorded(real_dirs, validation=True)
     n_patches, n_evaluation, n_sources = (1, 1, 1) if quick else (N_PATCHES, N_EVALUATION_PATCHES, N_SOURCES)
     made = {family: [(family, seed) for seed in range(n_patches)] for family in TRAINING_FAMILIES}
@@ -277,60 +324,33 @@ def trust_section(
         for name, result in measure_each(model, of, partial(_measure, n_sources=n), workers) if of else ():
             found[name] = result
             advance(len(found), len(items))
-
-    def judged(names: Iterable[str]) -> list[JudgedSound]:
-        return list(chain.from_iterable(found[name] for name in names))
-
-    if not judged(training):
-        raise InputError(
-            f"{', '.join(map(str, real_dirs))} has no training instrument with two pitches", "give recordings of others"
-        )
-    steps = STEPS // 10 if quick else STEPS
-    fitted = fit_law(judged([*training, *made]), steps)
-    laws = _cross_validated(judged([*training, *made]), steps)
-    sets: tuple[tuple[str, list[JudgedSound], dict[str, TrustLaw]], ...] = (
-        ("training instruments, each fifth left out", judged(training), laws),
-        ("training families, each fifth left out", judged(made), laws),
-        ("validation instruments", judged(validation), {}),
-        ("families held out", judged(held_out), {}),
+    return _JudgedSets(
+        *(list(chain.from_iterable(found[name] for name in names)) for names in (training, made, validation, held_out))
     )
-    rows, figures = [], {}
-    for title, sounds, left_out in sets:
-        if not sounds:
-            continue
-        groups = {sound.group for sound in sounds}
-        constant, constant_db = best_constant(sounds)
-        values = {
-            "moved_db": mean_db(sounds, lambda _: 0.0),
-            "networks_db": mean_db(sounds, lambda _: 1.0),
-            "best_constant_db": constant_db,
-            "released_db": mean_db(sounds, lambda sound: judge_trust(sound.traits)),
-            "fitted_db": mean_db(
-                sounds,
-                lambda sound, laws=left_out: judge_trust(sound.traits, laws.get(sound.group, fitted)),  # type: ignore[misc]
-            ),
-            "either_db": sum(
-                float(torch.cat([sound.distance_db for sound in sounds if sound.group == group]).amin(1).mean())
-                for group in groups
-            )
-            / len(groups),
-        }
-        n_notes = sum(len(sound.distance_db) for sound in sounds)
-        cells = [number(value) for value in values.values()]
-        cells[2] += f" ({constant:g})"
-        rows.append((f"{title} ({len(groups)}, {n_notes} notes)", *cells))
-        figures[title] = {"n_groups": len(groups), "n_notes": n_notes, "best_constant": constant, **values}
-    coefficients = [(name, number(value, 3), number(getattr(LAW, name), 3)) for name, value in asdict(fitted).items()]
-    return Section(
-        "trust",
-        [
-            Table("The law of trust", ("trait", "fitted", "released"), coefficients),
-            Table(
-                "Distance in the log-mel domain to real notes at other pitches, dB, by the weight of the wanted level",
-                ("sounds", "0", "1", "best constant", "released law", "law fitted here", "best weight of each note"),
-                rows,
-                ("Means over instruments or families; constants and the best weights are chosen after the fact.",),
-            ),
-        ],
-        {"fitted": asdict(fitted), "released": asdict(LAW), "sets": figures},
-    )
+
+
+def _set_figures(sounds: Sequence[JudgedSound], law: Callable[[JudgedSound], TrustLaw]) -> dict[str, Any]:
+    """Distances of one set of sounds by the weight of the wanted level; `law` is the one fitted here for a sound."""
+    groups = {sound.group for sound in sounds}
+    constant, constant_db = best_constant(sounds)
+    best_of_each = [
+        float(torch.cat([sound.distance_db for sound in sounds if sound.group == group]).amin(1).mean())
+        for group in groups
+    ]
+    return {
+        "n_groups": len(groups),
+        "n_notes": sum(len(sound.distance_db) for sound in sounds),
+        "best_constant": constant,
+        "moved_db": mean_db(sounds, lambda _: 0.0),
+        "networks_db": mean_db(sounds, lambda _: 1.0),
+        "best_constant_db": constant_db,
+        "released_db": mean_db(sounds, lambda sound: judge_trust(sound.traits)),
+        "fitted_db": mean_db(sounds, lambda sound: judge_trust(sound.traits, law(sound))),
+        "either_db": sum(best_of_each) / len(groups),
+    }
+
+
+def _row(title: str, figures: dict[str, Any]) -> tuple[str, ...]:
+    cells = [number(value) for name, value in figures.items() if name.endswith("_db")]
+    cells[2] += f" ({figures['best_constant']:g})"
+    return (f"{title} ({figures['n_groups']}, {figures['n_notes']} notes)", *cells)

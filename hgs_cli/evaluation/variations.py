@@ -15,7 +15,7 @@ from hgs_cli.evaluation.measures import Distance, median, track_pitch
 from hgs_cli.evaluation.mixes import NamedSound
 from hgs_cli.evaluation.odd_sounds import RIGHT_CENTS, hear_timbre
 from hgs_cli.evaluation.report import Section, Table, number
-from hgs_cli.pipeline import Model, Settings, invert, play, single
+from hgs_cli.pipeline import Model, Settings, invert, make_instrument, play
 from hgs_cli.spectrum import SAMPLE_RATE
 
 AMOUNTS = (0.0, 0.25, 0.5, 1.0)
@@ -128,7 +128,7 @@ def measure_variations(
     notes: list[VariedNote] = []
     chosen, seeds = (sounds[:QUICK_SOUNDS], QUICK_SEEDS) if quick else (sounds, SEEDS)
     for index, sound in enumerate(chosen):
-        instrument = single(model, invert(model, sound.audio, SAMPLE_RATE, pitch=sound.midi))
+        instrument = make_instrument(model, invert(model, sound.audio, SAMPLE_RATE, pitch=sound.midi))
         pitch = round(sound.midi)
         audio = {
             amount: [play(model, instrument, [pitch], Settings(variation=amount, seed=s)).audio[0] for s in seeds]

@@ -26,12 +26,13 @@ from hgs_cli.export.riff import add_sampler_chunk, add_sampler_chunks_aiff
 from hgs_cli.export.sf2 import write_sf2
 from hgs_cli.export.sfz import check_sfz_path, sfz_text
 from hgs_cli.export.zones import Sample, Zone, relative_path, zones
-from hgs_cli.pipeline import Note, lowering_db, make_notes, note_gain_db
 from hgs_cli.pitch import NoteKey, describe_pitch, nearest_note
 from hgs_cli.sampler.dynamics import layer_softness
 from hgs_cli.sampler.finish import Finish
-from hgs_cli.sampler.instrument import Instrument, Settings
+from hgs_cli.sampler.instrument import Instrument
 from hgs_cli.sampler.model import Model
+from hgs_cli.sampler.playing import Note, lowering_db, make_notes, note_gain_db
+from hgs_cli.sampler.settings import Settings
 from hgs_cli.spectrum import MODEL_SAMPLES, SAMPLE_RATE
 
 RELEASE_S = 0.3  # that a sampler lets a note ring for when its key is let go

@@ -16,14 +16,14 @@ from hgs_cli.models.layers import activate
 from hgs_cli.pitch import midi_to_hz
 from hgs_cli.spectrum import N_FRAMES, N_MELS, mel_centres_hz
 
-WHOLE_REACH = 0.5  # semitones within which the whole residual fades to what the network grants
+SOURCE_REACH = 0.5  # semitones within which the whole residual fades to what the network grants
 FORMANT_WIDTH = 0.4  # of a harmonic spacing: the Gaussian that turns harmonic detail into formants
 FORMANT_WIDTH_MELS = 6.0  # at least: what is finer belongs to the one note that was recorded
 SLOW_FRAMES = 17  # 0.2 s: what lasts longer is colour, what is shorter is movement
 POOL = (2, 4)  # mel bands and frames that share a weight
 # The fs and Gs that the network learned with knew half of the recorded instruments and were further from the truth than
 # the released ones: what it grants is a little too much. Anything from a half to three quarters does as well.
-TRUSTED = 2.0 / 3.0
+DETAIL_GAIN = 2.0 / 3.0
 MOST_CORRECTION = 0.12  # level units: 6 dB; with 20 dB it knew its training instruments better and others worse
 LARGEST = 1.2  # level units: residuals of silence over silence are cut there before the network reads them
 HARMONIC_SHARE = 0.3  # what an untrained network grants of the harmonic-locked detail
@@ -76,9 +76,9 @@ def mel_warp(interval: Tensor) -> Tensor:
     return weights.scatter_(2, high[..., None], (fraction * inside)[..., None])
 
 
-def wholeness(interval: Tensor) -> Tensor:
+def source_weight(interval: Tensor) -> Tensor:
     """How much of the plain residual is kept at intervals in semitones (B,), whatever the network grants: 1 at none."""
-    return torch.exp(-interval.float().abs() / WHOLE_REACH)
+    return torch.exp(-interval.float().abs() / SOURCE_REACH)
 
 
 @lru_cache(maxsize=4)
@@ -94,7 +94,7 @@ def _slowly(residual: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class TakenBack:
+class HyperResidual:
     """What G's envelopes at the source pitch owe to H, and how much of it is residual again in every note.
 
     Attributes:
@@ -164,10 +164,10 @@ class DetailTransfer(nn.Module):
         r_h: Tensor,
         r_n: Tensor,
         source: Envelopes,
-        first: Envelopes,
+        drawn: Envelopes,
         p: Tensor,
         q: Tensor,
-        taken_back: TakenBack | None = None,
+        by_hyper: HyperResidual | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Carry residuals to other pitches.
 
@@ -176,10 +176,10 @@ class DetailTransfer(nn.Module):
                 in a row.
             r_n: Noise residual, likewise.
             source: G's envelopes of the inputs at their own pitches, batch N.
-            first: G's envelopes at the wanted pitches, batch B.
+            drawn: G's envelopes at the wanted pitches, batch B.
             p: Pitches of the inputs, (N,).
             q: Wanted pitches, (B,).
-            taken_back: What of `source` counts as residual in some notes, if N is 1.
+            by_hyper: What of `source` counts as residual in some notes, if N is 1.
 
         Returns:
             What is to be added to E_h and to E_n, each (B, n_mels, n_frames).
@@ -192,23 +192,23 @@ class DetailTransfer(nn.Module):
 
         def of_notes(value: Tensor) -> Tensor:
             """From one for every input to one for every note; of what is taken back, a note's share is added."""
-            if taken_back is not None:
-                return value[:1] + taken_back.share[:, None, None] * value[1:]
+            if by_hyper is not None:
+                return value[:1] + by_hyper.share[:, None, None] * value[1:]
             return value.repeat_interleave(notes, 0) if notes > 1 else value
 
         levels = [part + r for part, r in ((source.harmonic, r_h), (source.noise_part, r_n))]
-        if taken_back is not None:
-            r_h, r_n = torch.cat([r_h, taken_back.harmonic[None]]), torch.cat([r_n, taken_back.noise_part[None]])
+        if by_hyper is not None:
+            r_h, r_n = torch.cat([r_h, by_hyper.harmonic[None]]), torch.cat([r_n, by_hyper.noise_part[None]])
         # Slow and quick residual of both parts, side by side; every way to carry them is a matrix over mel bands.
         slow_h, slow_n = _slowly(r_h), _slowly(r_n)
         residuals = torch.cat([slow_h, r_h - slow_h, slow_n, r_n - slow_n], dim=2)
         warped = torch.matmul(warp, of_notes(residuals)).chunk(4, dim=2)
         formant = of_notes(torch.matmul(blur, residuals)).chunk(4, dim=2)
-        weights = self._weigh((of_notes(r_h), of_notes(r_n)), levels, first, blur, warp, interval, q)
+        weights = self._weigh((of_notes(r_h), of_notes(r_n)), levels, drawn, blur, warp, interval, q)
         grants, corrections = torch.sigmoid(weights[:, :8]), MOST_CORRECTION * torch.tanh(weights[:, 8:])
-        whole = wholeness(interval)[:, None, None]
+        whole = source_weight(interval)[:, None, None]
 
-        trusted = 1.0 if self.training else TRUSTED
+        trusted = 1.0 if self.training else DETAIL_GAIN
 
         def carried(part: int) -> Tensor:
             slow, quick = 2 * part, 2 * part + 1
@@ -224,7 +224,7 @@ class DetailTransfer(nn.Module):
         self,
         residuals: tuple[Tensor, Tensor],
         levels: Sequence[Tensor],
-        first: Envelopes,
+        drawn: Envelopes,
         blur: Tensor,
         warp: Tensor,
         interval: Tensor,
@@ -235,7 +235,7 @@ class DetailTransfer(nn.Module):
         Args:
             residuals: Harmonic and noise residual of every note, (B, n_mels, n_frames).
             levels: Of both parts of the inputs, (N, n_mels, n_frames).
-            first: G's envelopes at q.
+            drawn: G's envelopes at q.
             blur: Of the inputs, (N, n_mels, n_mels).
             warp: Of the notes, (B, n_mels, n_mels).
             interval: Of the notes, (B,).
@@ -258,7 +258,7 @@ class DetailTransfer(nn.Module):
 
         parts = torch.cat([2.0 * coarse(part.clamp(-LARGEST, LARGEST)) for part in residuals], dim=2)
         own = torch.cat([coarse(part.clamp(-1.5, 1.2)) for part in levels], dim=2)
-        drawn = [coarse(part.clamp(-1.5, 1.2)) for part in (first.harmonic, first.noise_part)]
+        there = [coarse(part.clamp(-1.5, 1.2)) for part in (drawn.harmonic, drawn.noise_part)]
         stacked = torch.cat([parts, of_notes(own)], dim=2)  # (B, n_mels, 4 n_steps)
         bands_hz = mel_centres_hz().to(q.device).reshape(-1, POOL[0]).mean(1)
         place = torch.log2(bands_hz[None] / midi_to_hz(q.float())[:, None]).clamp(-3.0, 6.0) / 3.0
@@ -270,7 +270,7 @@ class DetailTransfer(nn.Module):
             [
                 flat(torch.matmul(torch.matmul(over_bands, warp), stacked)),
                 flat(torch.matmul(torch.matmul(over_bands, of_notes(blur)), stacked)),
-                flat(torch.matmul(over_bands, torch.cat([of_notes(own)[:, :, n_steps:], *drawn], dim=2))),
+                flat(torch.matmul(over_bands, torch.cat([of_notes(own)[:, :, n_steps:], *there], dim=2))),
                 torch.stack(constants, 1)[..., None].expand(-1, -1, -1, n_steps),
                 time.expand(q.shape[0], 1, bands_hz.shape[0], -1),
             ],

@@ -11,7 +11,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hgs_cli.models.feature_extractor import timbre_part
-from hgs_cli.models.layers import Change, FoldedWeight, ModulatedConv1d, PitchEmbedding, activate, changed, serve_rows
+from hgs_cli.models.layers import (
+    FoldedWeight,
+    ModulatedConv1d,
+    PitchEmbedding,
+    WeightUpdate,
+    activate,
+    apply_offsets,
+    serve_rows,
+)
 from hgs_cli.pitch import midi_to_hz
 from hgs_cli.spectrum import N_FRAMES, N_MELS, comb_power, level_to_power, noise_texture, power_to_level
 
@@ -63,7 +71,7 @@ class Envelopes:
     noise_part: Tensor
 
 
-Theta = dict[str, FoldedWeight]
+FoldedWeights = dict[str, FoldedWeight]
 """θ(1 + Δ) of one sound by layer name, from `Generator.fold`."""
 
 
@@ -111,12 +119,12 @@ class SynthesisBlock(nn.Module):
         self.conv1 = ModulatedConv1d(out_channels, out_channels, 3, w_dim)
         self.shortcut = nn.Conv1d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
 
-    def forward(self, x: Tensor, w: Tensor, offsets: Mapping[str, Change], name: str) -> Tensor:
+    def forward(self, x: Tensor, w: Tensor, offsets: Mapping[str, WeightUpdate], name: str) -> Tensor:
         """Map (B, in_channels, T) to (B, out_channels, T or 2T); `name` prefixes this block's offsets."""
         if self.up:  # in two dimensions the channels may stay last in memory
             x = F.interpolate(x[:, :, None], scale_factor=(1, 2), mode="bilinear")[:, :, 0]
         y = self.conv0(x, w, offsets.get(f"{name}.conv0"))
-        y = y + changed(self.position, offsets.get(f"{name}.position"), y.shape[0])
+        y = y + apply_offsets(self.position, offsets.get(f"{name}.position"), y.shape[0])
         y = activate(self.conv1(activate(y), w, offsets.get(f"{name}.conv1")))
         return (y + self.shortcut(x)) * math.sqrt(0.5)
 
@@ -168,26 +176,26 @@ class Generator(nn.Module):
         shapes["head_bias"] = (self.head.out_channels, 0)
         return shapes
 
-    def fold(self, offsets: dict[str, Tensor]) -> Theta:
+    def fold(self, offsets: dict[str, Tensor]) -> FoldedWeights:
         """θ(1 + Δ) of one sound, to be played at any number of pitches.
 
         Args:
             offsets: Δ by layer name, each of batch 1; an absent name is an untouched layer.
         """
-        theta: dict[str, FoldedWeight] = {"head": self.head.fold(offsets.get("head"))}
-        theta["constant"] = FoldedWeight(changed(self.constant, offsets.get("constant"), 1)[0])
+        folded: FoldedWeights = {"head": self.head.fold(offsets.get("head"))}
+        folded["constant"] = FoldedWeight(apply_offsets(self.constant, offsets.get("constant"), 1)[0])
         if "head_bias" in offsets:
-            theta["head_bias"] = FoldedWeight(self.head.bias * offsets["head_bias"][0])
+            folded["head_bias"] = FoldedWeight(self.head.bias * offsets["head_bias"][0])
         for index, block in enumerate(self.blocks):
             assert isinstance(block, SynthesisBlock)
             name = f"block{index}.position"
-            theta[name] = FoldedWeight(changed(block.position, offsets.get(name), 1)[0])
+            folded[name] = FoldedWeight(apply_offsets(block.position, offsets.get(name), 1)[0])
             for part in ("conv0", "conv1"):
                 name = f"block{index}.{part}"
-                theta[name] = getattr(block, part).fold(offsets.get(name))
-        return theta
+                folded[name] = getattr(block, part).fold(offsets.get(name))
+        return folded
 
-    def forward(self, h: Tensor, z: Tensor, p: Tensor, offsets: Mapping[str, Change] | None = None) -> Envelopes:
+    def forward(self, h: Tensor, z: Tensor, p: Tensor, offsets: Mapping[str, WeightUpdate] | None = None) -> Envelopes:
         """Generate the envelopes of a note.
 
         Args:
@@ -203,7 +211,7 @@ class Generator(nn.Module):
         """
         offsets = offsets or {}
         w = self.mapping(h, z, p)
-        x = changed(self.constant, offsets.get("constant"), h.shape[0]).expand(h.shape[0], -1, -1)
+        x = apply_offsets(self.constant, offsets.get("constant"), h.shape[0]).expand(h.shape[0], -1, -1)
         for index, block in enumerate(self.blocks):
             x = block(x, w, offsets, f"block{index}")
         y = self.head(x, w, offsets.get("head")).float()

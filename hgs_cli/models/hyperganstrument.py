@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from hgs_cli.models.detail_transfer import DetailTransfer, DetailTransferConfig
 from hgs_cli.models.feature_extractor import FeatureExtractor, FeatureExtractorConfig
-from hgs_cli.models.generator import FRAMES_PER_STEP, Envelopes, Generator, GeneratorConfig, Theta
+from hgs_cli.models.generator import FRAMES_PER_STEP, Envelopes, FoldedWeights, Generator, GeneratorConfig
 from hgs_cli.models.hypernetwork import Hypernetwork, HypernetworkConfig, add_offsets
-from hgs_cli.models.layers import Change, MelTrunk
+from hgs_cli.models.layers import MelTrunk, WeightUpdate
 from hgs_cli.spectrum import MelConfig
 
 MOST_SIZE = 65_536  # of any number in a header: the sample rate is one of them
@@ -113,7 +113,7 @@ class HyperGANStrument(nn.Module):
         return h.new_zeros(h.shape[0], self.config.generator.z_dim)
 
     def envelopes(
-        self, h: Tensor, p: Tensor, offsets: Mapping[str, Change] | None = None, z: Tensor | None = None
+        self, h: Tensor, p: Tensor, offsets: Mapping[str, WeightUpdate] | None = None, z: Tensor | None = None
     ) -> Envelopes:
         """E_h and E_n of notes: G(h, z, p; θ(1 + Δ)).
 
@@ -126,7 +126,7 @@ class HyperGANStrument(nn.Module):
         """
         return self.generator(h, self.zero_noise(h) if z is None else z, p, offsets)
 
-    def fold(self, offsets: dict[str, Tensor]) -> Theta:
+    def fold(self, offsets: dict[str, Tensor]) -> FoldedWeights:
         """θ(1 + Δ) of one sound, to be played at any number of pitches; arguments as `Generator.fold`."""
         return self.generator.fold(offsets)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from hgs_cli.models.detail_transfer import Detail, DetailTransfer, TakenBack, mel_blur
+from hgs_cli.models.detail_transfer import Detail, DetailTransfer, HyperResidual, mel_blur
 from hgs_cli.models.generator import Envelopes
 from hgs_cli.pitch import midi_to_hz
 from hgs_cli.spectrum import (
@@ -20,6 +22,23 @@ SPLIT_WIDTH = 0.5
 SPLIT_WIDTH_MELS = 1.5
 TINY = 1e-20  # power: keeps silence over silence finite
 KNOWN_SHARE = 0.05  # of a band's power: below it, a part is not heard there and its detail comes from neighbours
+
+
+@dataclass(frozen=True)
+class SourceDetail:
+    """A sound's detail, and what it was measured against.
+
+    Attributes:
+        pitch: MIDI note of the sound; None where it has none.
+        detail: What G could not say of it at its own pitch.
+        envelopes: G's there, with the offsets of H, each (n_mels, n_frames).
+        without_offsets: The same without them; None for an unpitched sound.
+    """
+
+    pitch: float | None
+    detail: Detail
+    envelopes: Envelopes
+    without_offsets: Envelopes | None = None
 
 
 def _weighted_blur(value: Tensor, weight: Tensor, blur: Tensor) -> Tensor:
@@ -117,40 +136,36 @@ def noise_envelope(x: Tensor) -> Envelopes:
 
 def transfer_detail(
     transfer: DetailTransfer,
-    detail: Detail,
-    known: Envelopes,
-    first: Envelopes,
-    source: float | None,
-    pitch: Tensor,
+    source: SourceDetail,
+    drawn: Envelopes,
+    q: Tensor,
     amount: float = 1.0,
-    unrefined: Envelopes | None = None,
-    refined: Tensor | None = None,
+    offset_strength: Tensor | None = None,
 ) -> Envelopes:
-    """Add an input's detail to the network's envelopes at other pitches.
+    """Add a sound's detail to the network's envelopes at other pitches.
 
     Args:
         transfer: Weighs what holds at another pitch.
-        detail: Residuals measured at the source pitch.
-        known: The network's envelopes that they were measured against, each (n_mels, n_frames).
-        first: The network's envelopes at `pitch`, batch B.
-        source: Pitch of the input; None when it has none, and all of its detail stays in place.
-        pitch: Wanted pitches, (B,).
-        amount: 0 nothing … 1 all; at the source pitch all of it restores the input.
-        unrefined: As `known`, without the offsets of H.
-        refined: How much of the offsets is in `first`, (B,): what H says no longer is detail again. All when None.
+        source: Detail, and what it was measured against; without a pitch all of it stays in place.
+        drawn: The network's envelopes at `q`, batch B.
+        q: Wanted pitches, (B,).
+        amount: 0 nothing … 1 all; at the source pitch all of it restores the sound.
+        offset_strength: How much of H's offsets is in `drawn`, (B,): what H says no longer is detail again. All when
+            None.
     """
     if amount == 0.0:
-        return first
-    device = first.harmonic.device
-    r_h, r_n = detail.harmonic.float().to(device)[None], detail.noise_part.float().to(device)[None]
-    if source is not None:
-        at_source = Envelopes(*(part.float().to(device).reshape(r_h.shape) for part in vars(known).values()))
-        taken_back = None
-        if unrefined is not None and refined is not None and bool((refined < 1.0).any()):
+        return drawn
+    device = drawn.harmonic.device
+    r_h, r_n = source.detail.harmonic.float().to(device)[None], source.detail.noise_part.float().to(device)[None]
+    if source.pitch is not None:
+        at_source = Envelopes(*(part.float().to(device).reshape(r_h.shape) for part in vars(source.envelopes).values()))
+        by_hyper = None
+        plain = source.without_offsets
+        if plain is not None and offset_strength is not None and bool((offset_strength < 1.0).any()):
             by_h = [
                 with_h - without_h.float().to(device).reshape(r_h.shape)
-                for with_h, without_h in zip(vars(at_source).values(), vars(unrefined).values(), strict=True)
+                for with_h, without_h in zip(vars(at_source).values(), vars(plain).values(), strict=True)
             ]
-            taken_back = TakenBack(by_h[0][0], by_h[1][0], 1.0 - refined)
-        r_h, r_n = transfer(r_h, r_n, at_source, first, pitch.new_tensor([source]), pitch, taken_back)
-    return Envelopes(first.harmonic + amount * r_h, first.noise_part + amount * r_n)
+            by_hyper = HyperResidual(by_h[0][0], by_h[1][0], 1.0 - offset_strength)
+        r_h, r_n = transfer(r_h, r_n, at_source, drawn, q.new_tensor([source.pitch]), q, by_hyper)
+    return Envelopes(drawn.harmonic + amount * r_h, drawn.noise_part + amount * r_n)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hgs_cli.audio.mel import LogMel
-from hgs_cli.models.generator import Theta
+from hgs_cli.models.generator import FoldedWeights
 from hgs_cli.models.hyperganstrument import HyperGANStrument
 from hgs_cli.models.weights import choose_device, find_bundle, open_bundle
 from hgs_cli.sampler.vocoder import Vocoder
@@ -40,11 +40,11 @@ class Model:
     path: Path
 
     @cached_property
-    def theta(self) -> Theta:
+    def plain_weights(self) -> FoldedWeights:
         """G's own weights, without offsets, ready to be played."""
         return self.network.fold({})
 
-    def fold(self, offsets: dict[str, Tensor]) -> Theta:
+    def fold(self, offsets: dict[str, Tensor]) -> FoldedWeights:
         """G's weights with the offsets of one sound, ready to be played."""
         return self.network.fold({name: value.to(self.device) for name, value in offsets.items()})
 

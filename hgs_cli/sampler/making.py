@@ -1,0 +1,152 @@
+"""Instruments made of inversions: of one, or between several, with the levels that their notes are brought to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from hgs_cli.audio.loudness import note_lufs, reference_levels
+from hgs_cli.errors import UsageError
+from hgs_cli.inversion import Inversion, rounded_offsets
+from hgs_cli.models.generator import FoldedWeights
+from hgs_cli.pitch import MAX_PITCH, MIN_PITCH
+from hgs_cli.sampler.carrier import analyse
+from hgs_cli.sampler.detail import SourceDetail
+from hgs_cli.sampler.instrument import Instrument, MixComponent, MixEnd
+from hgs_cli.sampler.model import Model
+from hgs_cli.sampler.notes import synthesize
+from hgs_cli.sampler.settings import Settings
+from hgs_cli.spectrum import MODEL_SAMPLES, N_FRAMES, level_to_power
+
+UNPITCHED_REFERENCE = 60.0  # the pitch at which an unpitched sound is reconstructed
+
+
+@torch.inference_mode()
+def make_instrument(model: Model, inversion: Inversion, weights: FoldedWeights | None = None) -> Instrument:
+    """The instrument that one inversion is.
+
+    Args:
+        model: From `load_model`.
+        inversion: From `invert` or `Inversion.load`.
+        weights: G's weights with its offsets, where they are at hand.
+    """
+    return Instrument(
+        feature=inversion.feature[None].to(model.device),
+        weights=weights or model.fold(inversion.offsets),
+        parts=(_component(model, inversion),),
+        cents=inversion.cents[:N_FRAMES].to(model.device),
+        length_samples=inversion.length_samples,
+        cropped=inversion.cropped,
+        input_gain_db=inversion.input_gain_db,
+        reference_lufs=inversion.reference_lufs,
+        reference_peak_db=inversion.reference_peak_db,
+        offsets_made_at=inversion.source_pitch,
+    )
+
+
+def _component(model: Model, inversion: Inversion) -> MixComponent:
+    """All of an inversion."""
+    without_offsets = carrier = None
+    if inversion.source_pitch is not None:
+        h = inversion.feature[None].to(model.device)
+        without_offsets = model.network.envelopes(h, h.new_tensor([inversion.source_pitch]), model.plain_weights)
+    if inversion.recording is not None:
+        audio = inversion.recording * 10.0 ** (inversion.input_gain_db / 20.0)
+        note = inversion.source_pitch if inversion.trust > 0.5 else None
+        carrier = analyse(audio, inversion.mono_weights, pitch=note)
+    return MixComponent(
+        share=1.0,
+        source=SourceDetail(inversion.source_pitch, inversion.detail, inversion.source_envelopes, without_offsets),
+        loudness_db=10.0 * torch.log10(level_to_power(inversion.mel).sum(0)),
+        cents=inversion.cents,
+        carrier=carrier,
+        stands_at=inversion.stands_at,
+        trust=inversion.trust,
+    )
+
+
+@torch.inference_mode()
+def mix_instruments(model: Model, inversions: Sequence[Inversion], shares: Sequence[float]) -> Instrument:
+    """The instrument between several: features mixed, offsets made anew for the mix, details carried by share.
+
+    Args:
+        model: From `load_model`.
+        inversions: At least one.
+        shares: Of each, not negative; only their ratio counts.
+
+    Raises:
+        UsageError: The shares do not fit the inversions.
+    """
+    mixed = _shares_by_sound(inversions, shares)
+    if len(mixed) == 1:  # an end point is the plain instrument, with the very offsets of its inversion
+        return make_instrument(model, mixed[0][1])
+    h = sum((share * inversion.feature for share, inversion in mixed), torch.zeros(())).to(model.device)[None]
+    pitched = [(share, inversion.source_pitch) for share, inversion in mixed if inversion.source_pitch is not None]
+    p_ref = UNPITCHED_REFERENCE
+    if pitched:
+        p_ref = sum(share * pitch for share, pitch in pitched) / sum(share for share, _ in pitched)
+    sources = tuple(make_instrument(model, one) for _, one in mixed)
+    passes = max(inversion.passes for _, inversion in mixed)
+    # As precise as an inversion's own.
+    offsets = rounded_offsets(model.network.refine(h, h.new_tensor([p_ref]), passes))
+    instrument = Instrument(
+        feature=h,
+        weights=model.fold(offsets),
+        parts=tuple(replace(source.parts[0], share=share) for (share, _), source in zip(mixed, sources, strict=True)),
+        cents=sum((share * one.cents[:N_FRAMES] for share, one in mixed), torch.zeros(())).to(model.device),
+        length_samples=round(sum(share * one.length_samples for share, one in mixed)),
+        cropped=any(one.cropped for _, one in mixed),
+        input_gain_db=sum(share * one.input_gain_db for share, one in mixed),
+        offsets_made_at=p_ref if pitched else None,
+        sources=sources,
+    )
+    return _between_levels(model, instrument, p_ref)
+
+
+def _shares_by_sound(inversions: Sequence[Inversion], shares: Sequence[float]) -> list[tuple[float, Inversion]]:
+    """Every sound once, with its share of the whole; those without any are left out."""
+    total = sum(shares)
+    if len(shares) != len(inversions) or total <= 0.0 or min(shares) < 0.0:
+        raise UsageError(f"{len(shares)} shares for {len(inversions)} sounds", "give each sound a share, none below 0")
+    mixed: list[tuple[float, Inversion]] = []
+    for share, inversion in zip(shares, inversions, strict=True):
+        same = [index for index, (_, other) in enumerate(mixed) if other is inversion]
+        if same:  # with itself a sound is itself
+            mixed[same[0]] = mixed[same[0]][0] + share / total, inversion
+        elif share > 0.0:
+            mixed.append((share / total, inversion))
+    return mixed
+
+
+def _between_levels(model: Model, instrument: Instrument, p_ref: float) -> Instrument:
+    """A mix that knows its levels, and those of its sounds on the same scale."""
+    lufs, peak = measure_references(model, instrument, p_ref)
+    heard = _reference_lufs(model, instrument, p_ref)
+    ends = []
+    for part, one in zip(instrument.parts, instrument.sources, strict=True):  # note by note: their medians are others
+        alone = _reference_lufs(model, one, p_ref)
+        louder = [b - a for a, b in zip(heard, alone, strict=True) if math.isfinite(a) and math.isfinite(b)]
+        louder_db = sum(louder) / len(louder) if louder else 0.0
+        ends.append(MixEnd(part.share, lufs + louder_db, one.reference_lufs, one.reference_peak_db, one.input_gain_db))
+    return replace(instrument, reference_lufs=lufs, reference_peak_db=peak, ends=tuple(ends))
+
+
+def measure_references(model: Model, instrument: Instrument, source_pitch: float | None) -> tuple[float, float]:
+    """Loudness and peak of the source pitch and the notes an octave below and above it."""
+    return reference_levels(_reference_notes(model, instrument, source_pitch))
+
+
+def _reference_lufs(model: Model, instrument: Instrument, source_pitch: float) -> list[float]:
+    """Loudness of each reference note."""
+    return [note_lufs(note) for note in _reference_notes(model, instrument, source_pitch)]
+
+
+def _reference_notes(model: Model, instrument: Instrument, source_pitch: float | None) -> list[Tensor]:
+    middle = UNPITCHED_REFERENCE if source_pitch is None else source_pitch
+    pitches = [min(max(middle + interval, MIN_PITCH), MAX_PITCH) for interval in (-12.0, 0.0, 12.0)]
+    short = replace(instrument, length_samples=min(instrument.length_samples, MODEL_SAMPLES))
+    return list(synthesize(model, short, pitches, Settings()).cpu())

@@ -1,0 +1,125 @@
+"""Notes of an instrument at its one gain: as many as are asked for, as long and with the ends that are wished."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from hgs_cli.audio.loop import Loop, find_loop
+from hgs_cli.audio.loudness import CEILING_DB, instrument_gain_db, peak_db
+from hgs_cli.pitch import NoteKey, midi_to_hz
+from hgs_cli.sampler.finish import Finish, finish_note
+from hgs_cli.sampler.instrument import Instrument, MixEnd
+from hgs_cli.sampler.making import UNPITCHED_REFERENCE
+from hgs_cli.sampler.model import Model
+from hgs_cli.sampler.notes import synthesize
+from hgs_cli.sampler.settings import Settings
+from hgs_cli.spectrum import MODEL_SAMPLES, SAMPLE_RATE
+
+PLAIN = Finish()  # notes as long as the sound
+BATCH_NOTES = 16  # notes synthesised at once; more are no faster and cost memory
+BATCH_SAMPLES = 2 * BATCH_NOTES * MODEL_SAMPLES  # of long notes there are fewer
+
+
+@dataclass(frozen=True)
+class Note:
+    """One note.
+
+    Attributes:
+        key: Its pitch and dynamic layer.
+        audio: (T,), or (T, 2) in stereo.
+        loop: Where it can be held, None for a one-shot.
+    """
+
+    key: NoteKey
+    audio: Tensor
+    loop: Loop | None
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """Notes in memory.
+
+    Attributes:
+        notes: In the order of the pitches asked for, in [-1, 1].
+        sample_rate: In Hz.
+        gain_db: The instrument's gain, lowering included, which all notes have in common.
+        lowered_db: What all of them were lowered by, because one would have clipped; 0 if none would.
+    """
+
+    notes: tuple[Note, ...]
+    sample_rate: int
+    gain_db: float
+    lowered_db: float
+
+    @property
+    def audio(self) -> Tensor:
+        """All notes together, (N, T) or (N, T, 2), silence behind the shorter ones."""
+        return torch.nn.utils.rnn.pad_sequence([note.audio for note in self.notes], batch_first=True)
+
+
+def play(
+    model: Model, instrument: Instrument, pitches: Sequence[float], settings: Settings, finish: Finish = PLAIN
+) -> Rendered:
+    """Notes of an instrument in memory, at its gain; lowered together if one would clip."""
+    gain_db = note_gain_db(instrument, settings)
+    notes = list(make_notes(model, instrument, [NoteKey(pitch) for pitch in pitches], settings, finish))
+    loudest_db = max(peak_db(note.audio) for note in notes) + gain_db
+    lowered_db = lowering_db(loudest_db)
+    gained = [replace(note, audio=note.audio * 10.0 ** ((gain_db + lowered_db) / 20.0)) for note in notes]
+    return Rendered(tuple(gained), finish.sample_rate, gain_db + lowered_db, lowered_db)
+
+
+def make_notes(
+    model: Model, instrument: Instrument, keys: Sequence[NoteKey], settings: Settings, finish: Finish
+) -> Iterator[Note]:
+    """Synthesise notes in batches, before any gain: memory does not grow with their number."""
+    length_s = instrument.length_samples / SAMPLE_RATE
+    may_be_held = finish.loop or (finish.duration_s is not None and (finish.trim or finish.duration_s > length_s))
+    sustained = may_be_held and _is_sustained(model, instrument, keys, settings)
+    per_note = instrument.length_samples * (2 if settings.stereo else 1)
+    n_batch = max(1, min(BATCH_NOTES, BATCH_SAMPLES // per_note))
+    for start in range(0, len(keys), n_batch):
+        chosen = keys[start : start + n_batch]
+        audio = synthesize(model, instrument, [key.pitch for key in chosen], settings).cpu()
+        for key, one in zip(chosen, audio, strict=True):
+            sounding_hz = midi_to_hz(key.pitch + settings.tune_cents / 100.0)
+            finished, loop = finish_note(
+                one if one.ndim == 2 else one[None], sounding_hz, finish, sustained, settings.seed
+            )
+            yield Note(key, finished.T if one.ndim == 2 else finished[0], loop)
+
+
+def _is_sustained(model: Model, instrument: Instrument, keys: Sequence[NoteKey], settings: Settings) -> bool:
+    """Whether the note nearest to the sound's own can be held: then all of them are asked, else none."""
+    own = UNPITCHED_REFERENCE if instrument.offsets_made_at is None else instrument.offsets_made_at
+    nearest = min((key.pitch for key in keys), key=lambda pitch: abs(pitch - own))
+    plain = replace(settings, softness=0.0, stereo=False)  # all layers and channels are answered alike
+    audio = synthesize(model, instrument, [nearest], plain)[0].cpu()
+    return find_loop(audio, midi_to_hz(nearest + settings.tune_cents / 100.0), SAMPLE_RATE) is not None
+
+
+def note_gain_db(instrument: Instrument, settings: Settings) -> float:
+    """The instrument's one gain; that of a mix brings it to a loudness on the line between those of its sounds."""
+
+    def gain_db(level: Instrument | MixEnd) -> float:
+        reference = level.reference_lufs, level.reference_peak_db
+        return instrument_gain_db(settings.normalize, settings.lufs, *reference, level.input_gain_db)
+
+    own_db = gain_db(instrument)
+    if not instrument.ends or settings.normalize == "peak":
+        return own_db
+    wanted_lufs = sum(end.share * (end.lufs + gain_db(end)) for end in instrument.ends)
+    between_db = wanted_lufs - instrument.reference_lufs
+    if settings.normalize == "none":
+        return between_db
+    return min(between_db, CEILING_DB - instrument.reference_peak_db)  # level goes before headroom
+
+
+def lowering_db(loudest_db: float) -> float:
+    """What notes must be lowered by so that the loudest does not clip, in dB; 0 or negative."""
+    # The margin is for rounding: what was brought to the ceiling once is not lowered again.
+    return CEILING_DB - loudest_db if loudest_db > CEILING_DB + 1e-4 else 0.0

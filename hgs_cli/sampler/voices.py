@@ -1,0 +1,170 @@
+"""What each of the three voices gives to notes: the carrier its gain, tone and noise what it lacks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from hgs_cli.models.detail_transfer import source_weight
+from hgs_cli.models.generator import Envelopes
+from hgs_cli.sampler import level
+from hgs_cli.sampler.carrier import Carrier, analyse, bend, moved_spectra, sound, straightened
+from hgs_cli.sampler.instrument import Instrument
+from hgs_cli.sampler.level import Voices
+from hgs_cli.sampler.model import Model
+from hgs_cli.sampler.settings import Settings
+from hgs_cli.sampler.wanted import NoteBatch, Wanted, make_wanted
+from hgs_cli.side_by_side import side_by_side
+from hgs_cli.spectrum import DB_PER_UNIT, HOP_LENGTH, MODEL_SAMPLES, N_FRAMES, N_MELS, level_to_power
+
+UNMOVED = 1e-6  # of a ratio, 0.002 cents
+NEAR_SEMITONES = 0.1  # within them a note is as loud as the recording everywhere
+CARRIED_OVER = 0.25  # of a share above one half, over which the lead's carrier takes a mix over
+
+
+@dataclass(frozen=True)
+class CarrierHeads:
+    """The carrier of one sound at the pitches of a batch, as far as the networks hear it.
+
+    Attributes:
+        carrier: Bent if the pitch of the notes does not move as the sound's.
+        ratios: By which its frequencies are multiplied, of every note.
+        spectra: Its frames, (C, n, n_freqs) each.
+    """
+
+    carrier: Carrier
+    ratios: tuple[float, ...]
+    spectra: tuple[Tensor, ...]
+
+    @cached_property
+    def own(self) -> Tensor:
+        """Log-mels of the moved recording, (B, n_mels, n_frames)."""
+        carrier = self.carrier
+        return torch.stack(
+            side_by_side(lambda each: level.carrier_level(each, carrier.mono, carrier.n_fft), self.spectra)
+        )
+
+    @property
+    def balance(self) -> Tensor:
+        """Amplitude of both channels beside the mono sound's, (2,): drawn voices stand where the sound does."""
+        energy = self.carrier.audio.square().sum(1)
+        mixed = (self.carrier.audio * self.carrier.mono[:, None]).sum(0).square().sum()
+        return (energy / mixed.clamp(min=1e-12)).sqrt().clamp(max=2.0)
+
+    def sound(self, index: int, gain: Tensor, n_samples: int, seed: int) -> Tensor:
+        """A note's carrier with its gain (n_mels, n_frames), silence behind its end, (C, n_samples)."""
+        n_own = min(n_samples, self.carrier.audio.shape[1])
+        factors = level.frame_gains(gain, self.carrier.n_fft)
+        if not bool(gain.any()) and self.ratios[index] == 1.0 and self.carrier.bend is None:
+            made = self.carrier.audio[:, :n_own]
+        else:
+            made = sound(self.carrier, self.ratios[index], self.spectra[index], factors, n_own, seed)
+        return torch.nn.functional.pad(made, (0, n_samples - n_own))
+
+
+def carrier_heads(instrument: Instrument, pitches: Sequence[float], settings: Settings) -> list[CarrierHeads | None]:
+    """Every sound's carrier at the pitches; None where there is none, or none is asked for."""
+    heads: list[CarrierHeads | None] = []
+    for part in instrument.parts:
+        if part.carrier is None or settings.detail == 0.0:
+            heads.append(None)
+            continue
+        carrier = part.carrier
+        if not settings.keep_vibrato and bool(part.cents.any()):
+            note = part.source_pitch if part.trust > 0.5 else None
+            carrier = analyse(straightened(carrier.audio, part.cents, HOP_LENGTH), carrier.mono, pitch=note)
+        elif len(instrument.parts) > 1:  # all voices move as one
+            carrier = bend(carrier, instrument.cents.cpu() - part.cents[:N_FRAMES], HOP_LENGTH)
+        # Exactly 1 at the sound's own pitch, where the carrier is the recording.
+        ratios = [2.0 ** ((pitch - part.stands_at) / 12.0) for pitch in pitches]
+        ratios = [1.0 if abs(ratio - 1.0) < UNMOVED else ratio for ratio in ratios]
+        n_head = carrier.frames_until(min(instrument.length_samples, MODEL_SAMPLES))
+        spectra = moved_spectra(carrier, ratios, 0, n_head, settings.seed)
+        heads.append(CarrierHeads(carrier, tuple(ratios), tuple(spectra)))
+    return heads
+
+
+def note_voices(
+    model: Model, instrument: Instrument, q: Tensor, settings: Settings, heads: Sequence[CarrierHeads | None]
+) -> Voices:
+    """What each voice gives to notes at pitches q (B,)."""
+    if heads[0] is not None and _moved_as_it_is(instrument, settings):
+        nothing = torch.zeros(len(q), N_MELS, N_FRAMES, device=q.device)
+        silence = Envelopes(nothing - 3.0, nothing - 3.0)
+        return Voices(nothing, silence, nothing, nothing, torch.zeros_like(q, dtype=torch.bool))
+    own = [None if each is None else each.own.to(q.device) for each in heads]
+    ends: tuple[Voices, ...] = ()
+    if len(instrument.parts) > 1:
+        plain = replace(settings, variation=0.0, softness=0.0)
+        ends = tuple(
+            _allot(NoteBatch(model, source, q, plain, each))
+            for source, each in zip(instrument.sources, own, strict=True)
+        )
+    return _allot(NoteBatch(model, instrument, q, settings, own[instrument.lead], ends))
+
+
+def _moved_as_it_is(instrument: Instrument, settings: Settings) -> bool:
+    """Whether notes are the moved recording and nothing else, so that no levels need be known."""
+    part = instrument.parts[0]
+    toned = instrument.unpitched > 0.0 if settings.tonal is None else settings.tonal > 0.0
+    plain = settings.detail == 1.0 and not settings.variation and not settings.softness and not toned
+    return plain and len(instrument.parts) == 1 and part.trust == 0.0
+
+
+def _allot(notes: NoteBatch) -> Voices:
+    """The carrier drawn towards what is wanted, the drawn voices where it lacks something."""
+    wanted = make_wanted(notes)
+    if notes.own is None:
+        return Voices(None, wanted.styled, notes.model.network.compose(wanted.styled, notes.q), wanted.level)
+    gain, drawn_share = (_gain_of_a_mix if notes.ends else _gain_of_a_sound)(notes, notes.own, wanted)
+    if wanted.toned is not wanted.base:  # the carrier gives way to the tone that was made of its noise
+        less = Envelopes(wanted.base.harmonic, wanted.toned.noise_part)
+        gain = gain + level.spare_attack(notes.own, notes.model.network.compose(less, notes.q) - wanted.level)
+    return _joined(notes, notes.own, wanted, gain, drawn_share)
+
+
+def _gain_of_a_sound(notes: NoteBatch, own: Tensor, wanted: Wanted) -> tuple[Tensor, Tensor]:
+    """Gain of a carrier whose networks are trusted so far, and the share of the wanted power that is drawn."""
+    part, rules = notes.instrument.parts[0], level.RULES
+    away = ((notes.q - part.stands_at).abs() - NEAR_SEMITONES).clamp(min=0.0)
+    far = part.trust * (1.0 - source_weight(away))[:, None, None]
+    gain = level.towards(own, wanted.level, rules.weight * far)
+    return gain, far * level.lacking_share(own + gain, wanted.level, rules.spare_db)
+
+
+def _gain_of_a_mix(notes: NoteBatch, own: Tensor, wanted: Wanted) -> tuple[Tensor, Tensor]:
+    """The same of the lead's carrier in a mix, which gives way to the drawn voices towards the middle."""
+    parts = notes.instrument.parts
+    known = min(part.trust for part in parts)
+    carried = 1.0 - known * (1.0 - min(1.0, max(0.0, (parts[notes.instrument.lead].share - 0.5) / CARRIED_OVER)))
+    gain = level.towards(own, wanted.level, 1.0)
+    lacking = level.lacking_share(own + gain, wanted.level, 0.0)
+    return gain + 10.0 / DB_PER_UNIT * math.log10(max(carried, 1e-12)), 1.0 - carried * (1.0 - lacking)
+
+
+def _joined(notes: NoteBatch, own: Tensor, wanted: Wanted, gain: Tensor, drawn_share: Tensor) -> Voices:
+    """Carrier and drawn voices together.
+
+    Of the envelopes `drawn_share` is drawn, all tone that was added to them, and what `detail` leaves to the networks.
+    """
+    network, q, detail = notes.model.network, notes.q, notes.settings.detail
+    base, toned, styled = wanted.base, wanted.toned, wanted.styled
+    drawn_share = detail**2 * drawn_share + 1.0 - detail**2
+    harmonic = level.scaled(base.harmonic, drawn_share)
+    if toned is not base:
+        harmonic = torch.maximum(harmonic, level.added_power(toned.harmonic, base.harmonic))
+    drawn = Envelopes(
+        harmonic + styled.harmonic - toned.harmonic,
+        level.scaled(toned.noise_part, drawn_share) + styled.noise_part - toned.noise_part,
+    )
+    if styled is not toned:
+        gain = gain + network.compose(styled, q) - network.compose(toned, q)
+    gain = gain + 20.0 / DB_PER_UNIT * math.log10(detail)
+    powers = network.generator.part_powers(drawn, q)
+    total = 1.0 + 10.0 / DB_PER_UNIT * torch.log10(level_to_power(own + gain) + powers[0] + powers[1])
+    return Voices(gain, drawn, total, wanted.level, level.is_heard(own + gain, total))

@@ -1,0 +1,328 @@
+"""The level that is wanted of notes: one step after the other, from what G draws to how they are played.
+
+`SOUND_STEPS` say what the sound is at a pitch, `give_tone` makes a note of what has none, `STYLE_STEPS` play it in
+another way. Every step takes the notes that are asked for and the envelopes so far, and returns envelopes: the same
+ones where it has nothing to do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+
+import torch
+from torch import Tensor
+
+from hgs_cli.models.generator import MAX_LEVEL, Envelopes, FoldedWeights
+from hgs_cli.sampler.detail import noise_envelope, transfer_detail
+from hgs_cli.sampler.dynamics import soften
+from hgs_cli.sampler.instrument import Instrument, MixComponent
+from hgs_cli.sampler.level import Voices
+from hgs_cli.sampler.model import Model
+from hgs_cli.sampler.settings import Settings
+from hgs_cli.sampler.tone import apply_tonal
+from hgs_cli.spectrum import DB_PER_UNIT, HOP_LENGTH, N_FRAMES, N_MELS, level_to_power, mel_centres_hz
+
+OFFSET_REACH = 12.0  # semitones over which the offsets of H fade; 0.08 to 0.13 dB nearer than without H at all
+MAX_LEVELLED_DB = 12.0  # by which a note of a mix is brought to the level between its sounds
+SILENT_DB = 60.0  # below its loudest moment a sound says nothing of a mix
+COLOUR_KNOTS = (7, 4)  # over frequency and over a sound's length, on which variation is drawn
+COLOUR_DB, NOISE_DB = 6.0, 4.0  # spread at them: sustained notes move by 2 to 3 dB; soft lies 3.4 dB from loud
+
+
+@dataclass(frozen=True)
+class NoteBatch:
+    """Notes that are asked for of an instrument, and what is known of their carriers.
+
+    Attributes:
+        model: From `load_model`.
+        instrument: One sound, or a mix.
+        q: Their pitches, (B,).
+        settings: How they are made.
+        own: Log-mels of the carrier that is heard, (B, n_mels, n_frames); None where there is none.
+        ends: Of a mix, what its sounds give when they are played alone.
+    """
+
+    model: Model
+    instrument: Instrument
+    q: Tensor
+    settings: Settings
+    own: Tensor | None = None
+    ends: tuple[Voices, ...] = ()
+
+    @cached_property
+    def offset_strength(self) -> Tensor:
+        """λ(q): how much of H's offsets notes get, (B,), all at the pitch they were made for, none an octave away.
+
+        They are made of one note, and so in part for it: the further from it, the more G alone is right.
+        """
+        if self.instrument.offsets_made_at is None:
+            return torch.ones_like(self.q)
+        return (1.0 - (self.q - self.instrument.offsets_made_at).abs() / OFFSET_REACH).clamp(0.0, 1.0)
+
+    @property
+    def carrier_alone(self) -> bool:
+        """Whether the sound is its carrier, so that the networks need not be asked."""
+        (part, *others), settings = self.instrument.parts, self.settings
+        plain = settings.detail == 1.0 and not settings.variation
+        return self.own is not None and not others and part.trust == 0.0 and plain
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is wanted of notes, each (B, n_mels, n_frames).
+
+    Attributes:
+        base: Envelopes of the sound.
+        toned: With the tone that an unpitched sound is given; `base` itself where there is none.
+        styled: As another take or softer notes; `toned` itself where neither is asked for.
+        level: Log-mel of `base`.
+    """
+
+    base: Envelopes
+    toned: Envelopes
+    styled: Envelopes
+    level: Tensor
+
+
+def make_wanted(notes: NoteBatch) -> Wanted:
+    """All steps in their order."""
+    if notes.carrier_alone:
+        assert notes.own is not None
+        base, level = noise_envelope(notes.own), notes.own
+    else:
+        base = sound_envelopes(notes)
+        level = notes.model.network.compose(base, notes.q)
+    toned = give_tone(notes, base)
+    styled = toned
+    for step in STYLE_STEPS:
+        styled = step(notes, styled)
+    return Wanted(base, toned, styled, level)
+
+
+def sound_envelopes(notes: NoteBatch) -> Envelopes:
+    """What the sound is at the pitches of notes, by `SOUND_STEPS`."""
+    envelopes = draw_envelopes(notes)
+    for step in SOUND_STEPS:
+        envelopes = step(notes, envelopes)
+    return envelopes
+
+
+# --- what the sound is ----------------------------------------------------------------------------------------------
+
+
+def draw_envelopes(notes: NoteBatch) -> Envelopes:
+    """G(h, z, q; θ(1 + λ(q)·Δ)): between the envelopes with and without the offsets, as the detail is measured.
+
+    Three times faster than offsets that differ by note.
+    """
+    model, instrument, q, strength = notes.model, notes.instrument, notes.q, notes.offset_strength
+    h = instrument.feature.expand(q.shape[0], -1)
+    z = _noise(notes)
+
+    def drawn(weights: FoldedWeights, chosen: Tensor) -> Envelopes:
+        """Of those notes alone that have any of it."""
+        if bool(chosen.all()):
+            return model.network.envelopes(h, q, weights, z)
+        made = model.network.envelopes(h[chosen], q[chosen], weights, None if z is None else z[chosen])
+        whole = [part.new_zeros(len(q), *part.shape[1:]).index_put_((chosen,), part) for part in vars(made).values()]
+        return Envelopes(*whole)
+
+    with_offsets, without = strength > 0.0, strength < 1.0
+    if not bool(without.any()):
+        return drawn(instrument.weights, with_offsets)
+    plain = drawn(model.plain_weights, without)
+    if not bool(with_offsets.any()):
+        return plain
+    return _between(plain, drawn(instrument.weights, with_offsets), strength[:, None, None])
+
+
+def carry_detail(notes: NoteBatch, drawn: Envelopes) -> Envelopes:
+    """G's envelopes with the detail of the sounds, carried to q; worth 0.4 to 0.9 dB.
+
+    A sound without a pitch is what its carrier is: the networks' word for it would stay where it is.
+    """
+    instrument, detail = notes.instrument, notes.settings.detail
+    if len(instrument.parts) > 1:
+        return _carry_details_by_share(notes, drawn)
+    part = instrument.parts[0]
+    if part.source_pitch is None and notes.own is not None:
+        return _between(drawn, noise_envelope(notes.own), detail)
+    return _carried(notes, part, drawn)
+
+
+def _carry_details_by_share(notes: NoteBatch, drawn: Envelopes) -> Envelopes:
+    """Of a mix: the details of its sounds by their shares."""
+    harmonic, noise_part = drawn.harmonic, drawn.noise_part
+    for part in notes.instrument.parts:
+        added_h, added_n = _added(part, _carried(notes, part, drawn), drawn)
+        harmonic, noise_part = harmonic + part.share * added_h, noise_part + part.share * added_n
+    unpitched = notes.instrument.unpitched
+    if 0.0 < unpitched < 1.0 and notes.settings.detail > 0.0:
+        harmonic = harmonic + notes.settings.detail * 10.0 / DB_PER_UNIT * math.log10(1.0 - unpitched)
+    return Envelopes(harmonic, noise_part)
+
+
+def _carried(notes: NoteBatch, part: MixComponent, drawn: Envelopes) -> Envelopes:
+    """A sound's detail on G's envelopes."""
+    transfer, strength = notes.model.network.detail_transfer, notes.offset_strength
+    return transfer_detail(transfer, part.source, drawn, notes.q, notes.settings.detail, strength)
+
+
+def _added(part: MixComponent, carried: Envelopes, drawn: Envelopes) -> tuple[Tensor, Tensor]:
+    """What a sound's detail adds to E_h and E_n of a mix, each (B, n_mels, n_frames).
+
+    Where the sound is silent, silence over what G took for silence says nothing of the others, and must not lift them.
+    A sound without a pitch has no harmonics, 70 dB below G's: that is no detail, and the mix keeps its pitched share.
+    """
+    added_h, added_n = carried.harmonic - drawn.harmonic, carried.noise_part - drawn.noise_part
+    silent = (part.loudness_db < part.loudness_db.max() - SILENT_DB).to(added_h.device)
+    added_h, added_n = (torch.where(silent, added.clamp(max=0.0), added) for added in (added_h, added_n))
+    return (torch.zeros_like(added_h) if part.source_pitch is None else added_h), added_n
+
+
+def limit_levels(notes: NoteBatch, envelopes: Envelopes) -> Envelopes:
+    """Envelopes whose powers are finite: where nothing of a band was heard, a residual is as large as G's error."""
+    return Envelopes(envelopes.harmonic.clamp(max=MAX_LEVEL), envelopes.noise_part.clamp(max=MAX_LEVEL))
+
+
+def follow_sources(notes: NoteBatch, envelopes: Envelopes) -> Envelopes:
+    """A mix, corrected by what its sounds as they are played differ from the networks' word for them."""
+    plain = replace(notes.settings, variation=0.0, softness=0.0)
+    correction = torch.zeros_like(envelopes.harmonic)
+    for part, source, end in zip(notes.instrument.parts, notes.instrument.sources, notes.ends, strict=False):
+        if part.carrier is not None:
+            # Not end.wanted: of a sound without trust or pitch that is its carrier's own level.
+            alone = NoteBatch(notes.model, source, notes.q, plain)
+            said = limit_levels(alone, _carry_details_by_share(alone, draw_envelopes(alone)))
+            word = notes.model.network.compose(said, notes.q)
+            heard = word.maximum(end.level).amax((1, 2), keepdim=True) - SILENT_DB / DB_PER_UNIT
+            # Where it is heard, all that the word lacks, however little that says; silence lifts nothing.
+            unheard = end.level.maximum(heard) - word.maximum(heard)
+            correction = correction + part.share * torch.where(end.level > heard, end.level - word, unheard)
+    return Envelopes(envelopes.harmonic + correction, envelopes.noise_part + correction) if notes.ends else envelopes
+
+
+def level_between_sources(notes: NoteBatch, envelopes: Envelopes) -> Envelopes:
+    """Every note of a mix as loud as what lies between its sounds at that pitch.
+
+    The mean of two levels in dB is quieter than the mean of two sounds wherever only one of them sounds: attacks that
+    do not coincide, and bands in which one is silent, would make the middle of a mix a hole.
+    """
+    if not notes.ends:
+        return envelopes
+    instrument = notes.instrument
+    wanted_db = torch.zeros_like(notes.q)
+    for part, source, end in zip(instrument.parts, instrument.sources, notes.ends, strict=True):
+        wanted_db = wanted_db + part.share * _loudness_db(end.level, source.length_samples)
+    made_db = _loudness_db(notes.model.network.compose(envelopes, notes.q), instrument.length_samples)
+    lacking_db = (wanted_db - made_db).clamp(-MAX_LEVELLED_DB, MAX_LEVELLED_DB)
+    louder = (lacking_db / DB_PER_UNIT)[:, None, None]
+    return Envelopes(envelopes.harmonic + louder, envelopes.noise_part + louder)
+
+
+# --- a note of what has none ----------------------------------------------------------------------------------------
+
+
+def give_tone(notes: NoteBatch, envelopes: Envelopes) -> Envelopes:
+    """Envelopes with the tone that is asked for, or that the unpitched share of the sound lacks."""
+    tonal = notes.settings.tonal
+    share = notes.instrument.unpitched if tonal is None else 1.0
+    if not share or tonal == 0.0:
+        return envelopes
+    return _between(envelopes, apply_tonal(envelopes, notes.q, tonal), share)
+
+
+# --- how it is played -----------------------------------------------------------------------------------------------
+
+
+def vary(notes: NoteBatch, envelopes: Envelopes) -> Envelopes:
+    """Another take: colour wanders smoothly over frequency and time, that of the noise a little more; loudness stays.
+
+    z alone moves a note by 0.2 dB, which nobody hears; the next stroke of a player by 3 dB. The offsets are those of
+    all notes, as another microphone's or stroke's would be.
+    """
+    settings = notes.settings
+    if settings.variation == 0.0:
+        return envelopes
+    generator = torch.Generator().manual_seed(settings.seed)
+    n_frames = min(N_FRAMES, notes.instrument.length_samples // HOP_LENGTH + 1)
+
+    def wander(knots: tuple[int, int], spread_db: float) -> Tensor:
+        drawn = torch.randn(1, 1, *knots, generator=generator)
+        field = torch.nn.functional.interpolate(drawn, (N_MELS, n_frames), mode="bicubic", align_corners=True)[0, 0]
+        field = torch.cat([field, field[:, -1:].expand(-1, N_FRAMES - n_frames)], 1)
+        return (settings.variation * spread_db / DB_PER_UNIT * field).to(notes.q.device)
+
+    colour = wander(COLOUR_KNOTS, COLOUR_DB)
+    varied = Envelopes(envelopes.harmonic + colour, envelopes.noise_part + colour + wander(COLOUR_KNOTS, NOISE_DB))
+    louder = (_louder_db(notes, envelopes, varied) / DB_PER_UNIT)[:, None, None]
+    return Envelopes(varied.harmonic - louder, varied.noise_part - louder)
+
+
+def play_softer(notes: NoteBatch, envelopes: Envelopes) -> Envelopes:
+    """The colour of softer notes at the loudness of these: what plays them turns soft keys down by itself.
+
+    At the most by MAX_LEVELLED_DB: a note without bass cannot be as loud without its treble.
+    """
+    if notes.settings.softness == 0.0:
+        return envelopes
+    softer = soften(envelopes, notes.q, notes.settings.softness)
+    quieter_db = (-_louder_db(notes, envelopes, softer)).clamp(0.0, MAX_LEVELLED_DB)
+    quieter = (quieter_db / DB_PER_UNIT)[:, None, None]
+    return Envelopes(softer.harmonic + quieter, softer.noise_part + quieter)
+
+
+Step = Callable[[NoteBatch, Envelopes], Envelopes]
+SOUND_STEPS: tuple[Step, ...] = (carry_detail, limit_levels, follow_sources, level_between_sources)
+STYLE_STEPS: tuple[Step, ...] = (vary, play_softer)
+
+
+# --- what several steps need ----------------------------------------------------------------------------------------
+
+
+def _between(first: Envelopes, second: Envelopes, share: Tensor | float) -> Envelopes:
+    """Envelopes on the way from the first to the second."""
+    weight = torch.as_tensor(share, device=first.harmonic.device)
+    return Envelopes(
+        torch.lerp(first.harmonic, second.harmonic, weight), torch.lerp(first.noise_part, second.noise_part, weight)
+    )
+
+
+def _noise(notes: NoteBatch) -> Tensor | None:
+    """z of notes: one for the whole instrument, so that its notes belong together; None for the plain note."""
+    settings, model = notes.settings, notes.model
+    if settings.variation == 0.0:
+        return None
+    z_dim = model.network.config.generator.z_dim
+    # Drawn on the CPU: the same seed gives the same z on every device.
+    z = torch.randn(1, z_dim, generator=torch.Generator().manual_seed(settings.seed))
+    return (settings.variation * z).to(model.device).expand(notes.q.shape[0], -1)
+
+
+def _louder_db(notes: NoteBatch, envelopes: Envelopes, others: Envelopes) -> Tensor:
+    """How much louder other envelopes of notes sound than these, (B,)."""
+    generator, weight = notes.model.network.generator, _loudness_weight().to(notes.q.device)
+    before, after = (
+        (torch.stack(generator.part_powers(each, notes.q)) * weight).sum((0, 2, 3)) for each in (envelopes, others)
+    )
+    return 10.0 * torch.log10((after + 1e-20) / (before + 1e-20))
+
+
+@lru_cache(maxsize=1)
+def _loudness_weight() -> Tensor:
+    """How much a band's power counts for loudness, (n_mels, 1): about BS.1770's shelf of 4 dB above 1.5 kHz."""
+    octaves = torch.log2(mel_centres_hz() / 1500.0)
+    return torch.pow(10.0, 0.4 * torch.sigmoid(3.0 * octaves))[:, None]
+
+
+def _loudness_db(x: Tensor, length_samples: int) -> Tensor:
+    """About the loudness of log-mels (B, n_mels, n_frames), (B,), in dB: treble counts more, quiet frames do not count.
+
+    Source: ITU-R BS.1770, the shelf and the relative gate, of which a single step stands for the second.
+    """
+    frames = (level_to_power(x) * _loudness_weight().to(x.device)).sum(1)[:, : length_samples // HOP_LENGTH + 1]
+    counted = (frames > 0.1 * frames.mean(1, keepdim=True)).float()
+    return 10.0 * torch.log10((frames * counted).sum(1) / counted.sum(1).clamp_min(1.0) + 1e-20)
