@@ -224,17 +224,17 @@ def test_a_peer_that_fails_is_an_error_in_one_line(tmp_path: Path, monkeypatch: 
 class Sharp(Vocoder):
     """Plays a semitone too high."""
 
-    def forward(self, e_h: Tensor, e_n: Tensor, pitch: Tensor, **others: Any) -> Tensor:
+    def __call__(self, e_h: Tensor, e_n: Tensor, pitch: Tensor, **others: Any) -> Tensor:
         """As the real one, at another pitch."""
-        return super().forward(e_h, e_n, pitch + 1.0, **others)
+        return super().__call__(e_h, e_n, pitch + 1.0, **others)
 
 
 class Noisy(Vocoder):
     """Plays noise where harmonics should be."""
 
-    def forward(self, e_h: Tensor, e_n: Tensor, pitch: Tensor, **others: Any) -> Tensor:
+    def __call__(self, e_h: Tensor, e_n: Tensor, pitch: Tensor, **others: Any) -> Tensor:
         """As the real one, the parts exchanged."""
-        return super().forward(e_n, e_h, pitch, **others)
+        return super().__call__(e_n, e_h, pitch, **others)
 
 
 @pytest.fixture(scope="module")

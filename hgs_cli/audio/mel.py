@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 import torchaudio
-from torch import Tensor, nn
+from torch import Tensor
 
 from hgs_cli.spectrum import MelConfig, mel_filters, power_to_level
 
@@ -25,17 +25,13 @@ def resample(audio: Tensor, orig_hz: int, new_hz: int) -> Tensor:
     return resampled
 
 
-class LogMel(nn.Module):
+class LogMel:
     """Log-mel spectrogram x of a sound: Hann window, centred frames, levels scaled to [-1, 1]."""
 
-    window: Tensor
-    filters: Tensor
-
-    def __init__(self, config: MelConfig | None = None) -> None:
-        super().__init__()
+    def __init__(self, config: MelConfig | None = None, device: torch.device | str = "cpu") -> None:
         self.config = config or MelConfig()
-        self.register_buffer("window", torch.hann_window(self.config.n_fft), persistent=False)
-        self.register_buffer("filters", mel_filters(self.config), persistent=False)
+        self.window = torch.hann_window(self.config.n_fft).to(device)
+        self.filters = mel_filters(self.config).to(device)
 
     def power_spectrum(self, audio: Tensor) -> Tensor:
         """Power spectrogram of audio (B, T), silence beyond its end: (B, n_fft // 2 + 1, n_frames).
@@ -44,14 +40,14 @@ class LogMel(nn.Module):
         """
         config = self.config
         wanted = (config.n_frames - 1) * config.hop_length + config.n_fft // 2
-        audio = nn.functional.pad(audio[..., :wanted], (config.n_fft // 2, max(0, wanted - audio.shape[-1])))
+        audio = torch.nn.functional.pad(audio[..., :wanted], (config.n_fft // 2, max(0, wanted - audio.shape[-1])))
         spectrum = torch.stft(
             audio, config.n_fft, config.hop_length, window=self.window, center=False, return_complex=True
         )
         scale = (self.window.sum() / 2) ** 2
         return spectrum.abs().square() / scale
 
-    def forward(self, audio: Tensor) -> Tensor:
+    def __call__(self, audio: Tensor) -> Tensor:
         """Log-mel x of audio (B, T): (B, n_mels, n_frames), about [-1, 1]; 1 unit is 50 dB."""
         mel_power = torch.matmul(self.filters.T, self.power_spectrum(audio))
         return power_to_level(mel_power)

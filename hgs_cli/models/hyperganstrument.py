@@ -164,8 +164,15 @@ class HyperGANStrument(nn.Module):
             offsets = add_offsets(offsets, self.hypernetwork(h, h_k))
         return offsets
 
+    def invert(self, x: Tensor, p: Tensor, passes: int | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """h and Δ of log-mels x (B, n_mels, n_frames), heard at pitches p (B,); offsets as `refine` gives them."""
+        h = self.extract(x)
+        return h, self.refine(h, p, passes)
+
     def forward(self, x: Tensor, p: Tensor, q: Tensor, passes: int | None = None) -> Tensor:
         """The paper's figure: invert x, heard at pitch p, and play it at pitch q.
+
+        `hgs invert` takes the first step and `hgs render` the others, with as much of Δ as holds at q.
 
         Args:
             x: Log-mel of the input, (B, n_mels, n_frames).
@@ -176,8 +183,7 @@ class HyperGANStrument(nn.Module):
         Returns:
             x̂ at q, (B, n_mels, n_frames).
         """
-        h = self.extract(x)
-        offsets = self.refine(h, p, passes)
+        h, offsets = self.invert(x, p, passes)
         return self.compose(self.envelopes(h, q, offsets), q)
 
 

@@ -80,10 +80,10 @@ def invert_recording(
     periodicity = torch.zeros(N_BANDS, N_STEPS)
     if source_pitch is not None:
         periodicity = measure_periodicity(audio, midi_to_hz(source_pitch + heard.cents / 100.0))
-    h = model.network.extract(x)
     p = x.new_tensor([UNPITCHED_REFERENCE if source_pitch is None else source_pitch])
     n_passes = model.network.config.hypernetwork.n_passes if passes is None else passes
-    offsets = rounded_offsets(model.network.refine(h, p, n_passes))
+    h, offsets = model.network.invert(x, p, n_passes)
+    offsets = rounded_offsets(offsets)
     theta = model.fold(offsets)
     first = model.network.envelopes(h, p, theta)
     harmonic_share = heard.harmonic_share if source_pitch is not None and heard.kind == "pitched" else None
@@ -121,9 +121,9 @@ def reinvert(model: Model, inversion: Inversion) -> Inversion:
     reconstruction, minus the new one.
     """
     x = inversion.mel[None].to(model.device)
-    h = model.network.extract(x)
     p = x.new_tensor([UNPITCHED_REFERENCE if inversion.source_pitch is None else inversion.source_pitch])
-    offsets = rounded_offsets(model.network.refine(h, p, inversion.passes))
+    h, offsets = model.network.invert(x, p, inversion.passes)
+    offsets = rounded_offsets(offsets)
     theta = model.fold(offsets)
     first = model.network.envelopes(h, p, theta)
     old, new, detail = inversion.source_envelopes, _row(first), inversion.detail

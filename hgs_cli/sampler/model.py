@@ -63,5 +63,5 @@ def load_model(weights: Path | None = None, device: str = "auto") -> Model:
     target = choose_device(device)
     bundle = open_bundle(find_bundle(weights), target)
     mel = bundle.network.config.mel
-    vocoder, log_mel = Vocoder(mel_filters(mel)).to(target), LogMel(mel).to(target)
+    vocoder, log_mel = Vocoder(mel_filters(mel), target), LogMel(mel, target)
     return Model(bundle.network, vocoder, log_mel, target, bundle.version, bundle.sha256, bundle.path)

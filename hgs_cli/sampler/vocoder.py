@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hgs_cli.pitch import midi_to_hz
 from hgs_cli.side_by_side import side_by_side
@@ -54,7 +54,7 @@ def _blocks(filters: Tensor) -> list[_Block]:
     return blocks
 
 
-class Vocoder(nn.Module):
+class Vocoder:
     """Shapes a flat periodic source by E_h and Gaussian noise by E_n, with one inverse STFT.
 
     The source is a wave table of unit harmonics, read with the integral of the pitch contour: every harmonic stands
@@ -64,35 +64,29 @@ class Vocoder(nn.Module):
     Args:
         filters: Mel filters of the front end, (n_freqs, n_mels). Neighbouring triangles sum to 1: as weights they draw
             straight lines between mel centres.
+        device: Where notes are made.
     """
 
-    interpolation: Tensor
-    filters: Tensor
-    template: Tensor
-    window: Tensor
-    window_power: Tensor
-
-    def __init__(self, filters: Tensor) -> None:
-        super().__init__()
+    def __init__(self, filters: Tensor, device: torch.device | str = "cpu") -> None:
         filters = filters.detach().clone().float()
-        self.register_buffer("filters", filters, persistent=False)
-        self.register_buffer("template", noise_template(filters), persistent=False)
+        self.filters = filters.to(device)
+        self.template = noise_template(filters).to(device)
         weights = filters.clone()
         touched = (weights.sum(1) > 0).nonzero()[:, 0]
         weights[: int(touched[0])] = weights[touched[0]]
         weights[int(touched[-1]) + 1 :] = weights[touched[-1]]
-        self.register_buffer("interpolation", (weights / weights.sum(1, keepdim=True)).T.contiguous(), persistent=False)
+        self.interpolation = (weights / weights.sum(1, keepdim=True)).T.contiguous().to(device)
         self.edges_hz = mel_points_hz(MelConfig())
         self._speckle_blocks = _blocks(filters)
         self._noise_blocks = _blocks(self.interpolation.T)
         window = torch.hann_window(N_FFT)
-        self.register_buffer("window", window, persistent=False)
+        self.window = window.to(device)
         power = torch.zeros(MODEL_SAMPLES + N_FFT)
         for frame in range(N_FRAMES):
             power[frame * HOP_LENGTH :][:N_FFT] += window.square()
-        self.register_buffer("window_power", power, persistent=False)
+        self.window_power = power.to(device)
 
-    def forward(
+    def __call__(
         self,
         e_h: Tensor,
         e_n: Tensor,
