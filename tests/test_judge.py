@@ -16,18 +16,17 @@ from safetensors.torch import load_file, save_file
 
 from hgs_cli.audio.mel import LogMel
 from hgs_cli.errors import TrainingError, WeightsError
+from hgs_cli.evaluation.measures import frechet
 from hgs_cli.models.hyperganstrument import tiny_config
+from hgs_cli.models.pitch_classifier import PitchClassifier, PitchClassifierSizes
 from hgs_cli.models.weights import build_model, save_bundle
 from hgs_cli.spectrum import N_FRAMES, N_MELS, SAMPLE_RATE
 from hgs_cli.training.batches import NoteTable, transpose_level
 from hgs_cli.training.data import build_dataset
 from hgs_cli.training.judge import (
     JUDGE_NAME,
-    Judge,
-    JudgeSizes,
     Judging,
     export_judge,
-    frechet,
     held_out_notes,
     load_judge,
     save_judge,
@@ -36,7 +35,7 @@ from hgs_cli.training.judge import (
 from hgs_cli.training.loop import RunOptions, run_stage
 
 RELEASED_JUDGE = ROOT / "weights" / "train" / JUDGE_NAME
-SMALL = JudgeSizes(channels=(4, 4, 4), narrow=4, feature_dim=8)
+SMALL = PitchClassifierSizes(channels=(4, 4, 4), narrow=4, feature_dim=8)
 
 
 def note(pitch: float, brightness: float = 0.7, seconds: float = 3.0, every: int = 1) -> torch.Tensor:
@@ -72,7 +71,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _small() -> Iterator[None]:
     """The stage with a judge small enough to test with."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Judging, "sizes", JudgeSizes(channels=(8, 8, 8), narrow=8, feature_dim=16))
+        patch.setattr(Judging, "sizes", PitchClassifierSizes(channels=(8, 8, 8), narrow=8, feature_dim=16))
         yield
 
 
@@ -139,7 +138,7 @@ def test_notes_held_out_are_whole_keys_of_each_instrument(dataset: Path) -> None
 
 
 def test_a_judge_is_read_back_as_it_was_written(tmp_path: Path) -> None:
-    judge = Judge(SMALL, ("a", "b")).eval()
+    judge = PitchClassifier(SMALL, ("a", "b")).eval()
     judge.accuracy = {"validation": 0.5}
     save_judge(tmp_path / "judge.safetensors", judge)
     again = load_judge(tmp_path / "judge.safetensors")
@@ -150,7 +149,7 @@ def test_a_judge_is_read_back_as_it_was_written(tmp_path: Path) -> None:
 
 def test_broken_judges_are_named_in_one_line(tmp_path: Path) -> None:
     good = tmp_path / "good.safetensors"
-    save_judge(good, Judge(SMALL, ("a", "b")))
+    save_judge(good, PitchClassifier(SMALL, ("a", "b")))
     tensors = load_file(good)
     header = {
         "format": "hgs-judge",

@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 from conftest import Run
 
+from hgs_cli.models.pitch_classifier import PitchClassifier, PitchClassifierSizes
 from hgs_cli.training import loop
-from hgs_cli.training.judge import JUDGE_NAME, Judge, JudgeSizes, save_judge
+from hgs_cli.training.judge import JUDGE_NAME, save_judge
 
 
 @pytest.fixture
 def judged(bundle: Path) -> Path:
     """The tiny bundle, with an untrained judge where one is looked for."""
-    judge = Judge(JudgeSizes(channels=(4, 4, 4, 4), narrow=2, feature_dim=8), ["dull", "bright"])
+    judge = PitchClassifier(PitchClassifierSizes(channels=(4, 4, 4, 4), narrow=2, feature_dim=8), ["dull", "bright"])
     judge.accuracy = {"held_out": 0.5, "validation": 0.25}
     save_judge(bundle.parent / "train" / JUDGE_NAME, judge)
     return bundle

@@ -29,10 +29,11 @@ from hgs_cli.training.bandwidth import (
 from hgs_cli.training.batches import Batch, NoteTable, PairSampler
 from hgs_cli.training.config import DataConfig, stage_config
 from hgs_cli.training.data import build_dataset, read_index, read_shard
-from hgs_cli.training.loop import ALL_STAGES, RunOptions, run_stage
+from hgs_cli.training.loop import RunOptions, run_stage
 from hgs_cli.training.losses import periodicity_loss, reconstruction_loss
 from hgs_cli.training.nsynth import Choice, is_validation, read_instruments
-from hgs_cli.training.stages import Optimiser
+from hgs_cli.training.stage import Optimiser
+from hgs_cli.training.stages import ALL_STAGES
 from hgs_cli.training.transfer import aligned_distance, level_loss, movement_loss
 
 RATE_HZ = 16_000
@@ -335,8 +336,10 @@ def test_every_stage_is_deaf_above_the_bandwidth(
         if hasattr(stage, "n_steps"):
             stage.n_steps = 6  # the second step is one with penalties
         # The smoothness of the envelopes is asked for everywhere; it is the one term that no data enter.
-        monkeypatch.setattr("hgs_cli.training.stages.smoothness_loss", lambda envelopes: envelopes.harmonic.mean())
-        monkeypatch.setattr("hgs_cli.training.compare.smoothness_loss", lambda envelopes: envelopes.harmonic.mean())
+        for module in ("warmup", "adversarial", "compare"):
+            monkeypatch.setattr(
+                f"hgs_cli.training.{module}.smoothness_loss", lambda envelopes: envelopes.harmonic.mean()
+            )
         optimisers = {key: Optimiser(module, stage.loop) for key, module in stage.trained().items()}
         for optimiser in optimisers.values():
             optimiser.set_rate(1e-3)

@@ -1,4 +1,4 @@
-"""The paper's table: every contender plays the same notes, and the figures tell them apart."""
+"""The paper's table: every baseline plays the same notes, and the figures tell them apart."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from hgs_cli.evaluation.baselines import (
     HYPERGANSTRUMENT,
     RUNS,
     Heard,
-    HyperGANStrumentContender,
-    PitchGanContender,
-    contenders,
+    HyperGANStrumentBaseline,
+    PitchGanBaseline,
+    open_baselines,
 )
 from hgs_cli.evaluation.overlap import overlap_section
-from hgs_cli.evaluation.paper import TASKS, draw_notes, paper_table
+from hgs_cli.evaluation.paper import draw_notes, paper_table
+from hgs_cli.evaluation.paper_result import TASKS
 from hgs_cli.models.hyperganstrument import HyperGANStrument, tiny_config
+from hgs_cli.models.pitch_classifier import PitchClassifier, PitchClassifierSizes
 from hgs_cli.models.weights import build_model, save_bundle
 from hgs_cli.training import loop
 from hgs_cli.training.batches import NoteTable
 from hgs_cli.training.data import build_dataset
-from hgs_cli.training.judge import Judge, JudgeSizes
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +63,8 @@ def network() -> HyperGANStrument:
 
 
 @pytest.fixture
-def judge() -> Judge:
-    judge = Judge(JudgeSizes(channels=(4, 4, 4, 4), narrow=2, feature_dim=8), ["dull", "bright"])
+def judge() -> PitchClassifier:
+    judge = PitchClassifier(PitchClassifierSizes(channels=(4, 4, 4, 4), narrow=2, feature_dim=8), ["dull", "bright"])
     judge.accuracy = {"held_out": 0.5, "validation": 0.25}
     return judge.eval().requires_grad_(False)
 
@@ -89,7 +90,7 @@ def test_notes_are_drawn_with_another_note_of_the_same_instrument(dataset: Path)
 
 
 def test_every_row_of_the_paper_is_there_when_its_run_is(runs: Path, network: HyperGANStrument) -> None:
-    rows, missing = contenders(network, runs)
+    rows, missing = open_baselines(network, runs)
     assert not missing
     assert [row.name for row in rows] == [
         "GAN on pitch, encoder",
@@ -105,17 +106,17 @@ def test_every_row_of_the_paper_is_there_when_its_run_is(runs: Path, network: Hy
 
 def test_rows_without_a_run_are_named(network: HyperGANStrument, tmp_path: Path) -> None:
     for runs in (None, tmp_path):
-        rows, missing = contenders(network, runs)
+        rows, missing = open_baselines(network, runs)
         assert [row.name for row in rows] == [GANSTRUMENT, HYPERGANSTRUMENT]
         assert missing == list(RUNS)
     (tmp_path / "encoder").mkdir()
     with pytest.raises(TrainingError, match="no checkpoint"):
-        contenders(network, tmp_path)
+        open_baselines(network, tmp_path)
 
 
 def test_mixes_end_in_the_sounds_themselves(runs: Path, dataset: Path, network: HyperGANStrument) -> None:
     x, p, known = sounds(dataset)
-    for row in contenders(network, runs)[0]:
+    for row in open_baselines(network, runs)[0]:
         with torch.no_grad():
             heard = row.hear(x, p, known)
             other = Heard(heard.h.roll(-1, 0), {name: value.roll(-1, 0) for name, value in heard.offsets.items()})
@@ -129,18 +130,18 @@ def test_mixes_end_in_the_sounds_themselves(runs: Path, dataset: Path, network: 
 
 def test_optimisation_brings_the_reconstruction_nearer(runs: Path, dataset: Path, network: HyperGANStrument) -> None:
     x, p, known = sounds(dataset)
-    model = next(row for row in contenders(network, runs)[0] if isinstance(row, PitchGanContender)).model
+    model = next(row for row in open_baselines(network, runs)[0] if isinstance(row, PitchGanBaseline)).model
 
     def error(steps: int) -> float:
-        row = PitchGanContender("", model, "", steps)
+        row = PitchGanBaseline("", model, "", steps)
         with torch.no_grad():
             return float((model.compose(row.play(row.hear(x, p, known), p), p) - x).square().mean())
 
     assert error(40) < error(0)
 
 
-def test_the_table_tells_contenders_apart_and_repeats(
-    runs: Path, dataset: Path, network: HyperGANStrument, judge: Judge, monkeypatch: pytest.MonkeyPatch
+def test_the_table_tells_baselines_apart_and_repeats(
+    runs: Path, dataset: Path, network: HyperGANStrument, judge: PitchClassifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hgs_cli.evaluation.paper.N_QUICK", 24)
     monkeypatch.setattr("hgs_cli.evaluation.paper.CHUNK", 10)
@@ -166,7 +167,7 @@ def test_the_table_tells_contenders_apart_and_repeats(
 
 
 def test_an_h_that_changes_nothing_has_the_ratio_one(
-    dataset: Path, judge: Judge, monkeypatch: pytest.MonkeyPatch
+    dataset: Path, judge: PitchClassifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hgs_cli.evaluation.paper.N_QUICK", 16)
     untrained = build_model(tiny_config(), seed=1).eval().requires_grad_(False)
@@ -177,7 +178,7 @@ def test_an_h_that_changes_nothing_has_the_ratio_one(
 
 
 def test_a_hypernetwork_gone_wrong_shows(
-    dataset: Path, network: HyperGANStrument, judge: Judge, monkeypatch: pytest.MonkeyPatch
+    dataset: Path, network: HyperGANStrument, judge: PitchClassifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hgs_cli.evaluation.paper.N_QUICK", 16)
     for name, parameter in network.hypernetwork.named_parameters():
@@ -187,9 +188,9 @@ def test_a_hypernetwork_gone_wrong_shows(
     assert table.ratios["reconstruction"][0] > 1.2
 
 
-def test_a_contender_says_how_often_h_refined(network: HyperGANStrument, dataset: Path) -> None:
+def test_a_baseline_says_how_often_h_refined(network: HyperGANStrument, dataset: Path) -> None:
     x, p, known = sounds(dataset)
-    once, twice = (HyperGANStrumentContender("", network, "", passes).hear(x, p, known) for passes in (1, 2))
+    once, twice = (HyperGANStrumentBaseline("", network, "", passes).hear(x, p, known) for passes in (1, 2))
     assert twice.offsets["head"].shape[-1] == 2 * once.offsets["head"].shape[-1]
 
 

@@ -18,6 +18,7 @@ from conftest import ROOT, SNARE, Run, run_process, tone
 
 from hgs_cli.evaluation import known_truth_result, made_sounds
 from hgs_cli.manual import first_sentence, topics
+from hgs_cli.models.pitch_classifier import PitchClassifier, PitchClassifierSizes
 from hgs_cli.spectrum import SAMPLE_RATE
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -343,7 +344,7 @@ def little(bundle: Path, recordings: Path, tmp_path: Path, monkeypatch: pytest.M
     """What the manual has to hand: few recordings, notes of NSynth and made sounds; a judge; no SoundFont."""
     from test_nsynth import write_nsynth
 
-    from hgs_cli.training.judge import JUDGE_NAME, Judge, JudgeSizes, save_judge
+    from hgs_cli.training.judge import JUDGE_NAME, save_judge
 
     shutil.copytree(recordings, tmp_path / "recordings")
     for part, instrument in (
@@ -353,7 +354,7 @@ def little(bundle: Path, recordings: Path, tmp_path: Path, monkeypatch: pytest.M
     ):
         write_nsynth(tmp_path / f"nsynth-{part}", {instrument: ("acoustic", 0.6)}, (48,))
     (tmp_path / "snare.wav").write_bytes(SNARE.read_bytes())
-    judge = Judge(JudgeSizes(channels=(4, 4, 4, 4), narrow=2, feature_dim=8), ["dull", "bright"])
+    judge = PitchClassifier(PitchClassifierSizes(channels=(4, 4, 4, 4), narrow=2, feature_dim=8), ["dull", "bright"])
     judge.accuracy = {"held_out": 0.5, "validation": 0.25}
     save_judge(bundle.parent / "train" / JUDGE_NAME, judge)
     monkeypatch.setattr("hgs_cli.training.data.DEBIAN_SOUNDFONTS", ())

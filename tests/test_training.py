@@ -13,19 +13,22 @@ import torch
 from conftest import note
 
 from hgs_cli.errors import TrainingError
-from hgs_cli.models.discriminator import N_PITCHES, Adversary
 from hgs_cli.models.hyperganstrument import tiny_config
+from hgs_cli.models.pitch_adversary import Adversary
+from hgs_cli.models.pitch_classifier import N_PITCHES
 from hgs_cli.models.weights import build_model, save_bundle
 from hgs_cli.sampler.model import load_model
 from hgs_cli.spectrum import N_BANDS, N_FRAMES, N_MELS, N_STEPS, SAMPLE_RATE
 from hgs_cli.training import checkpoint as checkpoints
 from hgs_cli.training import loop, soundfont
+from hgs_cli.training.adversarial import Gan
 from hgs_cli.training.batches import NoteTable, PairSampler, SpeckleBank, nearest_neighbours
 from hgs_cli.training.checkpoint import export_bundle, load_checkpoint
 from hgs_cli.training.config import STAGE_CONFIGS, DataConfig, LoopConfig, stage_config
 from hgs_cli.training.data import build_dataset, read_index, validation_instruments, verify_pitch
 from hgs_cli.training.losses import confusion_loss, gradient_penalty, reconstruction_loss, relativistic_loss
-from hgs_cli.training.stages import STAGES, Gan, Optimiser
+from hgs_cli.training.stage import Optimiser
+from hgs_cli.training.stages import ALL_STAGES, STAGES
 
 
 @pytest.fixture(scope="session")
@@ -233,7 +236,7 @@ def test_trainable_parameters_get_gradients_and_frozen_ones_none(name: str, data
     for key, parameter in model.hypernetwork.named_parameters():  # H's last layers at zero hide what is before them
         if key.endswith("outputs.weight"):
             torch.nn.init.normal_(parameter, std=0.1)
-    stage = loop.ALL_STAGES[name](model, stage_config(name, quick), dataset, 0, torch.device("cpu"))
+    stage = ALL_STAGES[name](model, stage_config(name, quick), dataset, 0, torch.device("cpu"))
     stage.progress = 0.5
     before = {key: value.clone() for key, value in model.state_dict().items()}
     optimisers = {key: Optimiser(module, LoopConfig()) for key, module in stage.trained().items()}
@@ -357,7 +360,7 @@ def test_settings_are_checked(tmp_path: Path) -> None:
         stage_config("cooldown")
     path.write_text("reconstruction = 3\n[loop]\nbatch_size = 7\n")
     assert stage_config("warmup", path).loop.batch_size == 7
-    assert set(STAGE_CONFIGS) == set(loop.ALL_STAGES)
+    assert set(STAGE_CONFIGS) == set(ALL_STAGES)
 
 
 def test_a_run_needs_one_kind_of_budget(dataset: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Contenders of the paper's table: how each hears sounds, mixes them, and plays them at other pitches."""
+"""Baselines of the paper's table: how each hears sounds, mixes them, and plays them at other pitches."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ RUNS = {
 
 @dataclass(frozen=True)
 class Heard:
-    """What a contender made of sounds: a timbre for its G, and offsets of G's weights.
+    """What a baseline made of sounds: a timbre for its G, and offsets of G's weights.
 
     Attributes:
         h: (B, h_dim).
@@ -45,7 +45,7 @@ class Heard:
     offsets: dict[str, Tensor]
 
 
-class Contender(ABC):
+class Baseline(ABC):
     """A row of the table: how it hears sounds, mixes them, and plays them at other pitches.
 
     Args:
@@ -70,7 +70,7 @@ class Contender(ABC):
         return self.model.envelopes(heard.h, q, heard.offsets)
 
 
-class GANStrumentContender(Contender):
+class GANStrumentBaseline(Baseline):
     """h by f, no offsets; mixed h."""
 
     def hear(self, x: Tensor, p: Tensor, known: Tensor) -> Heard:
@@ -82,7 +82,7 @@ class GANStrumentContender(Contender):
         return Heard(torch.lerp(first.h, second.h, share), {})
 
 
-class HyperGANStrumentContender(GANStrumentContender):
+class HyperGANStrumentBaseline(GANStrumentBaseline):
     """h by f, offsets by H from features; for a mix they are made anew.
 
     Args:
@@ -107,7 +107,7 @@ class HyperGANStrumentContender(GANStrumentContender):
         return Heard(h, self.model.refine(h, p, self.passes, known))
 
 
-class MelHyperContender(Contender):
+class MelHyperBaseline(Baseline):
     """h by f, offsets by an H that reads mel-spectrograms; a mix has none to read, so its offsets are interpolated.
 
     Args:
@@ -144,7 +144,7 @@ class MelHyperContender(Contender):
         return scaled
 
 
-class PitchGanContender(Contender):
+class PitchGanBaseline(Baseline):
     """A GAN on pitch alone: timbres are points of the unit sphere, found by an encoder and, if asked, by descent.
 
     Args:
@@ -188,7 +188,7 @@ class PitchGanContender(Contender):
         return Heard(self._on_sphere(h[:, :width], h), {})
 
 
-def contenders(released: HyperGANStrument, runs: Path | None) -> tuple[list[Contender], list[str]]:
+def open_baselines(released: HyperGANStrument, runs: Path | None) -> tuple[list[Baseline], list[str]]:
     """The rows that can be measured, and the names of those whose run is missing.
 
     Args:
@@ -199,7 +199,7 @@ def contenders(released: HyperGANStrument, runs: Path | None) -> tuple[list[Cont
         TrainingError: A run is there and cannot be read.
     """
     passes = released.config.hypernetwork.n_passes
-    found: list[Contender] = []
+    found: list[Baseline] = []
     missing: list[str] = []
     for row, folder in RUNS.items():
         path = None if runs is None else runs / folder
@@ -212,14 +212,14 @@ def contenders(released: HyperGANStrument, runs: Path | None) -> tuple[list[Cont
         if folder == "encoder":
             steps = OPTIMISATION_STEPS if "optimisation" in row else 0
             suffix = f", {steps} steps a sound" if steps else ""
-            found.append(PitchGanContender(row, model, trained + suffix, steps))
+            found.append(PitchGanBaseline(row, model, trained + suffix, steps))
         elif folder == "mel-hyper":
             extractor = FeatureExtractor(model.config.feature_extractor)
             extractor.load_state_dict(checkpoint.networks["extractor"])
-            found.append(MelHyperContender(row, model, trained, extractor, passes))
+            found.append(MelHyperBaseline(row, model, trained, extractor, passes))
         else:
-            found.append(HyperGANStrumentContender(row, model, trained, passes))
-    at = next((index for index, one in enumerate(found) if not isinstance(one, PitchGanContender)), len(found))
-    found.insert(at, GANStrumentContender(GANSTRUMENT, released, "model card"))
-    found.append(HyperGANStrumentContender(HYPERGANSTRUMENT, released, "model card", passes))
+            found.append(HyperGANStrumentBaseline(row, model, trained, passes))
+    at = next((index for index, one in enumerate(found) if not isinstance(one, PitchGanBaseline)), len(found))
+    found.insert(at, GANStrumentBaseline(GANSTRUMENT, released, "model card"))
+    found.append(HyperGANStrumentBaseline(HYPERGANSTRUMENT, released, "model card", passes))
     return found, missing

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hgs_cli.errors import TrainingError
+from hgs_cli.evaluation.leakage_result import SIDES, Accuracy, Distances, LeakageResult
 from hgs_cli.evaluation.measures import bootstrap_interval
-from hgs_cli.evaluation.report import Section, Table, finite, number
-from hgs_cli.models.discriminator import N_PITCHES
 from hgs_cli.models.hyperganstrument import HyperGANStrument
+from hgs_cli.models.pitch_classifier import N_PITCHES
 from hgs_cli.training.batches import NoteTable, PairSampler
 from hgs_cli.training.config import DataConfig
 
@@ -26,15 +25,23 @@ NOTES_OF_INSTRUMENT, NOTES_OF_SHARD = 32, 16
 QUICK_NOTES_OF_INSTRUMENT = 12
 POOLED_FRAMES = 32  # the log-mel as the probe reads it: 128 bands × 11 steps, as many values as the map of h about
 
-# The probe, fixed before it was first run: two hidden layers, as f's adversary in training has.
-HIDDEN_DIM = 256
-EPOCHS = 12
-BATCH_SIZE = 64
-LEARNING_RATE = 1e-3
-WEIGHT_DECAY = 1e-4
 SEED = 0
 
 Advance = Callable[[int, int], None]  # how much is done, how much there is
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The probe, fixed before it was first run: two hidden layers, as f's adversary in training has."""
+
+    hidden_dim: int = 256
+    epochs: int = 12
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+
+
+PROBE = Probe()
 
 
 @dataclass(frozen=True)
@@ -54,128 +61,6 @@ class Notes:
     key: Tensor
     instrument: Tensor
     shard: Tensor
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """How often a key is named.
-
-    Attributes:
-        exact: Share of right keys, the mean over instruments of each instrument's share.
-        near: Within a semitone, likewise.
-        exact_interval: 95 %, over instruments.
-        near_interval: Likewise.
-    """
-
-    exact: float
-    near: float
-    exact_interval: tuple[float, float]
-    near_interval: tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Distances:
-    """L2 distances of h, the mean over instruments of the mean over notes.
-
-    Attributes:
-        own: To the notes at other keys of the same preset or recorded instrument.
-        others_same_key: To the notes at the same key of other instruments.
-        others: To all notes of other instruments.
-        stranger_farther: Share of notes whose nearest note of another instrument is farther than `own` of that note.
-    """
-
-    own: float
-    others_same_key: float
-    others: float
-    stranger_farther: float
-
-
-@dataclass(frozen=True)
-class LeakageResult:
-    """What the probe found.
-
-    Attributes:
-        accuracy: By row and side: `training`, probed by folds of instruments, and `validation`.
-        distances: By model, part of h and side.
-        notes: By side: notes and instruments.
-    """
-
-    accuracy: dict[str, dict[str, Accuracy]]
-    distances: dict[str, dict[str, Distances]]
-    notes: dict[str, tuple[int, int]]
-
-    def section(self) -> Section:
-        """Tables and figures."""
-        counts = {
-            side: f"{notes} notes, {instruments} instruments" for side, (notes, instruments) in self.notes.items()
-        }
-        header = (
-            "row", "training side, exact", "± 1 semitone", "unseen instruments, exact", "± 1 semitone",
-        )  # fmt: skip
-        rows = [
-            (name, *(cell for side in SIDES for cell in _cells(sides[side]))) for name, sides in self.accuracy.items()
-        ]
-        leakage = Table(
-            "Pitch that a fresh probe finds, % (95 % interval over instruments)",
-            header,
-            rows,
-            (
-                f"Training side: {counts['training']}, probed in {N_FOLDS} folds by instrument: no probe is asked of "
-                f"an instrument that it learnt from. Unseen: {counts['validation']} of the validation side, asked of a "
-                "probe that learnt from the whole training side. Means over instruments.",
-                "Chance is one of 128 keys. Prior of the others: always the key that is commonest among the notes that "
-                "the probe learns from, which is all that an instrument-disjoint probe can know of keys beforehand. "
-                "Prior of the instrument: the commonest key (for ± 1: the best of all keys) of the very instrument "
-                "asked about, read from the answers: nothing that knows the instrument and not the note does better.",
-                "The log-mel is what there is to find by this probe from as many notes. SoundFonts are in the data at "
-                "every third key, recordings at many: on unseen instruments ± 1 semitone says more than exact.",
-            ),
-        )
-        moved = Table(
-            "L2 distance of h to other keys of the same instrument, against other instruments",
-            ("row", "side", "own, other keys", "others, same key", "others, any key", "own / same key", "own / any key",
-             "nearest stranger farther than own, %"),
-            [
-                (
-                    name, {"training": "training", "validation": "unseen"}[side], number(one.own, 3),
-                    number(one.others_same_key, 3), number(one.others, 3), number(one.own / one.others_same_key),
-                    number(one.own / one.others), number(100 * one.stranger_farther, 0),
-                )
-                for name, sides in self.distances.items() for side, one in sides.items()
-            ],
-            ("Own: the same preset or recorded instrument. Both parts of h have unit length, unrelated notes would be "
-             "1.41 apart in a part and 2 in the whole.",),
-        )  # fmt: skip
-        figures: dict[str, Any] = {
-            "notes": {side: {"notes": n, "instruments": m} for side, (n, m) in self.notes.items()},
-            "accuracy": {
-                name: {
-                    side: {
-                        "exact": finite(one.exact),
-                        "exact_interval": [finite(value) for value in one.exact_interval],
-                        "near": finite(one.near),
-                        "near_interval": [finite(value) for value in one.near_interval],
-                    }
-                    for side, one in sides.items()
-                }
-                for name, sides in self.accuracy.items()
-            },
-            "distances": {
-                name: {side: {key: finite(value) for key, value in vars(one).items()} for side, one in sides.items()}
-                for name, sides in self.distances.items()
-            },
-        }
-        return Section("leakage", [leakage, moved], figures)
-
-
-SIDES = ("training", "validation")
-
-
-def _cells(one: Accuracy) -> tuple[str, str]:
-    def cell(value: float, interval: tuple[float, float]) -> str:
-        return f"{number(100 * value, 1)} ({number(100 * interval[0], 1)}–{number(100 * interval[1], 1)})"
-
-    return cell(one.exact, one.exact_interval), cell(one.near, one.near_interval)
 
 
 def probe_leakage(
@@ -210,7 +95,7 @@ def probe_leakage(
             "validation": accuracy_of(answers[1], unseen.key, unseen.instrument),
         }
 
-    accuracy = baselines(training, unseen, fold)
+    accuracy = guesses(training, unseen, fold)
     pooled = [torch.cat(list(_levels(notes, pooled=True))) for notes in (training, unseen)]
     accuracy["log-mel itself"] = told(probe(pooled[0], training.key, fold, pooled[1]))
     distances: dict[str, dict[str, Distances]] = {}
@@ -234,7 +119,7 @@ def probe_leakage(
         side: (len(notes.key), len(_by_instrument(notes.instrument)))
         for side, notes in (("training", training), ("validation", unseen))
     }
-    return LeakageResult(accuracy, distances, counts)
+    return LeakageResult(accuracy, distances, counts, N_FOLDS)
 
 
 def _choose(table: NoteTable, most: int) -> Notes:
@@ -318,14 +203,16 @@ def _learn_and_name(features: Tensor, key: Tensor, asked: Tensor) -> Tensor:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         layers = nn.Sequential(
-            nn.Linear(known.shape[1], HIDDEN_DIM), nn.LeakyReLU(0.2),
-            nn.Linear(HIDDEN_DIM, HIDDEN_DIM), nn.LeakyReLU(0.2), nn.Linear(HIDDEN_DIM, N_PITCHES),
+            nn.Linear(known.shape[1], PROBE.hidden_dim), nn.LeakyReLU(0.2),
+            nn.Linear(PROBE.hidden_dim, PROBE.hidden_dim), nn.LeakyReLU(0.2), nn.Linear(PROBE.hidden_dim, N_PITCHES),
         )  # fmt: skip
-        adam = torch.optim.AdamW(layers.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, foreach=True)
-        n_steps = EPOCHS * -(-len(key) // BATCH_SIZE)
+        adam = torch.optim.AdamW(
+            layers.parameters(), lr=PROBE.learning_rate, weight_decay=PROBE.weight_decay, foreach=True
+        )
+        n_steps = PROBE.epochs * -(-len(key) // PROBE.batch_size)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, n_steps)
-        for _ in range(EPOCHS):
-            for part in torch.split(torch.randperm(len(key)), BATCH_SIZE):
+        for _ in range(PROBE.epochs):
+            for part in torch.split(torch.randperm(len(key)), PROBE.batch_size):
                 with torch.autocast("cpu", dtype=torch.bfloat16):
                     logits = layers(known[part])
                 loss = F.cross_entropy(logits.float(), key[part])
@@ -351,7 +238,7 @@ def _over_instruments(exact: list[float], near: list[float]) -> Accuracy:
     return Accuracy(float(np.mean(exact)), float(np.mean(near)), bootstrap_interval(exact), bootstrap_interval(near))
 
 
-def baselines(training: Notes, unseen: Notes, fold: Tensor) -> dict[str, dict[str, Accuracy]]:
+def guesses(training: Notes, unseen: Notes, fold: Tensor) -> dict[str, dict[str, Accuracy]]:
     """What can be named without the sound: by chance, by the other instruments' keys, by the instrument's own."""
     chance = Accuracy(1 / N_PITCHES, 3 / N_PITCHES, (1 / N_PITCHES, 1 / N_PITCHES), (3 / N_PITCHES, 3 / N_PITCHES))
     by_fold = torch.stack([training.key[fold != one].mode().values for one in range(N_FOLDS)])[fold]

@@ -23,10 +23,11 @@ from hgs_cli.evaluation.rendered import rendered_notes, rendered_odd_sounds, ren
 from hgs_cli.evaluation.source_pitch import measure_source_pitch
 from hgs_cli.evaluation.trust import trust_section
 from hgs_cli.evaluation.variations import measure_variations
+from hgs_cli.models.pitch_classifier import PitchClassifier
 from hgs_cli.sampler.model import Model
 from hgs_cli.training.checkpoint import initial_model, load_checkpoint, model_from_checkpoint
 from hgs_cli.training.data import validation_instruments
-from hgs_cli.training.judge import JUDGE_NAME, Judge, load_judge
+from hgs_cli.training.judge import JUDGE_NAME, load_judge
 
 Tell = Callable[[str, int, int], None]  # what was just done, how much is done, how much there is (0: not known)
 
@@ -63,7 +64,7 @@ class Sources:
     ablate: bool = False
 
 
-def find_judge(model: Model) -> Judge:
+def find_judge(model: Model) -> PitchClassifier:
     """The judge beside a bundle, or beside the installed one.
 
     Raises:
@@ -169,7 +170,6 @@ def measure(
             sources.runs,
             quick=options.quick,
             seed=options.seed,
-            device=model.device,
             advance=lambda done, total: tell("parts of the paper's table", done, total),
         )
         sections.append(paper.section())
@@ -178,7 +178,7 @@ def measure(
 
 
 def sound_sections(
-    model: Model, real_dir: Path | None, judge: Judge, options: CrossPitchOptions, tell: Tell
+    model: Model, real_dir: Path | None, judge: PitchClassifier, options: CrossPitchOptions, tell: Tell
 ) -> list[Section]:
     """Odd sounds as notes, mixes and variations.
 

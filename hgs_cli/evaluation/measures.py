@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 
 import torch
+import torchaudio
 from torch import Tensor
 
 from hgs_cli.audio.mel import resample
@@ -296,6 +297,24 @@ def bootstrap_interval(means: Sequence[float], n_draws: int = N_BOOTSTRAP) -> tu
     drawn = torch.randint(len(means), (n_draws, len(means)), generator=torch.Generator().manual_seed(0))
     low, high = torch.quantile(values[drawn].mean(1), torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
     return low, high
+
+
+def frechet(features_a: Tensor, features_b: Tensor) -> float:
+    """Fréchet distance of two sets of features (N, D), (M, D), each taken as a Gaussian; in double precision.
+
+    Raises:
+        ValueError: N or M is below 2·D: covariances of so few samples say little.
+
+    Source: Heusel et al. (2017).
+    """
+    dim = features_a.shape[1]
+    if min(features_a.shape[0], features_b.shape[0]) < 2 * dim:
+        raise ValueError(
+            f"{features_a.shape[0]} and {features_b.shape[0]} features of {dim} values; 2·{dim} are needed"
+        )
+    a, b = features_a.double(), features_b.double()
+    distance = torchaudio.functional.frechet_distance(a.mean(0), torch.cov(a.T), b.mean(0), torch.cov(b.T))
+    return max(0.0, float(distance))
 
 
 def fit(audio: Tensor, n_samples: int) -> Tensor:

@@ -1,12 +1,11 @@
-"""The paper's table: reconstruction, generation at other pitches and mixes, by every contender on the same notes."""
+"""The paper's table: reconstruction, generation at other pitches and mixes, by every baseline on the same notes."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,25 +16,24 @@ from hgs_cli.errors import TrainingError
 from hgs_cli.evaluation.baselines import (
     GANSTRUMENT,
     HYPERGANSTRUMENT,
-    Contender,
+    Baseline,
     Heard,
-    MelHyperContender,
-    contenders,
+    MelHyperBaseline,
+    open_baselines,
 )
-from hgs_cli.evaluation.measures import bootstrap_interval
-from hgs_cli.evaluation.report import Section, Table, finite, number
+from hgs_cli.evaluation.measures import bootstrap_interval, frechet
+from hgs_cli.evaluation.paper_result import MIXES, SHARES, Cell, PaperTable
 from hgs_cli.models.hyperganstrument import HyperGANStrument
+from hgs_cli.models.pitch_classifier import PitchClassifier
 from hgs_cli.spectrum import N_MELS, level_to_power, power_to_level
 from hgs_cli.training.bandwidth import FLOOR_LEVEL, known_bands
 from hgs_cli.training.batches import NoteTable, SpeckleBank
 from hgs_cli.training.data import LOWEST_DB, STEP_DB
-from hgs_cli.training.judge import Judge, frechet
 
 N_NOTES = 2048
 N_QUICK = 256
 CHUNK = 64
 REACH = 24.0  # semitones between a note and the one asked for
-SHARES = (0.25, 0.5, 0.75)  # of the second sound in a mix
 
 
 @dataclass(frozen=True)
@@ -84,9 +82,6 @@ def draw_notes(table: NoteTable, count: int, seed: int) -> Draw:
     return Draw(inputs, [int(rng.choice(targets_of[note])) for note in inputs])
 
 
-TASKS = ("reconstruction", "generation", *(f"mix {round(100 * share)} %" for share in SHARES))
-
-
 class _Tally:
     """Sums of one row in one task."""
 
@@ -105,175 +100,84 @@ class _Tally:
         self.timbre.append(timbre.cpu())
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One row in one task.
-
-    Attributes:
-        mse: Mean square error of the log-mel in [-1, 1]; nan for mixes.
-        pitch_accuracy: Share of notes that the judge hears at the asked key.
-        fid: Fréchet distance of the judge's features to those of the real notes.
-        timbre: Mean ‖f(x) − f(x̂)‖² of the timbre part; for mixes to the mixed feature.
-    """
-
-    mse: float
-    pitch_accuracy: float
-    fid: float
-    timbre: float
-
-
-@dataclass(frozen=True)
-class PaperTable:
-    """All rows.
-
-    Attributes:
-        n_notes: Notes in every cell.
-        n_instruments: Instruments they are of.
-        cells: Row → task → cell.
-        trained: Row → how long.
-        missing: Rows that no run was given for.
-        ratios: Of HyperGANStrument to GANStrument: task → (MSE ratio, its 95 % interval over instruments).
-        judge: Accuracies of the judge on real notes.
-    """
-
-    n_notes: int
-    n_instruments: int
-    cells: dict[str, dict[str, Cell]]
-    trained: dict[str, str]
-    missing: list[str]
-    ratios: dict[str, tuple[float, tuple[float, float]]]
-    judge: dict[str, float]
-
-    def section(self) -> Section:
-        """Tables and figures."""
-        what = f"{self.n_notes} notes of {self.n_instruments} instruments, network alone"
-        header = ("row", "MSE", "pitch accuracy", "FID", "timbre distance", "trained")
-        tables = []
-        rows: list[tuple[str, ...]]
-        for task in TASKS[:2]:
-            rows = [
-                (row, number(cells[task].mse, 4), number(cells[task].pitch_accuracy, 3), number(cells[task].fid),
-                 number(cells[task].timbre, 3), self.trained.get(row, ""))
-                for row, cells in self.cells.items()
-            ]  # fmt: skip
-            tables.append(Table(f"The paper's table, {task}: {what}", header, rows))
-        mixes = TASKS[2:]
-        rows = [
-            (row, *(" / ".join(number(getattr(cells[task], value), digits) for task in mixes)
-                    for value, digits in (("pitch_accuracy", 3), ("fid", 2), ("timbre", 3))))
-            for row, cells in self.cells.items() if mixes[0] in cells
-        ]  # fmt: skip
-        heard, unheard = (f"{100 * self.judge[side]:.1f} %" for side in ("held_out", "validation"))
-        notes = [
-            "MSE of log-mels in [-1, 1] (100 dB) without noise texture; everything else with it. Pitch accuracy is "
-            "saturated by construction: harmonics are put at the asked pitch.",
-            f"FID on {self.judge['features']:.0f} features of a classifier that names the pitch of real notes rightly "
-            f"in {unheard} (instruments that it never heard) and {heard} (other keys of instruments that it knows); N "
-            "is the same in every cell.",
-            "Timbre distance by the released f, which H was trained to please. Real notes: FID of a second draw, "
-            "timbre distance of the real note at the other pitch.",
-        ]
-        for task, (ratio, (low, high)) in self.ratios.items():
-            notes.append(f"HyperGANStrument / GANStrument, {task}: MSE × {ratio:.3f} [{low:.3f}, {high:.3f}], "
-                         f"FID × {self._fid_ratio(task):.3f}.")  # fmt: skip
-        if self.missing:
-            notes.append("No run was given for: " + ", ".join(self.missing) + ".")
-        tables.append(
-            Table(
-                f"The paper's table, mixes at {' / '.join(f'{round(100 * s)} %' for s in SHARES)}: {what}",
-                ("row", "pitch accuracy", "FID", "timbre distance"),
-                rows,
-                tuple(notes),
-            )
-        )
-        figures: dict[str, Any] = {
-            "n_notes": self.n_notes,
-            "n_instruments": self.n_instruments,
-            "rows": {
-                row: {task: {name: finite(value) for name, value in vars(cell).items()} for task, cell in cells.items()}
-                for row, cells in self.cells.items()
-            },
-            "trained": self.trained,
-            "missing": self.missing,
-            "ratio": {
-                task: {
-                    "mse": finite(ratio),
-                    "interval": [finite(low), finite(high)],
-                    "fid": finite(self._fid_ratio(task)),
-                }
-                for task, (ratio, (low, high)) in self.ratios.items()
-            },
-            "judge": {name: finite(value) for name, value in self.judge.items()},
-        }
-        return Section("paper", tables, figures)
-
-    def _fid_ratio(self, task: str) -> float:
-        off = self.cells[GANSTRUMENT][task].fid
-        return self.cells[HYPERGANSTRUMENT][task].fid / off if off > 0.0 else math.nan
-
-
 @torch.no_grad()
 def paper_table(
     released: HyperGANStrument,
-    judge: Judge,
+    judge: PitchClassifier,
     folder: Path,
     runs: Path | None = None,
     *,
     quick: bool = False,
     seed: int = 0,
-    device: torch.device | None = None,
     advance: Callable[[int, int], None] = lambda done, total: None,
 ) -> PaperTable:
-    """Measure every contender on notes that none of them has seen.
+    """Measure every baseline on notes that none of them has seen.
 
     Args:
-        released: f, G and H.
+        released: f, G and H, where everything is computed.
         judge: Hears pitches, and gives features for FID.
         folder: A data set; notes are drawn from its validation side.
         runs: Folder of the runs that RUNS names; rows without a run are named as missing.
         quick: N_QUICK notes instead of N_NOTES.
         seed: Of the draw and of all noise textures.
-        device: Where to compute.
         advance: Takes chunks done and their number.
 
     Raises:
         TrainingError: The data set or a run cannot be used.
     """
-    device = device or torch.device("cpu")
+    device = next(released.parameters()).device
     table = NoteTable(folder, validation=True)
     n_notes = N_QUICK if quick else N_NOTES
     draw, second = (draw_notes(table, n_notes, seed + more) for more in (0, 1))
-    rows, missing = contenders(released, runs)
+    rows, missing = open_baselines(released, runs)
     for row in rows:
         row.model.to(device)
-        if isinstance(row, MelHyperContender):
+        if isinstance(row, MelHyperBaseline):
             row.extractor.to(device)
     judge = judge.to(device).eval()
-    scribe = _Scribe(released.to(device).eval(), judge, seed, device)
+    builder = _TableBuilder(released.eval(), judge, seed)
     n_chunks = math.ceil(n_notes / CHUNK)
     for index in range(n_chunks):
         advance(index, n_chunks)
         part = slice(index * CHUNK, (index + 1) * CHUNK)
-        scribe.chunk(table, rows, draw.inputs[part], draw.targets[part])
-        scribe.second_draw(table, second.inputs[part], second.targets[part])
+        builder.chunk(table, rows, draw.inputs[part], draw.targets[part])
+        builder.second_draw(table, second.inputs[part], second.targets[part])
     advance(n_chunks, n_chunks)
     instruments = [table.shards[table.shard_of[note]].instrument for note in draw.inputs]
     return PaperTable(
         n_notes=n_notes,
         n_instruments=len(set(instruments)),
-        cells=scribe.cells(),
+        cells=builder.cells(),
         trained={row.name: row.trained for row in rows},
         missing=missing,
-        ratios={task: scribe.ratio(task, instruments) for task in TASKS[:2]},
+        ratios={task: builder.ratio(task, instruments) for task in ("reconstruction", "generation")},
         judge={**judge.accuracy, "features": float(judge.sizes.feature_dim)},
     )
 
 
-class _Scribe:
-    """Lets every contender play the same notes, and keeps what came of it."""
+@dataclass(frozen=True)
+class _Task:
+    """What every row is asked for with a chunk of notes.
 
-    def __init__(self, released: HyperGANStrument, judge: Judge, seed: int, device: torch.device) -> None:
-        self.released, self.judge, self.device = released, judge, device
+    Attributes:
+        name: One of TASKS.
+        q: Pitches, (B,).
+        y: The real notes there, (B, n_mels, n_frames); None for mixes, which nobody recorded.
+        h: Timbres that are to come out, (B, timbre_dim).
+    """
+
+    name: str
+    q: Tensor
+    y: Tensor | None
+    h: Tensor
+
+
+class _TableBuilder:
+    """Lets every baseline play the same notes, and keeps what came of it."""
+
+    def __init__(self, released: HyperGANStrument, judge: PitchClassifier, seed: int) -> None:
+        self.released, self.judge = released, judge
+        self.device = next(released.parameters()).device
         self.speckle = SpeckleBank(released.generator.filters.cpu())
         self.rng = np.random.default_rng(seed + 1)
         self.tallies: dict[str, dict[str, _Tally]] = {}
@@ -282,37 +186,48 @@ class _Scribe:
         self.known = torch.ones(1, N_MELS, dtype=torch.bool)  # of the chunk that is played
         self.width = released.config.feature_extractor.timbre_dim
 
-    def chunk(self, table: NoteTable, rows: list[Contender], inputs: list[int], targets: list[int]) -> None:
-        """Play one chunk of notes with every contender."""
+    def chunk(self, table: NoteTable, rows: list[Baseline], inputs: list[int], targets: list[int]) -> None:
+        """Play one chunk of notes with every baseline."""
         bandwidth_hz = torch.from_numpy(np.minimum(table.bandwidth_hz[inputs], table.bandwidth_hz[targets]))
         self.known = known_bands(torch.minimum(bandwidth_hz, bandwidth_hz.roll(-1))).to(self.device)
         x, p, gain = self._notes(table, inputs)
         y, q, _ = self._notes(table, targets, gain)
-        mean_pitch = {share: torch.lerp(p, p.roll(-1), share) for share in SHARES}
         speckle = self.speckle.draw(len(inputs), self.rng).to(self.device)
         h = self._timbre(x)
-        goals = {share: torch.lerp(h, h.roll(-1, 0), share) for share in SHARES}
-        for task, real, key, goal in (("reconstruction", x, p, h), ("generation", y, q, self._timbre(y))):
+        tasks = [_Task("reconstruction", p, x, h), _Task("generation", q, y, h)]
+        tasks += [
+            _Task(name, q, None, torch.lerp(h, h.roll(-1, 0), share)) for name, share in zip(MIXES, SHARES, strict=True)
+        ]
+        for name, real, key, goal in (("reconstruction", x, p, h), ("generation", y, q, self._timbre(y))):
             features, right = self._judged(real, key)
-            self.real[task].append(features.cpu())
+            self.real[name].append(features.cpu())
             # What a perfect player would reach; its FID is that of another draw of real notes.
-            self._tally("real notes", task).add(None, right, features, (goal - h).square().sum(1))
+            self._tally("real notes", name).add(None, right, features, (goal - h).square().sum(1))
 
-        self._enter("copy", "reconstruction", x, p, x, h, None)
-        self._enter("copy", "generation", x, q, y, h, None)
-        for share, task in zip(SHARES, TASKS[2:], strict=True):
-            power = torch.lerp(level_to_power(x), level_to_power(x.roll(-1, 0)), share)
-            self._enter("copy", task, power_to_level(power), q, None, goals[share], None)
+        levels = [
+            power_to_level(torch.lerp(level_to_power(x), level_to_power(x.roll(-1, 0)), share)) for share in SHARES
+        ]
+        for task, copied in zip(tasks, [x, x, *levels], strict=True):
+            self._enter("copy", task, copied)
         for row in rows:
-            with torch.autocast(self.device.type, dtype=torch.bfloat16):
-                heard = row.hear(x, p, self.known)
-                second = Heard(heard.h.roll(-1, 0), {name: value.roll(-1, 0) for name, value in heard.offsets.items()})
-            self._play(row, "reconstruction", heard, p, x, h, speckle)
-            self._play(row, "generation", heard, q, y, h, speckle)
-            for share, task in zip(SHARES, TASKS[2:], strict=True):
-                with torch.autocast(self.device.type, dtype=torch.bfloat16):
-                    mixed = row.mix(heard, second, share, mean_pitch[share], self.known)
-                self._play(row, task, mixed, q, None, goals[share], speckle)
+            heard = self._heard(row, x, p)
+            for task, sound in zip(tasks, [heard, heard, *self._mixed(row, heard, p)], strict=True):
+                self._play(row, task, sound, speckle)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+    def _heard(self, row: Baseline, x: Tensor, p: Tensor) -> Heard:
+        with self._autocast():
+            return row.hear(x, p, self.known)
+
+    def _mixed(self, row: Baseline, heard: Heard, p: Tensor) -> Iterator[Heard]:
+        """Every sound with the next one, by SHARES."""
+        second = Heard(heard.h.roll(-1, 0), {name: value.roll(-1, 0) for name, value in heard.offsets.items()})
+        for share in SHARES:
+            with self._autocast():
+                mixed = row.mix(heard, second, share, torch.lerp(p, p.roll(-1), share), self.known)
+            yield mixed
 
     def second_draw(self, table: NoteTable, inputs: list[int], targets: list[int]) -> None:
         """Hear a chunk of another draw of real notes, whose Fréchet distance to the first is the least to hope for."""
@@ -335,36 +250,32 @@ class _Scribe:
         return torch.where(self.known[:, :, None], x, FLOOR_LEVEL)
 
     def _timbre(self, x: Tensor) -> Tensor:
-        with torch.autocast(self.device.type, dtype=torch.bfloat16):
+        with self._autocast():
             return self.released.extract(x)[:, : self.width].float()
 
     def _judged(self, x: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
         """Features of log-mels, and whether each is heard at the key of its pitch q (B,)."""
-        with torch.autocast(self.device.type, dtype=torch.bfloat16):
+        with self._autocast():
             features = self.judge.features(x)
             logits = self.judge.pitch_logits(features)
         return features.float(), logits.argmax(1) == q.round().long()
 
-    def _play(
-        self, row: Contender, task: str, heard: Heard, q: Tensor, y: Tensor | None, h: Tensor, speckle: Tensor
-    ) -> None:
-        with torch.autocast(self.device.type, dtype=torch.bfloat16):
-            envelopes = row.play(heard, q)
+    def _play(self, row: Baseline, task: _Task, heard: Heard, speckle: Tensor) -> None:
+        with self._autocast():
+            envelopes = row.play(heard, task.q)
         generator = row.model.generator
-        smooth = None if y is None else self._masked(generator.compose(envelopes, q))
-        self._enter(row.name, task, self._masked(generator.compose(envelopes, q, speckle)), q, y, h, smooth)
+        smooth = None if task.y is None else self._masked(generator.compose(envelopes, task.q))
+        self._enter(row.name, task, self._masked(generator.compose(envelopes, task.q, speckle)), smooth)
 
-    def _enter(
-        self, row: str, task: str, x_hat: Tensor, q: Tensor, y: Tensor | None, h: Tensor, smooth: Tensor | None
-    ) -> None:
+    def _enter(self, row: str, task: _Task, x_hat: Tensor, smooth: Tensor | None = None) -> None:
+        """Enter what a row made of a chunk; `smooth` is the same without noise texture, where that was drawn."""
         error = None
-        if y is not None:
-            square = (
-                (y - (x_hat if smooth is None else smooth)).square().mean(2)
-            )  # (B, n_mels), 0 where nothing is known
+        if task.y is not None:
+            # (B, n_mels), 0 where nothing is known
+            square = (task.y - (x_hat if smooth is None else smooth)).square().mean(2)
             error = square.sum(1) / self.known.sum(1)
-        features, right = self._judged(x_hat, q)
-        self._tally(row, task).add(error, right, features, (self._timbre(x_hat) - h).square().sum(1))
+        features, right = self._judged(x_hat, task.q)
+        self._tally(row, task.name).add(error, right, features, (self._timbre(x_hat) - task.h).square().sum(1))
 
     def _tally(self, row: str, task: str) -> _Tally:
         return self.tallies.setdefault(row, {}).setdefault(task, _Tally())

@@ -11,18 +11,13 @@ from torch.nn import functional as F
 
 from hgs_cli.models.hyperganstrument import HyperGANStrument
 from hgs_cli.models.hypernetwork import add_offsets
-from hgs_cli.spectrum import DB_PER_UNIT
+from hgs_cli.training.adversarial import Adversarial
 from hgs_cli.training.bandwidth import known_bands, mask_above
 from hgs_cli.training.batches import Batch
 from hgs_cli.training.config import EncoderConfig, MelHyperConfig, PitchGanConfig, StageConfig
-from hgs_cli.training.losses import (
-    audible_powers,
-    periodicity_loss,
-    reconstruction_loss,
-    relativistic_loss,
-    smoothness_loss,
-)
-from hgs_cli.training.stages import Adversarial, Figures, Hyper, Optimiser, Stage, set_trainable
+from hgs_cli.training.hyper import Hyper
+from hgs_cli.training.losses import Term, logged, nearness, relativistic_loss, smoothness_loss, total
+from hgs_cli.training.stage import Figures, Optimiser, Stage, set_trainable
 
 
 class PitchGan(Adversarial):
@@ -78,10 +73,12 @@ class PitchGan(Adversarial):
             fake_logits = self.discriminator(fake, p, unconditioned)
             with torch.no_grad():
                 real_logits = self.discriminator(real, p, unconditioned)
-        adversarial = relativistic_loss(fake_logits, real_logits)
-        smoothness = smoothness_loss(envelopes)
-        figures["gradient"] = optimisers["generator"].step(adversarial + config.smoothness * smoothness)
-        return figures | {"adversarial": adversarial.item(), "smoothness": smoothness.item()}
+        terms = {
+            "adversarial": Term(1.0, relativistic_loss(fake_logits, real_logits)),
+            "smoothness": Term(config.smoothness, smoothness_loss(envelopes)),
+        }
+        figures["gradient"] = optimisers["generator"].step(total(terms))
+        return figures | logged(terms)
 
     def validate(self) -> Figures:
         """Nothing: without an encoder no recording can be reconstructed."""
@@ -106,18 +103,14 @@ class Encoder(Stage):
         with self.autocast():
             h = model.extract(batch.x).repeat_interleave(batch.targets, 0)
             envelopes = model.envelopes(h, batch.q)
-        powers = audible_powers(model.generator, envelopes, batch.q)
-        pitched = batch.pitched.repeat_interleave(batch.targets)
-        reconstruction = reconstruction_loss(*powers, batch.y, batch.bandwidth_hz)
-        periodicity = periodicity_loss(*powers, batch.periodicity, pitched, batch.bandwidth_hz)
-        loss = config.reconstruction * reconstruction + config.periodicity * periodicity
-        norm = optimisers["encoder"].step(loss)
-        return {
-            "loss": loss.item(),
-            "reconstruction_db": reconstruction.item() * DB_PER_UNIT,
-            "periodicity": periodicity.item(),
-            "gradient": norm,
+        reconstruction, periodicity = nearness(model.generator, envelopes, batch)
+        terms = {
+            "reconstruction": Term(config.reconstruction, reconstruction),
+            "periodicity": Term(config.periodicity, periodicity),
         }
+        loss = total(terms)
+        norm = optimisers["encoder"].step(loss)
+        return {"loss": loss.item(), **logged(terms), "gradient": norm}
 
 
 def refine_on_mels(
@@ -187,6 +180,3 @@ class MelHyper(Hyper):
         """Offsets from mels."""
         known = known_bands(batch.input_bandwidth_hz)
         return refine_on_mels(self.model, self.model.feature_extractor, batch.x, h, batch.p, passes, known)
-
-
-COMPARED_STAGES: dict[str, type[Stage]] = {stage.name: stage for stage in (PitchGan, Encoder, MelHyper)}

@@ -1,4 +1,4 @@
-"""The judge: pitch and instrument of a log-mel, trained on real notes, and the Fréchet distance of its features.
+"""Stage `judge`: the classifier that measures generated notes, trained on real ones; its accuracy and its file.
 
 Everything that the judge says of generated notes counts against what it says of real ones: its accuracy on real notes
 that it was not trained on travels in the header of its weights.
@@ -7,15 +7,12 @@ that it was not trained on travels in the header of its weights.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from itertools import pairwise
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torchaudio
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -24,13 +21,14 @@ from torch.nn import functional as F
 
 from hgs_cli.atomic_files import write_whole
 from hgs_cli.errors import TrainingError, WeightsError
-from hgs_cli.models.discriminator import N_PITCHES
 from hgs_cli.models.hyperganstrument import HyperGANStrument
-from hgs_cli.spectrum import N_MELS, level_to_power, power_to_level
+from hgs_cli.models.pitch_classifier import N_PITCHES, PitchClassifier, PitchClassifierSizes
+from hgs_cli.spectrum import level_to_power, power_to_level
 from hgs_cli.training.batches import NoteTable, PairSampler, transpose_level
 from hgs_cli.training.checkpoint import load_checkpoint
 from hgs_cli.training.config import DataConfig, JudgeConfig, StageConfig
-from hgs_cli.training.stages import Figures, Optimiser, Stage
+from hgs_cli.training.losses import Term, logged, total
+from hgs_cli.training.stage import Figures, Optimiser, Stage
 
 FORMAT = "hgs-judge"
 FORMAT_VERSION = 1
@@ -40,77 +38,6 @@ RESOLVED_FROM = 36  # below, harmonics stand closer than the window's main lobe 
 EARLIEST_FRAMES, LATEST_FRAMES = -2, 8  # by which notes are moved in time: notes seldom begin on one frame
 
 _REINSTALL = "get the file again, or train it with hgs train run judge"
-
-
-@dataclass(frozen=True)
-class JudgeSizes:
-    """Sizes of the judge.
-
-    Attributes:
-        channels: Of its convolutions. The first two keep all mel bands, every later one halves them.
-        narrow: Channels to which the last map is reduced before it is read at every remaining band.
-        feature_dim: Width of its features.
-    """
-
-    channels: tuple[int, ...] = (24, 48, 64, 96)
-    narrow: int = 64
-    feature_dim: int = 128
-
-
-class Judge(nn.Module):
-    """Pitch and instrument from a log-mel: 2-D convolutions that leave frequency fine, since semitones are narrow.
-
-    Absolute position matters to pitch, so the last map is read band by band; in time it is averaged over the attack,
-    the first second and the rest.
-
-    Args:
-        sizes: Its sizes.
-        instruments: Names of its instrument classes.
-
-    Attributes:
-        accuracy: Its own, on real notes that it was not trained on, as `judge_accuracy` measures it; empty before.
-    """
-
-    SEGMENTS = (0, 1, 4, 11)  # bounds in steps of 32 frames
-    position: Tensor
-
-    def __init__(self, sizes: JudgeSizes, instruments: Sequence[str]) -> None:
-        super().__init__()
-        self.sizes, self.instruments = sizes, tuple(instruments)
-        self.accuracy: Figures = {}
-        first = sizes.channels[0]
-        layers: list[nn.Module] = [nn.Conv2d(2, first, (3, 11), (1, 8), (1, 5)), nn.BatchNorm2d(first), nn.ReLU()]
-        strides = [(1, 2), (2, 2)] + [(2, 1)] * (len(sizes.channels) - 3)
-        for (narrow, wide), stride in zip(pairwise(sizes.channels), strides, strict=True):
-            layers += [nn.Conv2d(narrow, wide, 3, stride, 1), nn.BatchNorm2d(wide), nn.ReLU()]
-        layers += [nn.Conv2d(sizes.channels[-1], sizes.narrow, 1), nn.BatchNorm2d(sizes.narrow), nn.ReLU()]
-        self.trunk = nn.Sequential(*layers)
-        n_bands = N_MELS // 2 ** (len(sizes.channels) - 2)
-        self.read = nn.Linear(sizes.narrow * n_bands * (len(self.SEGMENTS) - 1), sizes.feature_dim)
-        self.pitch = nn.Linear(sizes.feature_dim, N_PITCHES)
-        self.instrument = nn.Linear(sizes.feature_dim, len(self.instruments))
-        self.register_buffer("position", torch.linspace(-1.0, 1.0, N_MELS)[None, None, :, None], persistent=False)
-
-    @property
-    def feature_dim(self) -> int:
-        """Width of the features."""
-        return self.sizes.feature_dim
-
-    def features(self, x: Tensor) -> Tensor:
-        """Features (B, feature_dim) of log-mels x (B, n_mels, n_frames), before the rectifier of the heads."""
-        x = x[:, None]
-        y = torch.cat([x, self.position.expand_as(x)], dim=1).contiguous(memory_format=torch.channels_last)
-        y = self.trunk(y)
-        parts = [y[..., start:end].mean(-1) for start, end in pairwise(self.SEGMENTS)]
-        return self.read(torch.stack(parts, dim=-1).flatten(1)).float()
-
-    def pitch_logits(self, features: Tensor) -> Tensor:
-        """Logits of MIDI notes, (B, N_PITCHES), from features (B, feature_dim)."""
-        return self.pitch(F.relu(features)).float()
-
-    def instrument_logits(self, features: Tensor) -> Tensor:
-        """Logits of instruments, (B, n_instruments), from features (B, feature_dim)."""
-        return self.instrument(F.relu(features)).float()
 
 
 def soft_pitch_target(p: Tensor, smoothing: float) -> Tensor:
@@ -168,7 +95,7 @@ class Judging(Stage):
     name = "judge"
     learns = ()
     can_be_shared = False  # it normalises over a batch
-    sizes = JudgeSizes()
+    sizes = PitchClassifierSizes()
     config: JudgeConfig
 
     def __init__(
@@ -182,7 +109,7 @@ class Judging(Stage):
             mine if mine.size else notes for mine, notes in zip(kept, table.notes_of_shard, strict=True)
         ]
         self.sampler: PairSampler = _BalancedSampler(table, self.config.data, seed)
-        self.judge = Judge(self.sizes, instrument_names(table)).to(device)
+        self.judge = PitchClassifier(self.sizes, instrument_names(table)).to(device)
 
     def trained(self) -> dict[str, nn.Module]:
         """The judge."""
@@ -208,12 +135,12 @@ class Judging(Stage):
             keys, instruments = self.judge.pitch_logits(features), self.judge.instrument_logits(features)
         pitch = F.cross_entropy(keys, soft_pitch_target(p, config.pitch_smoothing))
         instrument = F.cross_entropy(instruments, label, label_smoothing=config.instrument_smoothing)
-        loss = pitch + config.instrument * instrument
+        terms = {"pitch": Term(1.0, pitch), "instrument": Term(config.instrument, instrument)}
+        loss = total(terms)
         norm = optimisers["judge"].step(loss)
         return {
             "loss": loss.item(),
-            "pitch": pitch.item(),
-            "instrument": instrument.item(),
+            **logged(terms),
             "pitch_accuracy": float((keys.argmax(1) == p.round()).float().mean()),
             "instrument_accuracy": float((instruments.argmax(1) == label).float().mean()),
             "gradient": norm,
@@ -237,7 +164,7 @@ def instrument_names(table: NoteTable) -> list[str]:
 
 
 @torch.no_grad()
-def judge_accuracy(judge: Judge, training: NoteTable, validation: NoteTable) -> Figures:
+def judge_accuracy(judge: PitchClassifier, training: NoteTable, validation: NoteTable) -> Figures:
     """Shares of real notes that the judge names rightly, of notes that it was not trained on.
 
     `held_out` are training instruments at keys never heard of them, `validation` instruments never heard. Without a
@@ -276,7 +203,7 @@ def judge_accuracy(judge: Judge, training: NoteTable, validation: NoteTable) -> 
     return figures
 
 
-def save_judge(path: Path, judge: Judge) -> None:
+def save_judge(path: Path, judge: PitchClassifier) -> None:
     """Write a judge in half precision, aside and renamed."""
     header = {
         "format": FORMAT,
@@ -293,7 +220,7 @@ def save_judge(path: Path, judge: Judge) -> None:
     write_whole(path, lambda aside: save_file(tensors, aside, metadata={"hgs": json.dumps(header)}))
 
 
-def load_judge(path: Path) -> Judge:
+def load_judge(path: Path) -> PitchClassifier:
     """Read a judge, frozen.
 
     Raises:
@@ -310,7 +237,9 @@ def load_judge(path: Path) -> Judge:
                 f"{path} has judge format {header['format_version']}; this hgs reads {FORMAT_VERSION}", _REINSTALL
             )
         values = header["sizes"]
-        judge = Judge(JudgeSizes(**{**values, "channels": tuple(values["channels"])}), header["instruments"])
+        judge = PitchClassifier(
+            PitchClassifierSizes(**{**values, "channels": tuple(values["channels"])}), header["instruments"]
+        )
         judge.accuracy = {name: float(value) for name, value in header["accuracy"].items()}
     except FileNotFoundError as error:
         raise WeightsError(f"there is no judge {path}", _REINSTALL) from error
@@ -338,28 +267,10 @@ def export_judge(run: Path, data: Path, path: Path) -> Figures:
     if "judge" not in checkpoint.networks:
         raise TrainingError(f"{run} is a run of stage {checkpoint.stage}, not of judge", "name a run of stage judge")
     training, validation = NoteTable(data, validation=False), NoteTable(data, validation=True)
-    judge = Judge(Judging.sizes, instrument_names(training))
+    judge = PitchClassifier(Judging.sizes, instrument_names(training))
     judge.load_state_dict(checkpoint.networks["judge"], strict=True)
     save_judge(path, judge)
     stored = load_judge(path)
     stored.accuracy = judge_accuracy(stored, training, validation)
     save_judge(path, stored)
     return stored.accuracy
-
-
-def frechet(features_a: Tensor, features_b: Tensor) -> float:
-    """Fréchet distance of two sets of features (N, D), (M, D), each taken as a Gaussian; in double precision.
-
-    Raises:
-        ValueError: N or M is below 2·D: covariances of so few samples say little.
-
-    Source: Heusel et al. (2017).
-    """
-    dim = features_a.shape[1]
-    if min(features_a.shape[0], features_b.shape[0]) < 2 * dim:
-        raise ValueError(
-            f"{features_a.shape[0]} and {features_b.shape[0]} features of {dim} values; 2·{dim} are needed"
-        )
-    a, b = features_a.double(), features_b.double()
-    distance = torchaudio.functional.frechet_distance(a.mean(0), torch.cov(a.T), b.mean(0), torch.cov(b.T))
-    return max(0.0, float(distance))

@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from hgs_cli.atomic_files import write_whole
 from hgs_cli.errors import TrainingError
 from hgs_cli.training.checkpoint import FILE_NAME, Checkpoint, initial_model, load_checkpoint, save_checkpoint
-from hgs_cli.training.compare import COMPARED_STAGES
-from hgs_cli.training.config import stage_config
-from hgs_cli.training.judge import Judging
+from hgs_cli.training.config import LoopConfig, stage_config
 from hgs_cli.training.processes import Part, are_several, mean_over_processes, under_torchrun
-from hgs_cli.training.stages import STAGES, Figures, Optimiser, Stage, describe, mean_figures, rate_at
-from hgs_cli.training.transfer import DETAIL_STAGES
+from hgs_cli.training.stage import Figures, Optimiser, Stage
+from hgs_cli.training.stages import ALL_STAGES
 
-ALL_STAGES: dict[str, type[Stage]] = STAGES | DETAIL_STAGES | COMPARED_STAGES | {Judging.name: Judging}
 LOG_NAME = "log.jsonl"
 SETTINGS_NAME = "settings.json"
 
@@ -85,6 +84,42 @@ class Average:
         ]
         if pairs:
             torch._foreach_lerp_([mean for mean, _ in pairs], [new.detach() for _, new in pairs], 1.0 - decay)
+
+
+def rate_at(step: int, progress: float, loop: LoopConfig) -> float:
+    """Factor of the learning rate: a linear rise over the first steps, then a cosine to its final value.
+
+    Args:
+        step: Steps taken.
+        progress: Part of the budget spent, 0 to 1.
+        loop: Settings.
+    """
+    rise = min(1.0, (step + 1) / max(1, loop.warmup_steps))
+    cosine = 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
+    return rise * (loop.final_learning_rate + (1.0 - loop.final_learning_rate) * cosine)
+
+
+def mean_figures(rows: Iterable[Figures]) -> Figures:
+    """Average of every figure over the rows that have it."""
+    sums: dict[str, list[float]] = {}
+    for row in rows:
+        for name, value in row.items():
+            sums.setdefault(name, []).append(value)
+    return {name: float(np.mean(values)) for name, values in sums.items()}
+
+
+def describe(stage: Stage) -> dict[str, Any]:
+    """What a run is about to train: parameters by optimiser, notes and instruments."""
+    return {
+        "stage": stage.name,
+        "trainable": {
+            name: sum(p.numel() for p in module.parameters() if p.requires_grad)
+            for name, module in stage.trained().items()
+        },
+        "notes": len(stage.table.pitch),
+        "instruments": stage.table.n_instruments,
+        "validation_notes": len(stage.validation_table.pitch),
+    }
 
 
 def _checkpoint(stage: Stage, average: Average, optimisers: dict[str, Optimiser], run: _Run) -> Checkpoint:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import reduce
+from operator import add
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from hgs_cli.models.generator import Envelopes, Generator
-from hgs_cli.spectrum import N_BANDS, N_FRAMES, N_MELS, N_STEPS, power_to_level
+from hgs_cli.spectrum import DB_PER_UNIT, N_BANDS, N_FRAMES, N_MELS, N_STEPS, power_to_level
 from hgs_cli.training.bandwidth import known_bands, mask_above, mean_below
+from hgs_cli.training.batches import Batch
 from hgs_cli.training.processes import mean_over_processes
 
 EXCESS_WEIGHT = 10.0
@@ -20,6 +24,34 @@ AUDIBLE_RANGE_DB = 80.0  # below the target's loudest bin nothing is compared
 PERIODICITY_EDGE = (
     0.004  # the step of the stored 8-bit value: 24 dB; an edge of 0.02 held harmonic-to-noise below 17 dB
 )
+
+
+class Term(NamedTuple):
+    """A term of a loss."""
+
+    weight: float
+    value: Tensor
+
+
+def total(terms: Mapping[str, Term]) -> Tensor:
+    """The loss of a table of named terms: their weighted sum."""
+    return reduce(add, (weight * value for weight, value in terms.values()))
+
+
+def logged(terms: Mapping[str, Term]) -> dict[str, float]:
+    """Every term without its weight, for the log; the reconstruction in dB."""
+    values = {name: value.item() for name, (_, value) in terms.items()}
+    if "reconstruction" in values:
+        values["reconstruction_db"] = values.pop("reconstruction") * DB_PER_UNIT
+    return values
+
+
+def nearness(generator: Generator, envelopes: Envelopes, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Reconstruction and periodicity loss of envelopes beside a batch's targets."""
+    powers = audible_powers(generator, envelopes, batch.q)
+    reconstruction = reconstruction_loss(*powers, batch.y, batch.bandwidth_hz)
+    pitched = batch.pitched.repeat_interleave(batch.targets)
+    return reconstruction, periodicity_loss(*powers, batch.periodicity, pitched, batch.bandwidth_hz)
 
 
 def reconstruction_loss(harmonic: Tensor, noise: Tensor, target: Tensor, bandwidth_hz: Tensor | None = None) -> Tensor:

@@ -12,8 +12,8 @@ from hgs_cli.spectrum import DB_PER_UNIT, level_to_power
 from hgs_cli.training.bandwidth import known_bands, mask_above, mean_below
 from hgs_cli.training.batches import Batch, NoteTable
 from hgs_cli.training.config import DetailConfig
-from hgs_cli.training.losses import audible_powers, periodicity_loss
-from hgs_cli.training.stages import Figures, Optimiser, Stage
+from hgs_cli.training.losses import Term, audible_powers, logged, periodicity_loss, total
+from hgs_cli.training.stage import Figures, Optimiser, Stage
 
 FLOOR_DB, ALIGNED_DB = 70.0, 50.0  # as the cross-pitch distance of the evaluation has them
 INTERVALS = ((1, 5), (6, 12), (13, 24))
@@ -99,26 +99,19 @@ class DetailStage(Stage):
             h = model.extract(batch.x)
         harmonic, noise, own = self._carried(batch, h)
         distance, gain = aligned_distance(harmonic, noise, batch.y, batch.bandwidth_hz)
-        level = gain.abs().mean()
         pitched = batch.pitched.repeat_interleave(batch.targets)
         periodicity = periodicity_loss(harmonic, noise, batch.periodicity, pitched, batch.bandwidth_hz)
         movement = movement_loss(harmonic + noise, batch.y, batch.bandwidth_hz)
-        loss = (
-            distance.mean() / DB_PER_UNIT * config.distance
-            + config.periodicity * periodicity
-            + config.movement * movement
-            + config.level * level_loss(harmonic + noise, batch.y, batch.bandwidth_hz)
-        )
-        norm = optimisers["detail_transfer"].step(loss)
-        return {
-            "loss": loss.item(),
-            "distance_db": distance.mean().item(),
-            "own_db": own.item(),
-            "gain_db": level.item(),
-            "periodicity": periodicity.item(),
-            "movement": movement.item(),
-            "gradient": norm,
+        terms = {
+            "distance": Term(config.distance, distance.mean() / DB_PER_UNIT),
+            "periodicity": Term(config.periodicity, periodicity),
+            "movement": Term(config.movement, movement),
+            "level": Term(config.level, level_loss(harmonic + noise, batch.y, batch.bandwidth_hz)),
         }
+        loss = total(terms)
+        norm = optimisers["detail_transfer"].step(loss)
+        decibels = {"distance_db": distance.mean().item(), "own_db": own.item(), "gain_db": gain.abs().mean().item()}
+        return {"loss": loss.item(), **logged(terms), **decibels, "gradient": norm}
 
     @torch.no_grad()
     def validate(self) -> Figures:
@@ -204,6 +197,3 @@ def middle_batches(table: NoteTable, device: torch.device) -> list[tuple[str, Ba
             targets = others[start : start + VALIDATION_BATCH]
             found.append((shard.instrument, table.pairs(middle, targets).to(device)))
     return found
-
-
-DETAIL_STAGES: dict[str, type[Stage]] = {DetailStage.name: DetailStage}

@@ -1,0 +1,139 @@
+"""What a fresh probe found of pitch in h, and how far h moves with pitch: tables and figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from hgs_cli.evaluation.report import Section, Table, finite, number
+
+SIDES = ("training", "validation")
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How often a key is named.
+
+    Attributes:
+        exact: Share of right keys, the mean over instruments of each instrument's share.
+        near: Within a semitone, likewise.
+        exact_interval: 95 %, over instruments.
+        near_interval: Likewise.
+    """
+
+    exact: float
+    near: float
+    exact_interval: tuple[float, float]
+    near_interval: tuple[float, float]
+
+    def figures(self) -> dict[str, Any]:
+        """The same for JSON."""
+        return {
+            "exact": finite(self.exact),
+            "exact_interval": [finite(value) for value in self.exact_interval],
+            "near": finite(self.near),
+            "near_interval": [finite(value) for value in self.near_interval],
+        }
+
+
+@dataclass(frozen=True)
+class Distances:
+    """L2 distances of h, the mean over instruments of the mean over notes.
+
+    Attributes:
+        own: To the notes at other keys of the same preset or recorded instrument.
+        others_same_key: To the notes at the same key of other instruments.
+        others: To all notes of other instruments.
+        stranger_farther: Share of notes whose nearest note of another instrument is farther than `own` of that note.
+    """
+
+    own: float
+    others_same_key: float
+    others: float
+    stranger_farther: float
+
+
+@dataclass(frozen=True)
+class LeakageResult:
+    """What the probe found.
+
+    Attributes:
+        accuracy: By row and side: `training`, probed by folds of instruments, and `validation`.
+        distances: By model, part of h and side.
+        notes: By side: notes and instruments.
+        n_folds: In which the training side was probed.
+    """
+
+    accuracy: dict[str, dict[str, Accuracy]]
+    distances: dict[str, dict[str, Distances]]
+    notes: dict[str, tuple[int, int]]
+    n_folds: int
+
+    def section(self) -> Section:
+        """Tables and figures."""
+        return Section("leakage", [self._accuracy_table(), self._distance_table()], self._figures())
+
+    def _accuracy_table(self) -> Table:
+        counts = {
+            side: f"{notes} notes, {instruments} instruments" for side, (notes, instruments) in self.notes.items()
+        }
+        return Table(
+            "Pitch that a fresh probe finds, % (95 % interval over instruments)",
+            ("row", "training side, exact", "± 1 semitone", "unseen instruments, exact", "± 1 semitone"),
+            [
+                (name, *(cell for side in SIDES for cell in _cells(sides[side])))
+                for name, sides in self.accuracy.items()
+            ],
+            (
+                f"Training side: {counts['training']}, probed in {self.n_folds} folds by instrument: no probe is asked "
+                f"of an instrument that it learnt from. Unseen: {counts['validation']} of the validation side, asked "
+                "of a probe that learnt from the whole training side. Means over instruments.",
+                "Chance is one of 128 keys. Prior of the others: always the key that is commonest among the notes that "
+                "the probe learns from, which is all that an instrument-disjoint probe can know of keys beforehand. "
+                "Prior of the instrument: the commonest key (for ± 1: the best of all keys) of the very instrument "
+                "asked about, read from the answers: nothing that knows the instrument and not the note does better.",
+                "The log-mel is what there is to find by this probe from as many notes. SoundFonts are in the data at "
+                "every third key, recordings at many: on unseen instruments ± 1 semitone says more than exact.",
+            ),
+        )
+
+    def _distance_table(self) -> Table:
+        named = {"training": "training", "validation": "unseen"}
+        return Table(
+            "L2 distance of h to other keys of the same instrument, against other instruments",
+            (
+                "row", "side", "own, other keys", "others, same key", "others, any key", "own / same key",
+                "own / any key", "nearest stranger farther than own, %",
+            ),
+            [
+                (
+                    name, named[side], number(one.own, 3), number(one.others_same_key, 3), number(one.others, 3),
+                    number(one.own / one.others_same_key), number(one.own / one.others),
+                    number(100 * one.stranger_farther, 0),
+                )
+                for name, sides in self.distances.items() for side, one in sides.items()
+            ],
+            (
+                "Own: the same preset or recorded instrument. Both parts of h have unit length, unrelated notes would "
+                "be 1.41 apart in a part and 2 in the whole.",
+            ),
+        )  # fmt: skip
+
+    def _figures(self) -> dict[str, Any]:
+        return {
+            "notes": {side: {"notes": n, "instruments": m} for side, (n, m) in self.notes.items()},
+            "accuracy": {
+                name: {side: one.figures() for side, one in sides.items()} for name, sides in self.accuracy.items()
+            },
+            "distances": {
+                name: {side: {key: finite(value) for key, value in vars(one).items()} for side, one in sides.items()}
+                for name, sides in self.distances.items()
+            },
+        }
+
+
+def _cells(one: Accuracy) -> tuple[str, str]:
+    def cell(value: float, interval: tuple[float, float]) -> str:
+        return f"{number(100 * value, 1)} ({number(100 * interval[0], 1)}–{number(100 * interval[1], 1)})"
+
+    return cell(one.exact, one.exact_interval), cell(one.near, one.near_interval)

@@ -1,0 +1,127 @@
+"""Stages `hyper` and `hyper-gan`: the hypernetwork, alone and against D."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from hgs_cli.models.discriminator import Discriminator
+from hgs_cli.models.hyperganstrument import HyperGANStrument
+from hgs_cli.training.adversarial import Adversarial
+from hgs_cli.training.bandwidth import mask_above
+from hgs_cli.training.batches import Batch
+from hgs_cli.training.config import HyperConfig, HyperGanConfig
+from hgs_cli.training.losses import Term, logged, nearness, relativistic_loss, timbre_loss, total
+from hgs_cli.training.stage import Figures, Optimiser, Stage
+
+
+@dataclass(frozen=True)
+class _HyperTrial:
+    """What H made of one batch.
+
+    Attributes:
+        terms: Timbre, reconstruction and periodicity.
+        figures: Each of them, and what share of their sum the first two have.
+        batch: The batch.
+        h: Features of its inputs, a row for every target, (B, h_dim).
+        x_hat: Log-mels at the targets' pitches with random noise texture, nothing above the targets' bandwidth,
+            (B, n_mels, n_frames).
+    """
+
+    terms: dict[str, Term]
+    figures: Figures
+    batch: Batch
+    h: Tensor
+    x_hat: Tensor
+
+
+def _with_map(model: HyperGANStrument) -> nn.Module:
+    """H and the part of f that it alone reads."""
+    return nn.ModuleList([model.hypernetwork, model.feature_extractor.map])
+
+
+def _try_hypernetwork(stage: Stage, config: HyperConfig | HyperGanConfig) -> _HyperTrial:
+    """Draw a batch and let H refine G for its inputs, in one to several passes."""
+    model = stage.model.train()
+    batch = stage.draw()
+    n_passes = int(stage.sampler.rng.integers(1, config.max_passes + 1))
+    with stage.autocast():
+        h = stage.extract(batch.x)  # its map learns with H
+        offsets = stage.refine(batch, h, n_passes)
+        h = h.detach().repeat_interleave(batch.targets, 0)
+        envelopes = model.envelopes(h, batch.q, offsets)
+    reconstruction, periodicity = nearness(model.generator, envelopes, batch)
+    # f knows the speckle of real noise: without it every reconstruction would seem to differ in timbre.
+    with torch.autocast(stage.device.type, enabled=False):
+        x_hat = model.generator.compose(envelopes, batch.q, stage.draw_speckle(batch.q.shape[0]))
+        x_hat = mask_above(x_hat, batch.bandwidth_hz)
+    with stage.autocast():
+        # The map learns too: it could please this term by saying nothing.
+        width = model.config.feature_extractor.timbre_dim
+        timbre = timbre_loss(h[:, :width], stage.extract(x_hat)[:, :width])
+    terms = {
+        "timbre": Term(config.timbre, timbre),
+        "reconstruction": Term(config.reconstruction, reconstruction),
+        "periodicity": Term(config.periodicity, periodicity),
+    }
+    loss = total(terms)
+    shares = {
+        f"{name}_share": (terms[name].weight * terms[name].value / loss).item() for name in ("timbre", "reconstruction")
+    }
+    return _HyperTrial(terms, logged(terms) | shares, batch, h, x_hat)
+
+
+class Hyper(Stage):
+    """H and the map that it reads, by timbre and reconstruction; what conditions G, and G, are frozen."""
+
+    name = "hyper"
+    learns: tuple[str, ...] = ("hypernetwork", "feature_extractor.map")
+    config: HyperConfig
+
+    def trained(self) -> dict[str, nn.Module]:
+        """H and its map."""
+        return {"hypernetwork": _with_map(self.model)}
+
+    def step(self, optimisers: dict[str, Optimiser]) -> Figures:
+        """One batch of pairs, one to several passes."""
+        trial = _try_hypernetwork(self, self.config)
+        loss = total(trial.terms)
+        norm = optimisers["hypernetwork"].step(loss)
+        return trial.figures | {"loss": loss.item(), "gradient": norm}
+
+
+class HyperGan(Adversarial):
+    """H, with its map, and D against each other; what conditions G, and G, are frozen."""
+
+    name = "hyper-gan"
+    learns = ("hypernetwork", "feature_extractor.map")
+    config: HyperGanConfig
+
+    def build_discriminator(self) -> Discriminator:
+        """A fresh D, as wide as f, with or without projection."""
+        sizes = self.model.config.feature_extractor
+        return Discriminator(sizes.timbre_dim, sizes.channels, projection=bool(self.config.projection))
+
+    def trained(self) -> dict[str, nn.Module]:
+        """H with its map, and D."""
+        return {"hypernetwork": _with_map(self.model), "discriminator": self.discriminator}
+
+    def step(self, optimisers: dict[str, Optimiser]) -> Figures:
+        """H on pairs, its results judged by D, then D on the same batch."""
+        with torch.set_grad_enabled(not self.discriminator_alone):
+            trial = _try_hypernetwork(self, self.config)
+        real, q, h, figures = trial.batch.y, trial.batch.q, trial.h, trial.figures
+        bandwidth_hz = trial.batch.bandwidth_hz
+        if not self.discriminator_alone:
+            with self.autocast():
+                fake_logits = self.discriminator(trial.x_hat, q, h)
+                with torch.no_grad():
+                    real_logits = self.discriminator(real, q, h)
+            adversarial = relativistic_loss(fake_logits, real_logits)
+            loss = total(trial.terms | {"adversarial": Term(self.config.adversarial, adversarial)})
+            figures["gradient"] = optimisers["hypernetwork"].step(loss)
+            figures |= {"loss": loss.item(), "adversarial": adversarial.item()}
+        fake = trial.x_hat.detach()
+        return figures | self.discriminator_step(optimisers["discriminator"], real, fake, q, h, bandwidth_hz)
