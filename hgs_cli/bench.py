@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,10 @@ from hgs_cli.audio.io import read_audio, to_sample_rate, write_audio
 from hgs_cli.audio.loudness import note_lufs
 from hgs_cli.audio.periodicity import measure_periodicity
 from hgs_cli.audio.source_pitch import detect_pitch
+from hgs_cli.bench_report import BenchReport, Bound, Timing
+from hgs_cli.console import Advance
 from hgs_cli.errors import InputError, UsageError
-from hgs_cli.evaluation.peers import SIGNALSMITH, Peer, find_peers, find_rubber_band
+from hgs_cli.evaluation.peers import RUBBER_BAND, RUBBER_BAND_R3, SIGNALSMITH, Peer, find_peers
 from hgs_cli.inversion import SUFFIX
 from hgs_cli.models.generator import Envelopes
 from hgs_cli.pipeline import Inversion, Model, Settings, load_model, open_sound, play
@@ -44,82 +46,11 @@ BATCHES = (1, 2, 4, 8, 16, 25, 88)
 LENGTHS_S = (0.5, 1.0, 2.0, 4.0)
 OTHER_RATE_HZ = 48_000  # from which a sound is resampled
 COLD_RUNS = 3
-IMPORTING = "import torch, torchaudio, soundfile, pyloudnorm"
+N_CALLS = 4  # that are timed in new processes
+IMPORTING, RENDERING = "import torch, torchaudio, soundfile, pyloudnorm", "hgs render, 25 notes"
 PEAK_RUNS = 15
 COPIED_BYTES = 2**27
-
-Advance = Callable[[int], None]
-
-
-@dataclass(frozen=True)
-class Timing:
-    """How long one thing took.
-
-    Attributes:
-        section: Of the report.
-        name: What was timed.
-        median_ms: Median over the runs.
-        p95_ms: 95th percentile over the runs.
-        runs: How often it was timed, after one run that does not count.
-        notes: Notes that were made each time, 0 if none.
-        notes_per_s: By the median; None where no note is made.
-        real_time_factor: Seconds of sound made a second of median time; None likewise.
-    """
-
-    section: str
-    name: str
-    median_ms: float
-    p95_ms: float
-    runs: int
-    notes: int = 0
-    notes_per_s: float | None = None
-    real_time_factor: float | None = None
-
-
-@dataclass(frozen=True)
-class Bound:
-    """How near G comes to what the machine can do.
-
-    Attributes:
-        operations: Multiply-adds of G for all notes of a batch.
-        n_bytes: Of weights and results that must be moved for it at least.
-        operations_per_s: The most that was measured here.
-        bytes_per_s: Likewise, reading and writing.
-        bound_ms: The longer of what both need.
-        median_ms: What G takes.
-        notes: In the batch.
-    """
-
-    operations: int
-    n_bytes: int
-    operations_per_s: float
-    bytes_per_s: float
-    bound_ms: float
-    median_ms: float
-    notes: int
-
-
-@dataclass(frozen=True)
-class BenchReport:
-    """All timings of a run and the circumstances.
-
-    Attributes:
-        timings: In the order in which they were taken.
-        bound: Of G.
-        ratios: What is compared → how many times as long it takes as `hgs` does.
-        peak_memory_mib: Largest resident memory of the process so far; on CUDA the device's peak instead.
-        environment: Device, threads, versions, weights, the sound.
-    """
-
-    timings: tuple[Timing, ...]
-    bound: Bound
-    ratios: dict[str, float]
-    peak_memory_mib: float
-    environment: dict[str, str | int | float]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self)
+COMPARED = (RUBBER_BAND_R3, SIGNALSMITH)
 
 
 class _Clock:
@@ -166,72 +97,95 @@ class _Clock:
         return next(each.median_ms for each in self.timings if (each.section, each.name) == (section, name)) / 1e3
 
 
-def run_bench(
-    sound: Path | None,
-    weights: Path | None,
-    device: str,
-    runs: int,
-    *,
-    cold: bool = False,
-    compare: bool = False,
-    advance: Advance = lambda steps: None,
-) -> BenchReport:
+@dataclass(frozen=True)
+class BenchPlan:
+    """What is timed.
+
+    Attributes:
+        sound: What is played; None for a four-second tone made here.
+        runs: How often each thing is, at least 1.
+        cold: Whether whole calls in new processes are, COLD_RUNS times.
+        peers: What is timed at the same notes: Rubber Band's finer engine, and Signalsmith Stretch if it is installed.
+    """
+
+    sound: Path | None
+    runs: int
+    cold: bool = False
+    peers: tuple[Peer, ...] = ()
+
+    @property
+    def n_steps(self) -> int:
+        """How many things are timed."""
+        played = len(BATCHES) + len(_thread_counts()) + len(LENGTHS_S)
+        return N_STAGES + played + 1 + (N_CALLS if self.cold else 0) + len(self.peers)
+
+
+def plan_bench(sound: Path | None, runs: int, *, cold: bool, compare: bool) -> BenchPlan:
+    """What is timed, with other programs if it is to be compared.
+
+    Raises:
+        UsageError: The sound is an inversion, or Rubber Band is not there.
+    """
+    peers: tuple[Peer, ...] = ()
+    if compare:
+        there = find_peers()
+        if RUBBER_BAND_R3 in there.missing:
+            reason = there.missing[RUBBER_BAND_R3]
+            raise UsageError(f"nothing to compare with: {reason}", "install it, or leave out --compare")
+        peers = tuple(peer for peer in there.found if peer.name in COMPARED)
+    if sound is not None and sound.suffix.lower() == SUFFIX:
+        raise UsageError(f"{sound} is an inversion", "give a sound: reading and inverting one is timed, too")
+    return BenchPlan(sound, runs, cold, peers)
+
+
+def run_bench(plan: BenchPlan, weights: Path | None, device: str, advance: Advance = lambda steps: None) -> BenchReport:
     """Time every stage, then notes in batches, by threads and by length, and G against the machine's bound.
 
     Args:
-        sound: What is played; a four-second tone made here if not given.
+        plan: From `plan_bench`.
         weights: As for `load_model`.
         device: `auto`, `cpu` or `cuda`.
-        runs: At least 1.
-        cold: Also time whole calls in new processes, COLD_RUNS times.
-        compare: Also time Rubber Band's finer engine at the same notes, and Signalsmith Stretch if it is installed.
-        advance: Takes the number of things timed since its last call; `count_steps` tells how many there are.
+        advance: Takes the number of things timed since its last call.
 
     Raises:
-        HgsError: As `load_model` and `open_sound` say; Rubber Band is not there, or a call that is timed fails.
+        HgsError: As `load_model` and `open_sound` say; a call that is timed fails.
     """
-    program = find_rubber_band() if compare else None
-    if program is not None and program.path is None:
-        raise UsageError(f"nothing to compare with: {program.reason}", "install it, or leave out --compare")
-    if sound is not None and sound.suffix.lower() == SUFFIX:
-        raise UsageError(f"{sound} is an inversion", "give a sound: reading and inverting one is timed, too")
-    clock = _Clock(runs, advance)
+    clock = _Clock(plan.runs, advance)
     with tempfile.TemporaryDirectory(prefix="hgs-") as folder:
         model: Model = clock.time("stages", "load weights", lambda: load_model(weights, device))
         clock.device = model.device
-        path = sound or Path(folder, "tone.wav")
-        if sound is None:
+        path = plan.sound or Path(folder, "tone.wav")
+        if plan.sound is None:
             write_audio(path, _tone(), "FLOAT", 0)
         inversion, instrument = _time_stages(clock, model, path, Path(folder))
         _time_notes(clock, model, instrument)
         bound = _bound(clock, model, instrument)
-        ratios: dict[str, float] = {}
-        if cold:
+        if plan.cold:
             _time_calls(clock, model, path, Path(folder))
-            whole_s = clock.median_s("cold", "hgs render, 25 notes")
-            ratios["hgs, cold / import of its libraries"] = whole_s / clock.median_s("cold", IMPORTING)
-        if program is not None:
-            interval = UNPITCHED_REFERENCE if inversion.source_pitch is None else inversion.source_pitch
-            command = [str(program.path), "--fine", "--quiet", "--pitch"]
-            peer_s = _time_peer(clock, command, path, Path(folder), interval, instrument.length_samples)
-            ratios["Rubber Band R3 / hgs, warm"] = peer_s / clock.median_s("batches", f"{len(OCTAVES)} notes")
-            if cold:
-                ratios["Rubber Band R3 / hgs, cold"] = peer_s / whole_s
-            for peer in _other_peers():
-                peer_s = _time_other(clock, peer, path, interval, instrument.length_samples)
-                ratios[f"{peer.name} / hgs, warm"] = peer_s / clock.median_s("batches", f"{len(OCTAVES)} notes")
-    environment = _environment(model)
-    environment |= {"sound": "a tone made here" if sound is None else sound.name}
-    environment |= {"seconds": round(instrument.length_samples / SAMPLE_RATE, 3)}
-    if program is not None:
-        environment |= {"compared with": program.version}
-    return BenchReport(tuple(clock.timings), bound, ratios, _peak_memory_mib(model.device), environment)
+        own_pitch = UNPITCHED_REFERENCE if inversion.source_pitch is None else inversion.source_pitch
+        for peer in plan.peers:
+            _time_peer(clock, peer, read_audio(path).audio[: instrument.length_samples], own_pitch, Path(folder))
+    environment = _environment(model) | {
+        "sound": "a tone made here" if plan.sound is None else plan.sound.name,
+        "seconds": round(instrument.length_samples / SAMPLE_RATE, 3),
+    }
+    if plan.peers:
+        environment |= {"compared with": plan.peers[0].version}
+    return BenchReport(tuple(clock.timings), bound, _ratios(clock, plan), _peak_memory_mib(model.device), environment)
 
 
-def count_steps(cold: bool, compare: bool) -> int:
-    """How many things `run_bench` times."""
-    compared = 1 + len(_other_peers()) if compare else 0
-    return N_STAGES + len(BATCHES) + len(_thread_counts()) + len(LENGTHS_S) + 1 + (4 if cold else 0) + compared
+def _ratios(clock: _Clock, plan: BenchPlan) -> dict[str, float]:
+    """What is compared → how many times as long it takes as `hgs` does."""
+    ratios: dict[str, float] = {}
+    if plan.cold:
+        cold_s = clock.median_s("cold", RENDERING)
+        ratios["hgs, cold / import of its libraries"] = cold_s / clock.median_s("cold", IMPORTING)
+    for peer in plan.peers:
+        peer_s = clock.median_s("compare", f"{peer.name}, 25 notes")
+        ratios[f"{peer.name} / hgs, warm"] = peer_s / clock.median_s("batches", f"{len(OCTAVES)} notes")
+        if plan.cold and peer.name == RUBBER_BAND_R3:
+            ratios[f"{peer.name} / hgs, cold"] = peer_s / cold_s
+    return ratios
 
 
 def _time_stages(clock: _Clock, model: Model, path: Path, folder: Path) -> tuple[Inversion, Instrument]:
@@ -375,7 +329,7 @@ def _time_calls(clock: _Clock, model: Model, path: Path, folder: Path) -> None:
     call("hgs --help", [*hgs, "--help"])
     call(IMPORTING, [sys.executable, "-c", IMPORTING])
     call("hgs render, 1 note", [*render, "60"], 1)
-    call("hgs render, 25 notes", [*render, "48-72"], len(OCTAVES))
+    call(RENDERING, [*render, "48-72"], len(OCTAVES))
 
 
 def _run(command: list[str]) -> None:
@@ -390,36 +344,24 @@ def _run(command: list[str]) -> None:
         raise InputError(f"{Path(command[0]).name} failed: {said}", "give another sound, or leave out what runs it")
 
 
-def _time_peer(
-    clock: _Clock, command: list[str], path: Path, folder: Path, source: float, length_samples: int
-) -> float:
-    """Rubber Band's command at the same 25 notes, a process each, as it is used; the median in seconds."""
+def _time_peer(clock: _Clock, peer: Peer, audio: torch.Tensor, source: float, folder: Path) -> None:
+    """A peer at the same 25 notes: in this process, or Rubber Band's command as it is used, a process each."""
+    is_program = peer.name == RUBBER_BAND_R3
     wave = folder / "source.wav"
-    audio = read_audio(path).audio[:length_samples]
-    write_audio(wave, 0.5 * audio / audio.abs().max(), "PCM_24", 0)
+    if is_program:
+        write_audio(wave, 0.5 * audio / audio.abs().max(), "PCM_24", 0)
+    shift = peer.open(audio, source)
 
     def work() -> None:
         for pitch in OCTAVES:
-            arguments = [*command, f"{pitch - source:.6f}", str(wave), str(folder / "shifted.wav")]
-            _run(arguments)
+            if is_program:
+                interval, shifted = f"{pitch - source:.6f}", str(folder / "shifted.wav")
+                _run([RUBBER_BAND, "--fine", "--quiet", "--pitch", interval, str(wave), shifted])
+            else:
+                shift(pitch - source)
 
-    name = "Rubber Band R3, 25 notes"
-    clock.time("compare", name, work, len(OCTAVES), length_samples / SAMPLE_RATE, runs=COLD_RUNS)
-    return clock.median_s("compare", name)
-
-
-def _other_peers() -> list[Peer]:
-    """What else is compared with, as far as it is installed: Signalsmith Stretch."""
-    return [peer for peer in find_peers().found if peer.name == SIGNALSMITH]
-
-
-def _time_other(clock: _Clock, peer: Peer, path: Path, source: float, length_samples: int) -> float:
-    """A peer that runs in this process, at the same 25 notes; the median in seconds."""
-    shift = peer.open(read_audio(path).audio[:length_samples], source)
-    name = f"{peer.name}, 25 notes"
-    seconds = length_samples / SAMPLE_RATE
-    clock.time("compare", name, lambda: [shift(pitch - source) for pitch in OCTAVES], len(OCTAVES), seconds)
-    return clock.median_s("compare", name)
+    seconds, runs = len(audio) / SAMPLE_RATE, COLD_RUNS if is_program else 0
+    clock.time("compare", f"{peer.name}, 25 notes", work, len(OCTAVES), seconds, runs=runs)
 
 
 def _percentile(values: list[float], fraction: float) -> float:

@@ -8,10 +8,9 @@ from __future__ import annotations
 import io
 import json
 import sys
-from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -19,86 +18,54 @@ from typer.core import TyperGroup
 from hgs_cli import ending
 from hgs_cli.cli_train import train
 from hgs_cli.commands import (
-    Done,
-    Listening,
-    bench_bars,
-    check_subtype,
-    deliver_files,
-    extra_suffixes,
-    file_lines,
-    folder_of,
-    inversion_targets,
+    Call,
+    Planned,
+    WorkResult,
+    choose_work,
     invert_one,
     load_weights,
-    make_finish,
-    make_settings,
-    mix_plans,
+    make_heard_options,
+    make_listening,
+    make_listenings,
+    make_plan_options,
+    make_render_options,
+    mix_all,
     mix_shares,
-    open_heard,
-    print_bench,
-    print_plan,
-    read_inputs,
-    read_notes,
-    refuse_existing,
-    refuse_leaving,
-    source_hint,
-    start_seconds,
-    still_to_do,
-    take_back,
-    unless_there,
+    open_all,
+    render_one,
     work_on_each,
+    work_on_planned,
 )
 from hgs_cli.console import Advance, Messages, print_table, say
-from hgs_cli.errors import HgsError, UsageError
-from hgs_cli.export.naming import Source
+from hgs_cli.errors import HgsError
 from hgs_cli.options import (
-    A4,
-    LEVEL_PANEL,
-    SOURCE_PANEL,
-    Audition,
     Detail,
-    Device,
-    DryRun,
-    Duration,
-    Fade,
     Force,
-    Format,
     Json,
-    LoopNotes,
-    Lufs,
-    MaxSeconds,
+    LengthOptions,
+    LevelOptions,
+    LoudnessOptions,
     Mixed,
     Name,
-    Normalize,
-    Out,
-    Passes,
     Pitches,
     Playables,
     Plot,
     Quiet,
     Recursive,
-    SampleRate,
-    Seed,
-    SkipExisting,
+    RunningOptions,
+    ScriptOptions,
+    SoundingOptions,
     Sounds,
+    SourceOptions,
     SourcePitchOption,
-    Start,
-    Stereo,
     Subtype,
-    Threads,
-    Tonal,
-    Trim,
-    Tune,
-    Variation,
-    Velocities,
-    Vibrato,
-    Weights,
+    TargetOptions,
     keep_memory,
+    level_option,
     set_threads,
+    source_option,
+    spread_options,
 )
-
-if TYPE_CHECKING:
-    from hgs_cli.pipeline import Inversion
 
 EXIT_CODES = (
     "Exit codes: 0 done · 1 a bug in hgs · 2 usage · 3 unusable input · 4 weights · 5 output · 6 training · "
@@ -181,8 +148,10 @@ def root(
 
 
 @app.command(epilog=EXIT_CODES)
+@spread_options
 def invert(
     sounds: Sounds,
+    *,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="FILE.hgs|DIR", help="Where to write.", show_default="./{name}.hgs"),
@@ -193,20 +162,12 @@ def invert(
     plot: Annotated[bool, typer.Option("--plot", help="Also a picture of how near hgs comes, {name}.png.")] = False,
     quiet: Quiet = False,
     recursive: Recursive = False,
-    skip_existing: SkipExisting = False,
-    dry_run: DryRun = False,
-    as_json: Json = False,
-    passes: Passes = None,
-    stereo: Stereo = False,
-    start: Start = "auto",
-    max_seconds: MaxSeconds = 120.0,
-    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="For --audio.", rich_help_panel=LEVEL_PANEL)] = 0,
-    normalize: Normalize = "lufs",
-    lufs: Lufs = -18.0,
+    scripts: ScriptOptions,
+    source: SourceOptions,
+    seed: Annotated[int, level_option(min=0, max=2**31 - 1, help="For --audio.")] = 0,
+    loudness: LoudnessOptions,
     subtype: Subtype = "PCM_24",
-    device: Device = "auto",
-    threads: Threads = None,
-    weights: Weights = None,
+    running: RunningOptions,
 ) -> None:
     """Turn sounds into instruments: .hgs files that render and mix read.
 
@@ -214,83 +175,47 @@ def invert(
 
     Example: hgs invert cello.wav --plot
     """
-    from hgs_cli.export.naming import SOUND_SUFFIXES, find_sources
+    from hgs_cli.export.naming import INVERSION_SUFFIX, SOUND_SUFFIXES, find_sources, plan_inversions
 
-    messages, hint, start_s = Messages(quiet), source_hint(pitch), start_seconds(start)
+    messages, listening = Messages(quiet), make_listening(pitch, source)
     sources, alone = find_sources(sounds, recursive, sys.stdin, SOUND_SUFFIXES)
-    suffixes = [".hgs", *(["_heard.wav"] if audio else []), *([".png"] if plot else [])]
-    targets = inversion_targets(sources, alone, out, suffixes)
-    single_file = out is not None and out.suffix.lower() == ".hgs"
-    for files in targets:
-        refuse_leaving(out if out is not None and not single_file else files[0].parent, files)
-    take_back(targets, dry_run)
-    chosen = still_to_do(targets, skip_existing, messages)
-    refuse_existing((path for index in chosen for path in targets[index]), force, sources)
-    if dry_run:
-        print_plan([({"input": str(sources[index].path)}, targets[index]) for index in chosen], as_json)
+    plans = plan_inversions(sources, alone, out, audio, plot)
+    folder = None if out is None or out.suffix.lower() == INVERSION_SUFFIX else out
+    planned = [
+        Planned(str(one.path), [one.path], folder or plan.inversion.parent, plan.files, {"input": str(one.path)})
+        for one, plan in zip(sources, plans, strict=True)
+    ]
+    chosen = choose_work(planned, force, scripts, messages)
+    if scripts.dry_run or not chosen:
         return
-    if not chosen:
-        return
-    model = load_weights(weights, device, threads)
+    model = load_weights(running)
+    call = Call(model, make_heard_options(loudness, seed, source.stereo, subtype), force, scripts.as_json, messages)
 
-    from hgs_cli.pipeline import Settings
+    def work(index: int, _: Advance) -> WorkResult:
+        return invert_one(call, sources[index].path, plans[index], listening)
 
-    settings = Settings(normalize=normalize, lufs=lufs, seed=seed, stereo=stereo)
-    listening = Listening(hint, passes, stereo, start_s, max_seconds)
-
-    def work(index: int) -> Done:
-        facts = invert_one(
-            model, sources[index].path, targets[index], audio, plot, listening, settings, subtype, force, messages
-        )
-        lines = [json.dumps(facts)] if as_json else [str(path) for path in targets[index]]
-        return Done(f"{facts['seconds']:.2f} s", lines)
-
-    work_on_each(
-        [sources[index].path for index in chosen],
-        lambda number, _: unless_there(targets[chosen[number]], skip_existing, lambda: work(chosen[number])),
-        messages,
-    )
+    work_on_planned(planned, work, chosen, scripts.skip_existing, messages)
 
 
 @app.command(epilog=EXIT_CODES)
+@spread_options
 def render(
     sounds: Playables,
+    *,
     pitches: Pitches = "48-72",
-    out: Out = None,
-    force: Force = False,
-    formats: Format = "wav",
-    audition: Audition = False,
+    target: TargetOptions,
     pitch: SourcePitchOption = "auto",
     detail: Detail = 1.0,
     quiet: Quiet = False,
-    loop: LoopNotes = False,
-    duration: Duration = None,
-    fade: Fade = None,
-    trim: Trim = False,
-    velocities: Velocities = 1,
-    seed: Seed = 0,
-    tonal: Tonal = "auto",
-    variation: Variation = 0.0,
-    vibrato: Vibrato = "keep",
-    tune: Tune = 0.0,
-    a4: A4 = 440.0,
-    normalize: Normalize = "lufs",
-    lufs: Lufs = -18.0,
-    sample_rate: SampleRate = 44_100,
-    subtype: Subtype = "PCM_24",
+    length: LengthOptions,
+    sounding: SoundingOptions,
+    level: LevelOptions,
     name: Name = None,
     recursive: Recursive = False,
-    skip_existing: SkipExisting = False,
-    dry_run: DryRun = False,
-    as_json: Json = False,
+    scripts: ScriptOptions,
     plot: Plot = False,
-    passes: Passes = None,
-    stereo: Stereo = False,
-    start: Start = "auto",
-    max_seconds: MaxSeconds = 120.0,
-    device: Device = "auto",
-    threads: Threads = None,
-    weights: Weights = None,
+    source: SourceOptions,
+    running: RunningOptions,
 ) -> None:
     """Play a sound at any pitches: one file a note, or instruments that samplers open.
 
@@ -298,62 +223,36 @@ def render(
 
     Example: hgs render snare.wav --pitches C3-C5 --format wav,sfz
     """
-    from hgs_cli.export.naming import INVERSION_SUFFIX, SOUND_SUFFIXES, find_sources, make_plan, parse_formats
+    from hgs_cli.export.naming import INVERSION_SUFFIX, SOUND_SUFFIXES, find_sources, folder_of, make_plan
 
-    messages = Messages(quiet)
-    hint, notes, start_s = source_hint(pitch), read_notes(pitches, messages), start_seconds(start)
-    wanted = check_subtype(parse_formats(formats), subtype)
+    messages, listening = Messages(quiet), make_listening(pitch, source)
+    options = make_plan_options(pitches, target, name, plot, length.velocities, level.subtype, messages)
     sources, alone = find_sources(sounds, recursive, sys.stdin, (*SOUND_SUFFIXES, INVERSION_SUFFIX))
-    extras = extra_suffixes(audition, plot)
-    plans = [
-        make_plan(folder_of(source, alone, out), source.name, notes, wanted, extras, velocities, name)
-        for source in sources
+    folders = [folder_of(one, alone, target.out) for one in sources]
+    plans = [make_plan(folder, one.name, options) for folder, one in zip(folders, sources, strict=True)]
+    planned = [
+        Planned(str(one.path), [one.path], target.out or folder, plan.files, {"input": str(one.path)})
+        for one, folder, plan in zip(sources, folders, plans, strict=True)
     ]
-    files = [plan.files for plan in plans]
-    for source, paths in zip(sources, files, strict=True):
-        refuse_leaving(out or folder_of(source, alone, out), paths)
-    take_back(files, dry_run)
-    chosen = still_to_do(files, skip_existing, messages)
-    refuse_existing((path for index in chosen for path in files[index]), force, sources)
-    if dry_run:
-        print_plan([({"input": str(sources[index].path)}, files[index]) for index in chosen], as_json)
+    chosen = choose_work(planned, target.force, scripts, messages)
+    if scripts.dry_run:
         return
-    settings = make_settings(detail, tonal, variation, vibrato, normalize, lufs, seed, tune, a4, stereo)
-    finish = make_finish(loop, duration, fade, trim, sample_rate)
+    rendering = make_render_options(detail, sounding, level, length, source.stereo, scripts.as_json)
     if not chosen:
         return
-    model = load_weights(weights, device, threads)
+    call = Call(load_weights(running), rendering, target.force, scripts.as_json, messages)
 
-    from hgs_cli.export.delivery import How, Job
-    from hgs_cli.pipeline import make_instrument
-    from hgs_cli.pitch import describe_pitch
+    def work(index: int, advance: Advance) -> WorkResult:
+        return render_one(call, sources[index].path, plans[index], listening, advance)
 
-    how = How(settings, finish, subtype, measured=as_json)
-    listening = Listening(hint, passes, stereo, start_s, max_seconds)
-
-    def work(index: int, advance: Advance) -> Done:
-        source, plan = sources[index], plans[index]
-        inversion = open_heard(model, source.path, listening, messages)
-        heard = "none" if inversion.source_pitch is None else describe_pitch(inversion.source_pitch)
-        facts = (("Notes", str(len(notes))), ("Pitch of the sound", heard))
-        told = {"input": str(source.path), "heard": inversion.heard, "kind": inversion.kind}
-        jobs = [Job(make_instrument(model, inversion), plan, plan.name, facts)]
-        inputs = read_inputs([source.path], bool(extras))
-        written = deliver_files(model, jobs, how, inputs, force, advance, messages)
-        lines = file_lines(plan, written[0], told, how, as_json)
-        return Done(f"{len(written[0])} note{'s' if len(written[0]) > 1 else ''}", lines)
-
-    work_on_each(
-        [sources[index].path for index in chosen],
-        lambda number, tell: unless_there(files[chosen[number]], skip_existing, lambda: work(chosen[number], tell)),
-        messages,
-        len(notes) * velocities,
-    )
+    work_on_planned(planned, work, chosen, scripts.skip_existing, messages, options.n_notes)
 
 
 @app.command(epilog=EXIT_CODES)
+@spread_options
 def mix(
     sounds: Mixed,
+    *,
     pitches: Pitches = "48-72",
     ratio: Annotated[
         str | None,
@@ -365,48 +264,21 @@ def mix(
             min=2, max=101, help="Mixes from all of the first sound to all of the second.", show_default=False
         ),
     ] = None,
-    out: Out = None,
-    force: Force = False,
-    formats: Format = "wav",
-    audition: Audition = False,
+    target: TargetOptions,
     detail: Detail = 1.0,
     quiet: Quiet = False,
-    loop: LoopNotes = False,
-    duration: Duration = None,
-    fade: Fade = None,
-    trim: Trim = False,
-    velocities: Velocities = 1,
-    seed: Seed = 0,
-    tonal: Tonal = "auto",
-    variation: Variation = 0.0,
-    vibrato: Vibrato = "keep",
-    tune: Tune = 0.0,
-    a4: A4 = 440.0,
-    normalize: Normalize = "lufs",
-    lufs: Lufs = -18.0,
-    sample_rate: SampleRate = 44_100,
-    subtype: Subtype = "PCM_24",
+    length: LengthOptions,
+    sounding: SoundingOptions,
+    level: LevelOptions,
     name: Name = None,
-    skip_existing: SkipExisting = False,
-    dry_run: DryRun = False,
-    as_json: Json = False,
+    scripts: ScriptOptions,
     plot: Plot = False,
     pitch: Annotated[
         str,
-        typer.Option(
-            "--pitch",
-            metavar="NOTE|auto|none,...",
-            rich_help_panel=SOURCE_PANEL,
-            help="The sounds' own notes, one for all or one each.",
-        ),
+        source_option("--pitch", metavar="NOTE|auto|none,...", help="The sounds' own notes, one for all or one each."),
     ] = "auto",
-    passes: Passes = None,
-    stereo: Stereo = False,
-    start: Start = "auto",
-    max_seconds: MaxSeconds = 120.0,
-    device: Device = "auto",
-    threads: Threads = None,
-    weights: Weights = None,
+    source: SourceOptions,
+    running: RunningOptions,
 ) -> None:
     """Play what lies between two or more sounds.
 
@@ -414,73 +286,27 @@ def mix(
 
     Example: hgs mix flute.wav bell.wav --steps 5 --pitches C4,E4,G4
     """
-    from hgs_cli.export.naming import parse_formats
+    from hgs_cli.export.naming import mix_name, plan_mixes
 
     messages = Messages(quiet)
-    notes = read_notes(pitches, messages)
-    wanted = check_subtype(parse_formats(formats), subtype)
-    hints = [source_hint(text) for text in pitch.split(",")]
-    if len(hints) not in (1, len(sounds)):
-        raise UsageError(f"{len(hints)} source pitches for {len(sounds)} sounds", "give one for all or one each")
-    hints = hints if len(hints) == len(sounds) else hints * len(sounds)
-    start_s = start_seconds(start)
-    mixes = mix_shares(len(sounds), ratio, steps)
-    extras = extra_suffixes(audition, plot)
-    plans = mix_plans(sounds, mixes, out, notes, wanted, extras, velocities, name)
-    label = plans[0].name.rsplit("_", 1)[0]
-    shown = list(plans[-1].extras.values())  # one page of all mixes
-    files = [path for plan in plans for path in plan.files if path not in shown] + shown
-    refuse_leaving(out or Path(label), files)
-    take_back([files], dry_run)
-    if not still_to_do([files], skip_existing, messages):
+    options = make_plan_options(pitches, target, name, plot, length.velocities, level.subtype, messages)
+    listenings = make_listenings(pitch.split(","), source, len(sounds))
+    mixes = plan_mixes(sounds, mix_shares(len(sounds), ratio, steps), target.out, options)
+    label = mix_name(sounds)
+    files = [path for each in mixes for path in each.plan.sounding] + list(mixes[0].plan.extras.values())
+    told = {"inputs": [str(sound) for sound in sounds]}
+    planned = [Planned(label, sounds, target.out or Path(label), files, told)]
+    chosen = choose_work(planned, target.force, scripts, messages)
+    if scripts.dry_run or not chosen:
         return
-    refuse_existing(files, force, [Source(sound, Path(), sound.stem) for sound in sounds])
-    if dry_run:
-        print_plan([({"inputs": [str(sound) for sound in sounds]}, files)], as_json)
-        return
-    settings = make_settings(detail, tonal, variation, vibrato, normalize, lufs, seed, tune, a4, stereo)
-    finish = make_finish(loop, duration, fade, trim, sample_rate)
-    model = load_weights(weights, device, threads)
+    rendering = make_render_options(detail, sounding, level, length, source.stereo, scripts.as_json)
+    call = Call(load_weights(running), rendering, target.force, scripts.as_json, messages)
+    inversions = open_all(call, sounds, listenings)
 
-    from hgs_cli.export.delivery import How, Job
-    from hgs_cli.pipeline import mix_instruments
+    def work(_: int, advance: Advance) -> WorkResult:
+        return mix_all(call, sounds, inversions, mixes, advance)
 
-    inversions: list[Inversion | None] = [None] * len(sounds)
-
-    def read(index: int, _: Advance) -> Done:
-        listening = Listening(hints[index], passes, stereo, start_s, max_seconds)
-        inversions[index] = open_heard(model, sounds[index], listening, messages)
-        return Done("read", [])
-
-    work_on_each(sounds, read, Messages(quiet=True))
-    opened = [inversion for inversion in inversions if inversion is not None]
-    how = How(settings, finish, subtype, measured=as_json)
-
-    def work(advance: Advance) -> Done:
-        jobs = [
-            Job(
-                mix_instruments(model, opened, shares), plan, " / ".join(f"{100 * share:.0f} %" for share in shares[1:])
-            )
-            for shares, plan in zip(mixes, plans, strict=True)
-        ]
-        written = deliver_files(model, jobs, how, read_inputs(sounds, bool(extras)), force, advance, messages)
-        lines: list[str] = []
-        for shares, plan, mine in zip(mixes, plans, written, strict=True):
-            facts = {
-                "inputs": [str(sound) for sound in sounds],
-                "shares": [round(share, 6) for share in shares],
-                "heard": [inversion.heard for inversion in opened],
-                "kind": [inversion.kind for inversion in opened],
-            }
-            last = plan is plans[-1]
-            own = plan if last else replace(plan, extras={})  # the page of all mixes is printed once
-            lines += file_lines(own, mine, facts, how, as_json)
-        return Done(label, lines)
-
-    with messages.batch([label], len(notes) * velocities * len(mixes)) as batch, batch.file(0) as advance:
-        done = unless_there(files, skip_existing, lambda: work(advance))
-    for line in done.lines:
-        say(line)
+    work_on_planned(planned, work, chosen, scripts.skip_existing, messages, options.n_notes * len(mixes))
 
 
 @app.command(epilog=EXIT_CODES)
@@ -497,22 +323,24 @@ def info(
     """
     from hgs_cli.info import describe_file
 
-    def work(index: int, _: Advance) -> Done:
+    def work(index: int, _: Advance) -> WorkResult:
         facts = describe_file(files[index])
         if as_json:
-            return Done("", [json.dumps(facts)])
+            return WorkResult("", [json.dumps(facts)])
         rows = [(key, value if isinstance(value, str) else json.dumps(value)) for key, value in facts.items()]
         print_table(str(files[index]), rows, to_stdout=True)
-        return Done("", [])
+        return WorkResult("", [])
 
-    work_on_each(files, work, Messages(quiet=True))
+    work_on_each([str(file) for file in files], work, Messages(quiet=True))
 
 
 @app.command()
+@spread_options
 def bench(
     sound: Annotated[
         Path | None, typer.Argument(metavar="[SOUND]", help="A sound to invert.", show_default="a tone made here")
     ] = None,
+    *,
     runs: Annotated[int, typer.Option(min=1, max=10_000, help="How often each step is timed.")] = 5,
     cold: Annotated[bool, typer.Option("--cold", help="Also time whole calls, each in a new process.")] = False,
     compare: Annotated[
@@ -524,9 +352,7 @@ def bench(
     force: Force = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
     quiet: Quiet = False,
-    device: Device = "auto",
-    threads: Threads = None,
-    weights: Weights = None,
+    running: RunningOptions,
 ) -> None:
     """Measure how fast hgs is here.
 
@@ -536,22 +362,24 @@ def bench(
     Example: hgs bench snare.wav --cold --compare rubberband
     """
     from hgs_cli.atomic_files import OutputSet
-    from hgs_cli.bench import count_steps, run_bench
+    from hgs_cli.bench import plan_bench, run_bench
+    from hgs_cli.bench_report import list_bars, print_report
 
-    set_threads(threads)
+    set_threads(running.threads)
     keep_memory()
     messages = Messages(quiet)
     with OutputSet([] if plot is None else [plot], force) as outputs:
-        with messages.batch(["timing"], count_steps(cold, compare is not None)) as batch, batch.file(0) as advance:
-            report = run_bench(sound, weights, device, runs, cold=cold, compare=compare is not None, advance=advance)
+        plan = plan_bench(sound, runs, cold=cold, compare=compare is not None)
+        with messages.batch(["timing"], plan.n_steps) as batch, batch.file(0) as advance:
+            report = run_bench(plan, running.weights, running.device, advance)
         if plot is not None:
             from hgs_cli.export.plot import draw_bars
 
-            outputs.write(plot, lambda aside: draw_bars(aside, bench_bars(report)))
+            outputs.write(plot, lambda aside: draw_bars(aside, list_bars(report)))
     if as_json:
         say(json.dumps(report.to_dict()))
         return
-    print_bench(report, runs)
+    print_report(report, runs)
 
 
 @app.command()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,21 +16,41 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from hgs_cli.console import Advance, Messages, print_table, say
+from hgs_cli.console import Advance, Messages, say
 from hgs_cli.errors import ExistingFileError, HgsError, InputError, OutputError, UsageError
-from hgs_cli.export.naming import Plan, Source
-from hgs_cli.options import keep_memory, set_threads
+from hgs_cli.export.naming import (
+    InversionPlan,
+    MixPlan,
+    Plan,
+    PlanOptions,
+    describe_note,
+    extra_suffixes,
+    layer_velocities,
+    parse_formats,
+)
+from hgs_cli.options import (
+    LengthOptions,
+    LevelOptions,
+    LoudnessOptions,
+    RunningOptions,
+    ScriptOptions,
+    SoundingOptions,
+    SourceOptions,
+    TargetOptions,
+    keep_memory,
+    set_threads,
+)
+from hgs_cli.pitch import describe_pitch, nearest_note, note_name, parse_note, parse_pitches, unusual_pitches
 
 if TYPE_CHECKING:
-    from hgs_cli.bench import BenchReport
     from hgs_cli.export.audition import AuditionInput
-    from hgs_cli.export.delivery import How, Job, NoteFiles
-    from hgs_cli.pipeline import Inversion, Model, Settings, SourceHint
-    from hgs_cli.sampler.finish import Finish
+    from hgs_cli.export.delivery import Job, NoteFiles, RenderOptions
+    from hgs_cli.pipeline import Inversion, Model, Reconstruction
+    from hgs_cli.sampler.settings import ListeningOptions, SourceHint
 
 
 @dataclass(frozen=True)
-class Done:
+class WorkResult:
     """How the work on one file went.
 
     Attributes:
@@ -41,136 +62,230 @@ class Done:
     lines: Sequence[str]
 
 
+@dataclass(frozen=True)
+class Planned:
+    """Files that a call makes together.
+
+    Attributes:
+        name: What people are told that they are of.
+        sounds: That they are made of.
+        folder: That no link may lead them out of.
+        files: All of them.
+        facts: What --dry-run --json prints beside each.
+    """
+
+    name: str
+    sounds: Sequence[Path]
+    folder: Path
+    files: Sequence[Path]
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Call:
+    """What all results of a call have in common.
+
+    Attributes:
+        model: What makes them.
+        options: How notes are made.
+        force: Overwrite files that exist.
+        as_json: Print JSON instead of paths.
+        messages: Where people are told of it.
+    """
+
+    model: Model
+    options: RenderOptions
+    force: bool
+    as_json: bool
+    messages: Messages
+
+
+# --- the work on each -----------------------------------------------------------------------------------------------
+
+
 def work_on_each(
-    sounds: Sequence[Path], work: Callable[[int, Advance], Done], messages: Messages, steps: int = 0
+    names: Sequence[str], work: Callable[[int, Advance], WorkResult], messages: Messages, steps: int = 0
 ) -> None:
-    """Do the work for every sound, finish the rest when one fails, and say the failures last.
+    """Do the work for every name, finish the rest when one fails, and say the failures last.
 
     Args:
-        sounds: Named as they come.
-        work: Takes a sound's index and a function that takes steps done.
+        names: Of sounds or files.
+        work: Takes a name's index and a function that takes steps done.
         messages: For progress.
-        steps: Of the work for one sound.
+        steps: Of the work for one.
 
     Raises:
-        HgsError: The failure, if there was one sound.
-        typer.Exit: With the first failure's code, if there were several sounds.
+        HgsError: The failure, if there was one name.
+        typer.Exit: With the first failure's code, if there were several.
     """
     failures: list[HgsError] = []
-    with messages.batch([str(sound) for sound in sounds], steps) as batch:
-        for index in range(len(sounds)):
+    with messages.batch(names, steps) as batch:
+        for index in range(len(names)):
             try:
                 with batch.file(index) as advance:
-                    done = work(index, advance)
+                    result = work(index, advance)
                 with batch.paused():
-                    for line in done.lines:
+                    for line in result.lines:
                         say(line)
-                batch.done(index, done.how)
+                batch.done(index, result.how)
             except (InputError, OutputError) as error:
-                if len(sounds) == 1:
+                if len(names) == 1:
                     raise
                 failures.append(error)
                 batch.done(index, "failed")
     for failure in failures:
         typer.echo(f"hgs: error: {failure}", err=True)
     if failures:
-        messages.line(f"{len(sounds) - len(failures)} of {len(sounds)} done, {len(failures)} failed")
+        messages.line(f"{len(names) - len(failures)} of {len(names)} done, {len(failures)} failed")
         raise typer.Exit(failures[0].exit_code)
 
 
-def load_weights(weights: Path | None, device: str, threads: int | None) -> Model:
-    """The model to work with, on a device and so many CPU threads."""
-    from hgs_cli.pipeline import load_model
+def choose_work(planned: Sequence[Planned], force: bool, scripts: ScriptOptions, messages: Messages) -> list[int]:
+    """Indices of what there is to do, all files of the call checked before anything is read, made or written.
 
-    set_threads(threads)
-    keep_memory()
-    return load_model(weights, device)
+    What killed calls left unfinished there is undone; with --dry-run, which does not, the files are printed.
+    """
+    from hgs_cli.atomic_files import check_inside, check_targets, take_back_leftovers
 
-
-def take_back(files: Sequence[Sequence[Path]], dry_run: bool) -> None:
-    """Undo what killed calls left unfinished in the folders of every result's files."""
-    from hgs_cli.atomic_files import take_back_leftovers
-
-    if not dry_run:
-        take_back_leftovers(files)
-
-
-def refuse_leaving(folder: Path, files: Iterable[Path]) -> None:
-    """Check that no link leads a file out of the output folder."""
-    from hgs_cli.atomic_files import check_inside
-
-    check_inside(folder, files)
-
-
-def refuse_existing(targets: Iterable[Path], force: bool, sources: Sequence[Source]) -> None:
-    """Check every file of the call before anything is read, made or written; no sound is ever written over."""
-    from hgs_cli.atomic_files import check_targets
-
-    files = list(targets)
-    read = {os.path.realpath(source.path) for source in sources}  # Path.resolve raises for links in a circle
-    for target in files:
-        if os.path.realpath(target) in read:
-            raise UsageError(f"{target} would be written over itself", "choose another folder with -o or another name")
-    check_targets(files, force)
-
-
-def still_to_do(files: Sequence[Sequence[Path]], skip_existing: bool, messages: Messages) -> list[int]:
-    """Indices of those results that are not there as a whole already."""
-    if not skip_existing:
-        return list(range(len(files)))
-    chosen = [index for index, paths in enumerate(files) if not all(os.path.exists(path) for path in paths)]
-    if len(chosen) < len(files):
-        messages.line(f"{len(files) - len(chosen)} of {len(files)} are there already")
+    for each in planned:
+        check_inside(each.folder, each.files)
+    if not scripts.dry_run:
+        take_back_leftovers(each.files for each in planned)
+    chosen = [
+        index
+        for index, each in enumerate(planned)
+        if not (scripts.skip_existing and all(os.path.exists(path) for path in each.files))
+    ]
+    if len(chosen) < len(planned):
+        messages.line(f"{len(planned) - len(chosen)} of {len(planned)} are there already")
+    targets = [path for index in chosen for path in planned[index].files]
+    _refuse_sounds(targets, (sound for each in planned for sound in each.sounds))
+    check_targets(targets, force)
+    if scripts.dry_run:
+        for index in chosen:
+            for path in planned[index].files:
+                told = {"path": str(path), **planned[index].facts}
+                say(json.dumps(told) if scripts.as_json else str(path))
     return chosen
 
 
-def unless_there(files: Sequence[Path], skip_existing: bool, work: Callable[[], Done]) -> Done:
-    """Do the work for a result, unless another process has made all its files and such are to be skipped."""
-    there = Done("is there already", [])
-    if skip_existing and all(path.exists() for path in files):
-        return there
-    try:
-        return work()
-    except ExistingFileError:
+def _refuse_sounds(targets: Iterable[Path], sounds: Iterable[Path]) -> None:
+    """No sound is ever written over."""
+    read = {os.path.realpath(sound) for sound in sounds}  # Path.resolve raises for links in a circle
+    for target in targets:
+        if os.path.realpath(target) in read:
+            raise UsageError(f"{target} would be written over itself", "choose another folder with -o or another name")
+
+
+def work_on_planned(
+    planned: Sequence[Planned],
+    work: Callable[[int, Advance], WorkResult],
+    chosen: Sequence[int],
+    skip_existing: bool,
+    messages: Messages,
+    steps: int = 0,
+) -> None:
+    """Do the work for what was chosen, unless another process has made all its files and such are to be skipped.
+
+    Args:
+        planned: What the call makes.
+        work: Takes an index of it, and a function that takes steps done.
+        chosen: From `choose_work`.
+        skip_existing: Leave out what is there.
+        messages: For progress.
+        steps: Of the work for one.
+    """
+    there = WorkResult("is there already", [])
+
+    def work_unless_there(number: int, advance: Advance) -> WorkResult:
+        files = planned[chosen[number]].files
         if skip_existing and all(path.exists() for path in files):
             return there
-        raise
+        try:
+            return work(chosen[number], advance)
+        except ExistingFileError:
+            if skip_existing and all(path.exists() for path in files):
+                return there
+            raise
+
+    work_on_each([planned[index].name for index in chosen], work_unless_there, messages, steps)
 
 
-def print_plan(planned: Sequence[tuple[dict[str, Any], Sequence[Path]]], as_json: bool) -> None:
-    """Print what a call would write, as paths or as JSON with the facts beside them."""
-    for facts, paths in planned:
-        for path in paths:
-            say(json.dumps({"path": str(path), **facts}) if as_json else str(path))
+# --- from options to what is asked for ------------------------------------------------------------------------------
 
 
-def read_notes(spec: str, messages: Messages) -> tuple[float, ...]:
-    """Pitches of a spec; warns of those that few sounds have anything to say about."""
-    from hgs_cli.pitch import parse_pitches, unusual_pitches
+def load_weights(running: RunningOptions) -> Model:
+    """The model to work with, on a device and so many CPU threads."""
+    from hgs_cli.pipeline import load_model
 
-    notes = parse_pitches(spec)
+    set_threads(running.threads)
+    keep_memory()
+    return load_model(running.weights, running.device)
+
+
+def make_plan_options(
+    pitches: str, target: TargetOptions, name: str | None, plot: bool, velocities: int, subtype: str, messages: Messages
+) -> PlanOptions:
+    """Which files every instrument has; warns of pitches that few sounds have anything to say about.
+
+    Raises:
+        UsageError: A pitch or format is none, or FLAC is to hold floating point.
+    """
+    notes = parse_pitches(pitches)
     unusual = unusual_pitches(notes)
     if unusual:
         listed = ", ".join(f"{note:g}" for note in unusual[:5]) + (", …" if len(unusual) > 5 else "")
         messages.warn(f"outside a piano's range (21-108) less of the sound is left: {listed}")
-    return notes
+    formats = parse_formats(target.formats)
+    if subtype == "FLOAT" and "flac" in formats:
+        raise UsageError("FLAC holds no floating point", "choose --subtype PCM_24, or wav")
+    return PlanOptions(notes, formats, extra_suffixes(target.audition, plot), velocities, name)
 
 
-def source_hint(text: str) -> SourceHint:
+def make_listening(pitch: str, source: SourceOptions) -> ListeningOptions:
+    """How a sound is heard.
+
+    Raises:
+        UsageError: `--pitch` is no note, or `--start` is neither auto nor a number of seconds.
+    """
+    return make_listenings([pitch], source, 1)[0]
+
+
+def make_listenings(pitches: Sequence[str], source: SourceOptions, n_sounds: int) -> list[ListeningOptions]:
+    """How each of several sounds is heard; there is one `--pitch` for all or one each.
+
+    Raises:
+        UsageError: As for `make_listening`, or there are fewer pitches than sounds or more.
+    """
+    hints = [_source_hint(text) for text in pitches]
+    if len(hints) not in (1, n_sounds):
+        raise UsageError(f"{len(hints)} source pitches for {n_sounds} sounds", "give one for all or one each")
+    start_s = _start_seconds(source.start)
+    return [
+        {
+            "pitch": hint,
+            "passes": source.passes,
+            "stereo": source.stereo,
+            "start_s": start_s,
+            "max_seconds": source.max_seconds,
+        }
+        for hint in (hints if len(hints) == n_sounds else hints * n_sounds)
+    ]
+
+
+def _source_hint(text: str) -> SourceHint:
     """What `--pitch` says of a sound's own note.
 
     Raises:
         UsageError: It is no note.
     """
-    from hgs_cli.pitch import parse_note
-
     word = text.strip().lower()
     if word == "auto":
         return "auto"
     return None if word == "none" else parse_note(text)
 
 
-def start_seconds(text: str) -> float | None:
+def _start_seconds(text: str) -> float | None:
     """What `--start` says of where a sound begins, in seconds; None for its onset.
 
     Raises:
@@ -187,120 +302,53 @@ def start_seconds(text: str) -> float | None:
     return seconds
 
 
-@dataclass(frozen=True)
-class Listening:
-    """How the sounds of a call are heard, as `pipeline.open_sound` takes it."""
-
-    hint: SourceHint
-    passes: int | None
-    stereo: bool
-    start_s: float | None
-    max_seconds: float
-
-
-def open_heard(model: Model, path: Path, listening: Listening, messages: Messages) -> Inversion:
-    """Read a sound or an .hgs file as an instrument, and say in a line what it is heard as."""
-    from hgs_cli.pipeline import Listening as Heard
-    from hgs_cli.pipeline import open_sound
-
-    heard = Heard(listening.hint, listening.passes, listening.stereo, listening.start_s, listening.max_seconds)
-    inversion = open_sound(model, path, heard, messages.warn)
-    if inversion.heard:
-        messages.line(f"{path.name}: {inversion.heard}")
-    return inversion
-
-
-def check_subtype(formats: tuple[str, ...], subtype: str) -> tuple[str, ...]:
-    """The formats, if they hold such samples.
-
-    Raises:
-        UsageError: FLAC holds no floating point.
-    """
-    if subtype == "FLOAT" and "flac" in formats:
-        raise UsageError("FLAC holds no floating point", "choose --subtype PCM_24, or wav")
-    return formats
-
-
-def extra_suffixes(audition: bool, plot: bool) -> dict[str, str]:
-    """Suffixes of the files beside the notes, by kind."""
-    from hgs_cli.export.naming import PAGE, PICTURE
-
-    return {**({PAGE: ".html"} if audition else {}), **({PICTURE: ".png"} if plot else {})}
-
-
-def make_settings(
+def make_render_options(
     detail: float,
-    tonal: str,
-    variation: float,
-    vibrato: str,
-    normalize: str,
-    lufs: float,
-    seed: int,
-    tune: float,
-    a4: float,
+    sounding: SoundingOptions,
+    level: LevelOptions,
+    length: LengthOptions,
     stereo: bool,
-) -> Settings:
-    """How notes sound, from the options of that name.
+    measured: bool,
+) -> RenderOptions:
+    """How notes are made.
 
     Raises:
-        UsageError: `--tonal` is neither auto nor from 0 to 1.
+        UsageError: `--tonal` is neither auto nor from 0 to 1, or a length is out of range.
     """
-    amount = None
-    if tonal != "auto":
+    tonal = None
+    if sounding.tonal != "auto":
         try:
-            amount = float(tonal)
+            tonal = float(sounding.tonal)
         except ValueError:
-            amount = -1.0
-        if not 0.0 <= amount <= 1.0:
-            raise UsageError(f"--tonal {tonal}", "give auto or a number from 0 to 1")
+            tonal = -1.0
+        if not 0.0 <= tonal <= 1.0:
+            raise UsageError(f"--tonal {sounding.tonal}", "give auto or a number from 0 to 1")
 
-    from hgs_cli.pipeline import Settings
+    from hgs_cli.export.delivery import RenderOptions
+    from hgs_cli.pipeline import Finish, Settings
 
-    return Settings(
+    settings = Settings(
         detail=detail,
-        tonal=amount,
-        variation=variation,
-        keep_vibrato=vibrato == "keep",
-        normalize=normalize,
-        lufs=lufs,
-        seed=seed,
-        tune_cents=tune + 1200.0 * math.log2(a4 / 440.0),
+        tonal=tonal,
+        variation=sounding.variation,
+        keep_vibrato=sounding.vibrato == "keep",
+        normalize=level.loudness.normalize,
+        lufs=level.loudness.lufs,
+        seed=sounding.seed,
+        tune_cents=level.tune + 1200.0 * math.log2(level.a4 / 440.0),
         stereo=stereo,
     )
+    finish = Finish(length.loop, length.duration, length.fade, length.trim, level.sample_rate)
+    return RenderOptions(settings, finish, level.subtype, measured)
 
 
-def make_finish(loop: bool, duration: float | None, fade: float | None, trim: bool, sample_rate: int) -> Finish:
-    """How long notes are and how they end, from the options of that name.
+def make_heard_options(loudness: LoudnessOptions, seed: int, stereo: bool, subtype: str) -> RenderOptions:
+    """How the sound is written as it is heard."""
+    from hgs_cli.export.delivery import RenderOptions
+    from hgs_cli.pipeline import Finish, Settings
 
-    Raises:
-        UsageError: A length is out of range.
-    """
-    from hgs_cli.sampler.finish import Finish
-
-    return Finish(loop, duration, fade, trim, sample_rate)
-
-
-def folder_of(source: Source, alone: bool, out: Path | None) -> Path:
-    """Where a sound's notes go: flat where -o names a folder for a single sound, else in one of their own."""
-    return out if out is not None and alone else (out or Path()) / source.folder / source.name
-
-
-def inversion_targets(
-    sources: Sequence[Source], alone: bool, out: Path | None, suffixes: Sequence[str]
-) -> list[list[Path]]:
-    """Files of every inversion: the .hgs file, then what goes beside it, by suffix.
-
-    Raises:
-        UsageError: A sound is an inversion, or one file is named for several.
-    """
-    for source in sources:
-        if source.path.suffix.lower() == ".hgs":
-            raise UsageError(f"{source.path} is an inversion already", "give sounds")
-    if out is not None and out.suffix.lower() == ".hgs":
-        if not alone:
-            raise UsageError(f"one file {out} for {len(sources)} sounds", "give a folder with -o")
-        return [[out, *(out.with_name(out.stem + suffix) for suffix in suffixes[1:])]]
-    return [[(out or Path()) / source.folder / f"{source.name}{suffix}" for suffix in suffixes] for source in sources]
+    settings = Settings(normalize=loudness.normalize, lufs=loudness.lufs, seed=seed, stereo=stereo)
+    return RenderOptions(settings, Finish(), subtype)
 
 
 def mix_shares(n_sounds: int, ratio: str | None, steps: int | None) -> list[list[float]]:
@@ -322,44 +370,143 @@ def mix_shares(n_sounds: int, ratio: str | None, steps: int | None) -> list[list
     return [[share / sum(shares) for share in shares]]
 
 
-def mix_percents(shares: Sequence[float]) -> str:
-    """A mix in a file's name: the percents of all sounds but the first."""
-    return "-".join(f"{round(100 * share):03d}" for share in shares[1:])
+# --- from what is asked for to files --------------------------------------------------------------------------------
 
 
-def mix_plans(
-    sounds: Sequence[Path],
-    mixes: Sequence[Sequence[float]],
-    out: Path | None,
-    notes: Sequence[float],
-    formats: Sequence[str],
-    extras: dict[str, str],
-    velocities: int,
-    template: str | None,
-) -> list[Plan]:
-    """Files of every mix; the page and the picture are of all of them.
+def open_heard(call: Call, path: Path, listening: ListeningOptions) -> Inversion:
+    """Read a sound or an .hgs file as an instrument, and say in a line what it is heard as."""
+    from hgs_cli.pipeline import Listening, open_sound
 
-    Raises:
-        UsageError: The template gives files of two mixes one name.
-    """
-    from hgs_cli.export.naming import make_plan
+    inversion = open_sound(call.model, path, Listening(**listening), call.messages.warn)
+    if inversion.heard:
+        call.messages.line(f"{path.name}: {inversion.heard}")
+    return inversion
 
-    name = "+".join(sound.stem for sound in sounds)
-    folder = out or Path(name)
-    shown = {kind: folder / f"{name}{suffix}" for kind, suffix in extras.items()}
-    plans = [
-        replace(
-            make_plan(folder, f"{name}_{mix_percents(shares)}", notes, formats, {}, velocities, template), extras=shown
-        )
-        for shares in mixes
+
+def open_all(call: Call, sounds: Sequence[Path], listenings: Sequence[ListeningOptions]) -> list[Inversion]:
+    """Read all sounds, and say of all that cannot be used why."""
+    inversions: list[Inversion] = []
+
+    def read(index: int, _: Advance) -> WorkResult:
+        inversions.append(open_heard(call, sounds[index], listenings[index]))
+        return WorkResult("read", [])
+
+    work_on_each([str(sound) for sound in sounds], read, Messages(quiet=True))
+    return inversions
+
+
+def invert_one(call: Call, sound: Path, plan: InversionPlan, listening: ListeningOptions) -> WorkResult:
+    """Invert one sound, write what was asked for and say how it went."""
+    from hgs_cli.pipeline import reconstruct
+
+    start = time.perf_counter()
+    inversion = open_heard(call, sound, listening)
+    seconds = time.perf_counter() - start
+    heard = reconstruct(call.model, inversion)
+    _write_inversion(call, sound.stem, plan, inversion, heard)
+    source = inversion.source_pitch
+    facts: dict[str, Any] = {"path": str(plan.inversion), "input": str(sound), "pitched": source is not None}
+    facts |= {"heard": inversion.heard, "kind": inversion.kind}
+    if source is not None:
+        note, cents = nearest_note(source)
+        facts |= {"midi": note, "note": note_name(note), "cents": round(cents, 1)}
+    facts |= {
+        "first_db": round(heard.distance_db(heard.x_init), 3),
+        "refined_db": round(heard.distance_db(heard.x_hat), 3),
+        "detailed_db": round(heard.distance_db(heard.detailed), 3),
+        "passes": inversion.passes,
+        "seconds": round(seconds, 3),
+    }
+    facts |= {kind: str(path) for kind, path in (("audio", plan.audio), ("plot", plan.picture)) if path is not None}
+    rows = [
+        ("pitch", "none" if source is None else describe_pitch(source)),
+        ("the networks' say at other pitches", f"{100.0 * inversion.trust:.0f} %"),
+        ("distance, without the hypernetwork", f"{facts['first_db']:.2f} dB"),
+        ("distance, with it", f"{facts['refined_db']:.2f} dB"),
+        ("distance, with the sound's detail", f"{facts['detailed_db']:.2f} dB"),
+        ("time", f"{seconds:.2f} s"),
     ]
-    sounding = [path for plan in plans for path in plan.files if path not in shown.values()]
-    if len(set(sounding)) < len(sounding):
-        raise UsageError(f"name {template!r} is the same for two mixes", "add {stem}, which tells their shares")
-    return plans
+    call.messages.table(str(sound), rows)
+    lines = [json.dumps(facts)] if call.as_json else [str(path) for path in plan.files]
+    return WorkResult(f"{facts['seconds']:.2f} s", lines)
 
 
-def read_inputs(sounds: Sequence[Path], shown: bool) -> list[AuditionInput]:
+def _write_inversion(call: Call, name: str, plan: InversionPlan, inversion: Inversion, heard: Reconstruction) -> None:
+    from hgs_cli.atomic_files import OutputSet
+    from hgs_cli.export.delivery import Job, deliver
+    from hgs_cli.pipeline import NoteKey, make_instrument
+
+    with OutputSet(plan.files, call.force) as outputs:
+        outputs.write(plan.inversion, inversion.save)
+        if plan.audio is not None:
+            # The sound itself, not a note made of it: an unpitched sound stays noise.
+            settings = call.options.settings
+            plain = settings if inversion.source_pitch is not None else replace(settings, tonal=0.0)
+            notes = {NoteKey(inversion.stands_at): {"wav": plan.audio}}
+            job = Job(make_instrument(call.model, inversion), Plan(name, notes, {}), name)
+            deliver(call.model, [job], replace(call.options, settings=plain), outputs)
+        if plan.picture is not None:
+            from hgs_cli.export.plot import draw_spectrograms
+
+            panels = [
+                (title, mel[:, : heard.length_frames])
+                for title, mel in (
+                    ("input", heard.mel),
+                    ("first reconstruction", heard.x_init),
+                    ("refined by the hypernetwork", heard.x_hat),
+                    ("with the sound's detail", heard.detailed),
+                )
+            ]
+            filters = call.model.log_mel.filters.cpu()
+            outputs.write(plan.picture, lambda aside: draw_spectrograms(aside, panels, filters))
+
+
+def render_one(call: Call, sound: Path, plan: Plan, listening: ListeningOptions, advance: Advance) -> WorkResult:
+    """Make and write all files of one sound."""
+    from hgs_cli.export.delivery import Job
+    from hgs_cli.pipeline import make_instrument
+
+    inversion = open_heard(call, sound, listening)
+    pitch = "none" if inversion.source_pitch is None else describe_pitch(inversion.source_pitch)
+    facts = (("Notes", str(len(plan.notes) // plan.layers)), ("Pitch of the sound", pitch))
+    job = Job(make_instrument(call.model, inversion), plan, plan.name, facts)
+    (notes,) = _deliver_files(call, [job], _read_inputs([sound], bool(plan.extras)), advance)
+    told = {"input": str(sound), "heard": inversion.heard, "kind": inversion.kind}
+    return WorkResult(f"{len(notes)} note{'s' if len(notes) > 1 else ''}", _file_lines(call, plan, notes, told))
+
+
+def mix_all(
+    call: Call, sounds: Sequence[Path], inversions: Sequence[Inversion], mixes: Sequence[MixPlan], advance: Advance
+) -> WorkResult:
+    """Make and write all files of all mixes."""
+    from hgs_cli.export.delivery import Job
+    from hgs_cli.pipeline import mix_instruments
+
+    jobs = [
+        Job(
+            mix_instruments(call.model, inversions, mix.shares),
+            mix.plan,
+            " / ".join(f"{100 * share:.0f} %" for share in mix.shares[1:]),
+        )
+        for mix in mixes
+    ]
+    inputs = _read_inputs(sounds, bool(mixes[0].plan.extras))
+    written = _deliver_files(call, jobs, inputs, advance)
+    lines: list[str] = []
+    for mix, notes in zip(mixes, written, strict=True):
+        told = {
+            "inputs": [str(sound) for sound in sounds],
+            "shares": [round(share, 6) for share in mix.shares],
+            "heard": [inversion.heard for inversion in inversions],
+            "kind": [inversion.kind for inversion in inversions],
+        }
+        # The page of all mixes is printed once.
+        own = mix.plan if mix is mixes[-1] else replace(mix.plan, extras={})
+        lines += _file_lines(call, own, notes, told)
+    return WorkResult("mixed", lines)
+
+
+def _read_inputs(sounds: Sequence[Path], shown: bool) -> list[AuditionInput]:
     """The sounds themselves, to hear or see beside the notes; an .hgs file holds none."""
     if not shown:
         return []
@@ -374,39 +521,31 @@ def read_inputs(sounds: Sequence[Path], shown: bool) -> list[AuditionInput]:
     ]
 
 
-def deliver_files(
-    model: Model,
-    jobs: Sequence[Job],
-    how: How,
-    inputs: Sequence[AuditionInput],
-    force: bool,
-    advance: Advance,
-    messages: Messages,
+def _deliver_files(
+    call: Call, jobs: Sequence[Job], inputs: Sequence[AuditionInput], advance: Advance
 ) -> list[list[NoteFiles]]:
     """Write all files of a result together, and say where notes had to be lowered."""
     from hgs_cli.atomic_files import OutputSet, common_folder
     from hgs_cli.export.delivery import deliver
 
     files = dict.fromkeys(path for job in jobs for path in job.plan.files)
-    with OutputSet(files, force, common_folder(files)) as outputs:
-        written = deliver(model, jobs, how, outputs, inputs, advance)
+    with OutputSet(files, call.force, common_folder(files)) as outputs:
+        written = deliver(call.model, jobs, call.options, outputs, inputs, advance)
+    finish = call.options.finish
     for job, notes in zip(jobs, written, strict=True):
         if notes[0].lowered_db:
-            messages.warn(
+            call.messages.warn(
                 f"the notes of {job.plan.name} were lowered by {-notes[0].lowered_db:.1f} dB: one would have clipped"
             )
         lasting_s = max(note.n_frames / note.sample_rate for note in notes)
-        asked_s = how.finish.duration_s or 0.0
-        if (how.finish.loop and all(note.loop is None for note in notes)) or asked_s > lasting_s + 0.01:
-            messages.line(f"{job.plan.name} has no sustain that could be held: its notes are one-shots")
+        if (finish.loop and all(note.loop is None for note in notes)) or (finish.duration_s or 0.0) > lasting_s + 0.01:
+            call.messages.line(f"{job.plan.name} has no sustain that could be held: its notes are one-shots")
     return written
 
 
-def file_lines(plan: Plan, notes: Sequence[NoteFiles], facts: dict[str, Any], how: How, as_json: bool) -> list[str]:
+def _file_lines(call: Call, plan: Plan, notes: Sequence[NoteFiles], facts: dict[str, Any]) -> list[str]:
     """A result's files as paths, or as JSON with the facts given."""
-    from hgs_cli.export.naming import describe_note, layer_velocities
-
-    if not as_json:
+    if not call.as_json:
         return [str(path) for path in plan.files]
     lines = []
     for note in notes:
@@ -422,155 +561,10 @@ def file_lines(plan: Plan, notes: Sequence[NoteFiles], facts: dict[str, Any], ho
             "loop": None if note.loop is None else [note.loop.start, note.loop.end],
             "gain": round(note.gain_db, 2),
             "lowered": round(abs(note.lowered_db), 2),
-            "seed": how.settings.seed,
+            "seed": call.options.settings.seed,
         }
         for kind, path in note.paths.items():
             lines.append(json.dumps({"path": str(path), **facts, "format": kind, **told}))
     for kind, path in [*plan.instruments.items(), *plan.extras.items()]:
         lines.append(json.dumps({"path": str(path), **facts, "format": kind}))
     return lines
-
-
-def print_bench(report: BenchReport, runs: int) -> None:
-    """A bench's report as tables on stdout, a section each."""
-    titles = {
-        "stages": "Stages",
-        "batches": "Notes at once",
-        "threads": "25 notes by threads",
-        "lengths": "25 notes by their length",
-        "cold": "Whole calls in new processes",
-        "compare": "Compared",
-    }
-    for section, title in titles.items():
-        rows = [
-            (
-                timing.name,
-                f"{timing.median_ms:.2f}",
-                f"{timing.p95_ms:.2f}",
-                f"{timing.median_ms / timing.notes:.2f}" if timing.notes else "",
-                f"{timing.notes_per_s:.0f}" if timing.notes_per_s else "",
-                f"{timing.real_time_factor:.0f}×" if timing.real_time_factor else "",
-            )
-            for timing in report.timings
-            if timing.section == section
-        ]
-        if rows:
-            header = (section, "median ms", "p95 ms", "ms a note", "notes/s", "real time")
-            print_table(title, rows, header, to_stdout=True)
-    bound = report.bound
-    limits = [
-        (
-            f"{bound.operations / bound.notes / 1e6:.0f} M multiply-adds",
-            f"{bound.operations_per_s / 1e9:.0f} G/s",
-            f"{bound.operations / bound.operations_per_s * 1e3:.1f}",
-        ),
-        (
-            f"{bound.n_bytes / bound.notes / 1e6:.2f} MB moved",
-            f"{bound.bytes_per_s / 1e9:.0f} GB/s",
-            f"{bound.n_bytes / bound.bytes_per_s * 1e3:.1f}",
-        ),
-        ("measured", f"{bound.median_ms / bound.bound_ms:.2f}× the bound", f"{bound.median_ms:.1f}"),
-    ]
-    columns = (f"G, a note of {bound.notes}", "the most seen here", "ms for all")
-    print_table("What the machine can do", limits, columns, to_stdout=True)
-    if report.ratios:
-        ratios = [(name, f"{value:.2f}") for name, value in report.ratios.items()]
-        print_table("Ratios", ratios, to_stdout=True)
-    facts = [(name, str(value)) for name, value in report.environment.items()]
-    facts += [("runs", str(runs)), ("peak memory", f"{report.peak_memory_mib:.0f} MiB")]
-    print_table("Circumstances", facts, to_stdout=True)
-
-
-def bench_bars(report: BenchReport) -> list[tuple[str, list[tuple[str, float]]]]:
-    """A bench's report as groups of named bars, in milliseconds, of a note where notes are made."""
-    groups: dict[str, list[tuple[str, float]]] = {}
-    names = {"stages": "stages, ms (of a note where notes are made)", "batches": "ms a note, so many at once"}
-    names |= {"threads": "ms a note, by threads", "lengths": "ms a note, by length", "cold": "whole calls, ms"}
-    for timing in report.timings:
-        if timing.section in names:
-            each = timing.median_ms / timing.notes if timing.notes and timing.section != "cold" else timing.median_ms
-            groups.setdefault(names[timing.section], []).append((timing.name, each))
-    return list(groups.items())
-
-
-def invert_one(
-    model: Model,
-    sound: Path,
-    targets: Sequence[Path],
-    audio: bool,
-    plot: bool,
-    listening: Listening,
-    settings: Settings,
-    subtype: str,
-    force: bool,
-    messages: Messages,
-) -> dict[str, Any]:
-    """Invert one sound, write what was asked for and say how it went.
-
-    Returns:
-        What --json prints.
-    """
-    import time
-
-    from hgs_cli.atomic_files import OutputSet
-    from hgs_cli.export.delivery import How, Job, deliver
-    from hgs_cli.pipeline import NoteKey, make_instrument, reconstruct
-    from hgs_cli.pitch import describe_pitch, nearest_note, note_name
-    from hgs_cli.sampler.finish import Finish
-
-    start = time.perf_counter()
-    inversion = open_heard(model, sound, listening, messages)
-    seconds = time.perf_counter() - start
-    heard = reconstruct(model, inversion)
-    source = inversion.source_pitch
-    target, others = targets[0], list(targets[1:])
-    facts: dict[str, Any] = {"path": str(target), "input": str(sound), "pitched": source is not None}
-    facts |= {"heard": inversion.heard, "kind": inversion.kind}
-    if source is not None:
-        note, cents = nearest_note(source)
-        facts |= {"midi": note, "note": note_name(note), "cents": round(cents, 1)}
-    facts |= {
-        "first_db": round(heard.distance_db(heard.x_init), 3),
-        "refined_db": round(heard.distance_db(heard.x_hat), 3),
-        "detailed_db": round(heard.distance_db(heard.detailed), 3),
-        "passes": inversion.passes,
-        "seconds": round(seconds, 3),
-    }
-    with OutputSet(targets, force) as outputs:
-        outputs.write(target, inversion.save)
-        if audio:
-            own = NoteKey(inversion.stands_at)
-            # The sound itself, not a note made of it: an unpitched sound stays noise.
-            plain = settings if source is not None else replace(settings, tonal=0.0)
-            reconstruction = others.pop(0)
-            job = Job(
-                make_instrument(model, inversion), Plan(sound.stem, {own: {"wav": reconstruction}}, {}), sound.stem
-            )
-            deliver(model, [job], How(plain, Finish(), subtype), outputs)
-            facts["audio"] = str(reconstruction)
-        if plot:
-            from hgs_cli.export.plot import draw_spectrograms
-
-            picture = others.pop(0)
-            panels = [
-                (title, mel[:, : heard.length_frames])
-                for title, mel in (
-                    ("input", heard.mel),
-                    ("first reconstruction", heard.x_init),
-                    ("refined by the hypernetwork", heard.x_hat),
-                    ("with the sound's detail", heard.detailed),
-                )
-            ]
-            filters = model.log_mel.filters.cpu()
-            outputs.write(picture, lambda aside: draw_spectrograms(aside, panels, filters))
-            facts["plot"] = str(picture)
-    rows = [
-        ("pitch", "none" if source is None else describe_pitch(source)),
-        ("the networks' say at other pitches", f"{100.0 * inversion.trust:.0f} %"),
-        ("distance, without the hypernetwork", f"{facts['first_db']:.2f} dB"),
-        ("distance, with it", f"{facts['refined_db']:.2f} dB"),
-        ("distance, with the sound's detail", f"{facts['detailed_db']:.2f} dB"),
-        ("time", f"{seconds:.2f} s"),
-    ]
-    messages.table(str(sound), rows)
-    return facts

@@ -1,19 +1,32 @@
-"""Options that mean the same on every command, said once: names, units, ranges and help; imports typer alone."""
+"""Options, each said once: names, units, ranges, defaults and help; imports typer alone.
+
+What belongs together is a frozen dataclass, mostly what one panel of the help shows. A command takes such dataclasses,
+and `spread_options` shows typer their fields in their place. Options that stand alone are types here.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import partial, wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 
-FILES_PANEL = "Files and scripts"
-SOURCE_PANEL = "How the sound is heard"
-LENGTH_PANEL = "How long notes are"
-SOUND_PANEL = "How the notes sound"
-LEVEL_PANEL = "Tuning, level and format"
 RUN_PANEL = "Running"
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
+
+files_option = partial(typer.Option, rich_help_panel="Files and scripts")
+source_option = partial(typer.Option, rich_help_panel="How the sound is heard")
+length_option = partial(typer.Option, rich_help_panel="How long notes are")
+sounding_option = partial(typer.Option, rich_help_panel="How the notes sound")
+level_option = partial(typer.Option, rich_help_panel="Tuning, level and format")
+running_option = partial(typer.Option, rich_help_panel=RUN_PANEL)
+
+
+# --- options that stand alone ---------------------------------------------------------------------------------------
 
 Sounds = Annotated[
     list[Path],
@@ -32,10 +45,6 @@ Playables = Annotated[
 Mixed = Annotated[
     list[Path], typer.Argument(metavar="SOUND|INVERSION...", help="Two or more sounds.", show_default=False)
 ]
-Out = Annotated[
-    Path | None,
-    typer.Option("--out", "-o", metavar="DIR", help="Folder for the files.", show_default="./{name}/"),
-]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Overwrite files that exist.")]
 Pitches = Annotated[
     str,
@@ -44,148 +53,216 @@ Pitches = Annotated[
         help="Notes: 60, C4, F#3, Bb2, 60.5; ranges 48-72, C3-C5, 48-72:3 (every third); several with commas.",
     ),
 ]  # fmt: skip
-Format = Annotated[
-    str,
-    typer.Option(
-        "--format", metavar="F,F",
-        help="wav, flac, aiff; sfz, dspreset and sf2 for samplers; several with commas.",
-    ),
-]  # fmt: skip
-Audition = Annotated[bool, typer.Option("--audition", help="Also a web page with a keyboard that plays the notes.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only on stderr.")]
 SourcePitchOption = Annotated[
     str, typer.Option("--pitch", metavar="NOTE|auto|none", help="The sound's own note, if hgs should not find it.")
 ]
 Detail = Annotated[float, typer.Option(min=0.0, max=1.0, help="How much of the sound's own detail is carried over.")]
-
-Recursive = Annotated[
-    bool,
-    typer.Option("--recursive", "-r", help="Look into folders of folders; the output is laid out as the input.",
-                 rich_help_panel=FILES_PANEL),
-]  # fmt: skip
-SkipExisting = Annotated[
-    bool,
-    typer.Option("--skip-existing", help="Leave out sounds all of whose files are there already.",
-                 rich_help_panel=FILES_PANEL),
-]  # fmt: skip
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Print what would be written, and stop.", rich_help_panel=FILES_PANEL)
+Seed = Annotated[int, sounding_option(min=0, max=2**31 - 1, help="Another seed, another noise.")]
+Subtype = Annotated[
+    Literal["PCM_24", "PCM_16", "FLOAT"], level_option(help="Sample format of the sound files; PCM_16 is dithered.")
 ]
 Name = Annotated[
     str | None,
-    typer.Option(
-        "--name", metavar="TEMPLATE", rich_help_panel=FILES_PANEL, show_default="{stem}_{midi:03d}_{note}",
+    files_option(
+        "--name", metavar="TEMPLATE", show_default="{stem}_{midi:03d}_{note}",
         help="Name of a note's file: {stem}, {midi}, {note}, {cents}, {layer}, {velocity}; / makes folders.",
     ),
 ]  # fmt: skip
-Json = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object a line instead of paths.", rich_help_panel=FILES_PANEL)
+Recursive = Annotated[
+    bool, files_option("--recursive", "-r", help="Look into folders of folders; the output is laid out as the input.")
 ]
-Plot = Annotated[
-    bool, typer.Option("--plot", help="Also a PNG of waveforms and spectrograms.", rich_help_panel=FILES_PANEL)
-]
-
-LoopNotes = Annotated[
-    bool, typer.Option("--loop", help="Loop the sustain of notes that have one.", rich_help_panel=LENGTH_PANEL)
-]
-Duration = Annotated[
-    float | None,
-    typer.Option(metavar="SECONDS", help="Length; longer goes on with the sustain of notes that have one.",
-                 show_default="the sound's", rich_help_panel=LENGTH_PANEL),
-]  # fmt: skip
-Fade = Annotated[
-    float | None,
-    typer.Option(metavar="SECONDS", help="Fade the end out.", show_default="none", rich_help_panel=LENGTH_PANEL),
-]
-Trim = Annotated[bool, typer.Option("--trim", help="Cut silence off both ends.", rich_help_panel=LENGTH_PANEL)]
-Velocities = Annotated[
-    int,
-    typer.Option(min=1, max=8, help="Dynamic layers, equally loud: the softer, the darker.",
-                 rich_help_panel=LENGTH_PANEL),
-]  # fmt: skip
-
-Seed = Annotated[
-    int, typer.Option(min=0, max=2**31 - 1, help="Another seed, another noise.", rich_help_panel=SOUND_PANEL)
-]
-Passes = Annotated[
-    int | None,
-    typer.Option(
-        min=0, max=16, help="Passes of the hypernetwork, 0 for none.", show_default="as trained",
-        rich_help_panel=SOURCE_PANEL,
-    ),
-]  # fmt: skip
-Stereo = Annotated[
-    bool,
-    typer.Option("--stereo", help="Two channels, the sound's first two; mono otherwise.",
-                 rich_help_panel=SOURCE_PANEL),
-]  # fmt: skip
-Start = Annotated[
-    str,
-    typer.Option("--start", metavar="auto|SECONDS", rich_help_panel=SOURCE_PANEL,
-                 help="Where the sound begins; auto leaves out silence and room noise before it."),
-]  # fmt: skip
-MaxSeconds = Annotated[
-    float,
-    typer.Option("--max-seconds", metavar="SECONDS", min=0.01, max=600.0, rich_help_panel=SOURCE_PANEL,
-                 help="At most so much of a sound is used."),
-]  # fmt: skip
-Tonal = Annotated[
-    str,
-    typer.Option(
-        metavar="auto|0..1", rich_help_panel=SOUND_PANEL,
-        help="How much noise becomes tone; auto makes unpitched sounds clearly pitched and leaves others.",
-    ),
-]  # fmt: skip
-Variation = Annotated[
-    float,
-    typer.Option(
-        min=0.0, max=1.0, rich_help_panel=SOUND_PANEL,
-        help="Another take for every seed: colour, noise and decay wander, the pitch stays; 1 is as soft from loud.",
-    ),
-]  # fmt: skip
-Vibrato = Annotated[
-    Literal["keep", "flat"], typer.Option(help="Keep the sound's pitch movement or not.", rich_help_panel=SOUND_PANEL)
-]
-Tune = Annotated[
-    float,
-    typer.Option(metavar="CENTS", min=-1200.0, max=1200.0, help="Tune all notes up or down.",
-                 rich_help_panel=LEVEL_PANEL),
-]  # fmt: skip
-A4 = Annotated[
-    float, typer.Option("--a4", metavar="HZ", min=380.0, max=500.0, help="Concert pitch.", rich_help_panel=LEVEL_PANEL)
-]
-Normalize = Annotated[
-    Literal["lufs", "peak", "none"],
-    typer.Option(help="One gain for all notes, by loudness, by peak (-3 dB), or none.", rich_help_panel=LEVEL_PANEL),
-]
-Lufs = Annotated[
-    float,
-    typer.Option(min=-70.0, max=0.0, help="Loudness in LUFS, 3 dB of headroom kept.", rich_help_panel=LEVEL_PANEL),
-]
-SampleRate = Annotated[
-    int, typer.Option(metavar="HZ", min=8_000, max=192_000, help="Of the files.", rich_help_panel=LEVEL_PANEL)
-]
-Subtype = Annotated[
-    Literal["PCM_24", "PCM_16", "FLOAT"],
-    typer.Option(help="Sample format of the sound files; PCM_16 is dithered.", rich_help_panel=LEVEL_PANEL),
-]
-
+Json = Annotated[bool, files_option("--json", help="Print one JSON object a line instead of paths.")]
+Plot = Annotated[bool, files_option("--plot", help="Also a PNG of waveforms and spectrograms.")]
 Device = Annotated[
-    Literal["auto", "cpu", "cuda"],
-    typer.Option(help="Where to compute.", envvar="HGS_DEVICE", show_envvar=True, rich_help_panel=RUN_PANEL),
+    Literal["auto", "cpu", "cuda"], running_option(help="Where to compute.", envvar="HGS_DEVICE", show_envvar=True)
 ]
-Threads = Annotated[
-    int | None, typer.Option(min=1, max=1024, help="CPU threads.", show_default="all cores", rich_help_panel=RUN_PANEL)
-]
+Threads = Annotated[int | None, running_option(min=1, max=1024, help="CPU threads.", show_default="all cores")]
 Weights = Annotated[
     Path | None,
-    typer.Option(
-        metavar="BUNDLE",
-        help="Weights to use.",
-        show_default="HGS_WEIGHTS, then the released",
-        rich_help_panel=RUN_PANEL,
-    ),
+    running_option(metavar="BUNDLE", help="Weights to use.", show_default="HGS_WEIGHTS, then the released"),
 ]
+
+
+# --- options that belong together -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TargetOptions:
+    """Where the files of notes go, and which there are."""
+
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="DIR", help="Folder for the files.", show_default="./{name}/"),
+    ] = None
+    force: Force = False
+    formats: Annotated[
+        str,
+        typer.Option(
+            "--format", metavar="F,F", help="wav, flac, aiff; sfz, dspreset and sf2 for samplers; several with commas."
+        ),
+    ] = "wav"
+    audition: Annotated[
+        bool, typer.Option("--audition", help="Also a web page with a keyboard that plays the notes.")
+    ] = False
+
+
+@dataclass(frozen=True)
+class LengthOptions:
+    """How long notes are, and how many of them a key has."""
+
+    loop: Annotated[bool, length_option("--loop", help="Loop the sustain of notes that have one.")] = False
+    duration: Annotated[
+        float | None,
+        length_option(
+            metavar="SECONDS", help="Length; longer goes on with the sustain of notes that have one.",
+            show_default="the sound's",
+        ),
+    ] = None  # fmt: skip
+    fade: Annotated[float | None, length_option(metavar="SECONDS", help="Fade the end out.", show_default="none")] = (
+        None
+    )
+    trim: Annotated[bool, length_option("--trim", help="Cut silence off both ends.")] = False
+    velocities: Annotated[
+        int, length_option(min=1, max=8, help="Dynamic layers, equally loud: the softer, the darker.")
+    ] = 1
+
+
+@dataclass(frozen=True)
+class SoundingOptions:
+    """How notes sound."""
+
+    seed: Seed = 0
+    tonal: Annotated[
+        str,
+        sounding_option(
+            metavar="auto|0..1",
+            help="How much noise becomes tone; auto makes unpitched sounds clearly pitched and leaves others.",
+        ),
+    ] = "auto"
+    variation: Annotated[
+        float,
+        sounding_option(
+            min=0.0, max=1.0,
+            help="Another take for every seed: colour, noise and decay wander, the pitch stays; "
+            "1 is as soft from loud.",
+        ),
+    ] = 0.0  # fmt: skip
+    vibrato: Annotated[Literal["keep", "flat"], sounding_option(help="Keep the sound's pitch movement or not.")] = (
+        "keep"
+    )
+
+
+@dataclass(frozen=True)
+class LoudnessOptions:
+    """How loud notes are."""
+
+    normalize: Annotated[
+        Literal["lufs", "peak", "none"],
+        level_option(help="One gain for all notes, by loudness, by peak (-3 dB), or none."),
+    ] = "lufs"
+    lufs: Annotated[float, level_option(min=-70.0, max=0.0, help="Loudness in LUFS, 3 dB of headroom kept.")] = -18.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LevelOptions:
+    """Tuning, level and format of notes."""
+
+    tune: Annotated[
+        float, level_option(metavar="CENTS", min=-1200.0, max=1200.0, help="Tune all notes up or down.")
+    ] = 0.0
+    a4: Annotated[float, level_option("--a4", metavar="HZ", min=380.0, max=500.0, help="Concert pitch.")] = 440.0
+    loudness: LoudnessOptions
+    sample_rate: Annotated[int, level_option(metavar="HZ", min=8_000, max=192_000, help="Of the files.")] = 44_100
+    subtype: Subtype = "PCM_24"
+
+
+@dataclass(frozen=True)
+class ScriptOptions:
+    """What scripts ask of a call."""
+
+    skip_existing: Annotated[
+        bool, files_option("--skip-existing", help="Leave out sounds all of whose files are there already.")
+    ] = False
+    dry_run: Annotated[bool, files_option("--dry-run", help="Print what would be written, and stop.")] = False
+    as_json: Json = False
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """How sounds are heard."""
+
+    passes: Annotated[
+        int | None,
+        source_option(min=0, max=16, help="Passes of the hypernetwork, 0 for none.", show_default="as trained"),
+    ] = None
+    stereo: Annotated[bool, source_option("--stereo", help="Two channels, the sound's first two; mono otherwise.")] = (
+        False
+    )
+    start: Annotated[
+        str,
+        source_option(
+            "--start", metavar="auto|SECONDS",
+            help="Where the sound begins; auto leaves out silence and room noise before it.",
+        ),
+    ] = "auto"  # fmt: skip
+    max_seconds: Annotated[
+        float,
+        source_option(
+            "--max-seconds", metavar="SECONDS", min=0.01, max=600.0, help="At most so much of a sound is used."
+        ),
+    ] = 120.0
+
+
+@dataclass(frozen=True)
+class RunningOptions:
+    """What computes, and with which weights."""
+
+    device: Device = "auto"
+    threads: Threads = None
+    weights: Weights = None
+
+
+# --- from the dataclasses to typer and back -------------------------------------------------------------------------
+
+
+def spread_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The command as typer reads it: the fields of a dataclass of options stand where its parameter stands.
+
+    Typer takes options off a function's signature; this one says them, and puts what typer gives together again.
+    """
+    hints = get_type_hints(command, include_extras=True)
+    parameters = signature(command).parameters
+
+    @wraps(command)
+    def spread(**given: Any) -> None:
+        command(**{name: _gathered(name, hints[name], given) for name in parameters})
+
+    spread.__signature__ = Signature(  # type: ignore[attr-defined]
+        [each for name, one in parameters.items() for each in _spread(name, hints[name], one.default)]
+    )
+    return spread
+
+
+def _spread(name: str, annotation: Any, default: Any) -> Iterator[Parameter]:
+    if not is_dataclass(annotation):
+        yield Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        return
+    hints = get_type_hints(annotation, include_extras=True)
+    for field in fields(annotation):
+        yield from _spread(
+            field.name, hints[field.name], Parameter.empty if field.default is MISSING else field.default
+        )
+
+
+def _gathered(name: str, annotation: Any, given: Mapping[str, Any]) -> Any:
+    if not isinstance(annotation, type) or not is_dataclass(annotation):
+        return given[name]
+    hints = get_type_hints(annotation, include_extras=True)
+    return annotation(**{field.name: _gathered(field.name, hints[field.name], given) for field in fields(annotation)})
+
+
+# --- running ---------------------------------------------------------------------------------------------------------
 
 
 def keep_memory() -> None:

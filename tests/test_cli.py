@@ -800,11 +800,12 @@ def test_bench_draws_its_timings(benched: tuple[Outcome, Path]) -> None:
 
 @pytest.mark.thorough
 def test_bench_times_batches_of_up_to_88_notes_and_counts_its_steps(model: Model) -> None:
-    from hgs_cli.bench import count_steps, run_bench
+    from hgs_cli.bench import plan_bench, run_bench
 
     steps: list[int] = []
-    report = run_bench(None, model.path, "cpu", 1, advance=steps.append)
-    assert sum(steps) == count_steps(cold=False, compare=False)
+    plan = plan_bench(None, 1, cold=False, compare=False)
+    report = run_bench(plan, model.path, "cpu", steps.append)
+    assert sum(steps) == plan.n_steps
     timed = [(timing.section, timing.name) for timing in report.timings]
     assert [name for section, name in timed if section == "batches"][-1] == "88 notes"
     assert [name for section, name in timed if section == "lengths"] == ["0.5 s", "1 s", "2 s", "4 s"]

@@ -30,7 +30,7 @@ from hypothesis import strategies as st
 from hgs_cli.atomic_files import check_targets
 from hgs_cli.audio.io import DEFAULT_SECONDS, MIN_SAMPLES, read_audio
 from hgs_cli.errors import HgsError, InputError, UsageError, WeightsError
-from hgs_cli.export.naming import SOUND_SUFFIXES, find_sources, make_plan
+from hgs_cli.export.naming import SOUND_SUFFIXES, PlanOptions, find_sources, make_plan
 from hgs_cli.info import describe_file
 from hgs_cli.inversion import Inversion
 from hgs_cli.pipeline import Model, Settings, invert, load_model, open_sound, render
@@ -279,7 +279,7 @@ def test_any_template_gives_files_inside_the_folder_or_is_refused(
     tmp_path_factory: pytest.TempPathFactory, template: str
 ) -> None:
     folder = tmp_path_factory.getbasetemp() / "planned"
-    plan = tried(make_plan, folder, "kick", [0.0, 46.0, 47.0, 60.5], ("wav", "flac"), {}, 2, template)
+    plan = tried(make_plan, folder, "kick", PlanOptions([0.0, 46.0, 47.0, 60.5], ("wav", "flac"), {}, 2, template))
     if isinstance(plan, HgsError):
         assert isinstance(plan, UsageError)
         return

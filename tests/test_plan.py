@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hgs_cli.errors import HgsError, InputError, UsageError
-from hgs_cli.export.naming import SOUND_SUFFIXES, find_sources, layer_velocities, make_plan, parse_formats
+from hgs_cli.export.naming import (
+    SOUND_SUFFIXES,
+    PlanOptions,
+    find_sources,
+    layer_velocities,
+    make_plan,
+    parse_formats,
+)
 from hgs_cli.pitch import NoteKey
 
 
@@ -168,7 +175,7 @@ def test_layers_share_the_velocities_without_gap_or_overlap() -> None:
 
 
 def test_notes_and_instruments_are_named_for_the_sound() -> None:
-    plan = make_plan(Path("out"), "kick", [60.0, 60.5], ("wav", "flac", "sfz"), {"audition": ".html"})
+    plan = make_plan(Path("out"), "kick", PlanOptions([60.0, 60.5], ("wav", "flac", "sfz"), {"audition": ".html"}))
     assert [str(path) for path in plan.files] == [
         "out/kick_060_C4.wav", "out/kick_060_C4.flac", "out/kick_060_C4p50.wav", "out/kick_060_C4p50.flac",
         "out/kick.sfz", "out/kick.html",
@@ -176,33 +183,35 @@ def test_notes_and_instruments_are_named_for_the_sound() -> None:
 
 
 def test_every_format_has_the_suffix_that_programs_know() -> None:
-    plan = make_plan(Path("o"), "a", [60.0], ("wav", "flac", "aiff", "sfz", "dspreset", "sf2"), {}, template="n")
+    plan = make_plan(
+        Path("o"), "a", PlanOptions([60.0], ("wav", "flac", "aiff", "sfz", "dspreset", "sf2"), template="n")
+    )
     assert [path.name for path in plan.files] == ["n.wav", "n.flac", "n.aiff", "a.sfz", "a.dspreset", "a.sf2"]
 
 
 def test_layers_are_numbered_from_the_softest() -> None:
-    plan = make_plan(Path("o"), "kick", [60.0], ("wav",), {}, 2)
+    plan = make_plan(Path("o"), "kick", PlanOptions([60.0], ("wav",), layers=2))
     assert [path.name for path in plan.files] == ["kick_060_C4_v1.wav", "kick_060_C4_v2.wav"]
 
 
 def test_a_name_for_two_notes_is_refused_with_what_would_tell_them_apart() -> None:
     with pytest.raises(UsageError, match=r"add \{midi\} or \{note\}"):
-        make_plan(Path("o"), "kick", [60.0, 61.0], ("wav",), {}, 2, "{layer}")
+        make_plan(Path("o"), "kick", PlanOptions([60.0, 61.0], ("wav",), {}, 2, "{layer}"))
     with pytest.raises(UsageError, match=r"add \{layer\}"):
-        make_plan(Path("o"), "kick", [60.0, 61.0], ("wav",), {}, 2, "{midi}")
-    assert make_plan(Path("o"), "kick", [60.0, 61.0], ("sf2",), {}, 1, "{stem}").files == [Path("o/kick.sf2")]
+        make_plan(Path("o"), "kick", PlanOptions([60.0, 61.0], ("wav",), {}, 2, "{midi}"))
+    plan = make_plan(Path("o"), "kick", PlanOptions([60.0, 61.0], ("sf2",), {}, 1, "{stem}"))
+    assert plan.files == [Path("o/kick.sf2")]
 
 
 def test_names_are_as_long_as_file_systems_allow_with_room_for_a_suffix_and_no_longer() -> None:
-    assert make_plan(Path("o"), "kick", [60.0], ("wav",), {}, 1, "a" * 245).files
+    assert make_plan(Path("o"), "kick", PlanOptions([60.0], ("wav",), {}, 1, "a" * 245)).files
     with pytest.raises(UsageError, match="over 245 bytes"):
-        make_plan(Path("o"), "kick", [60.0], ("wav",), {}, 1, "a" * 246)
+        make_plan(Path("o"), "kick", PlanOptions([60.0], ("wav",), {}, 1, "a" * 246))
 
 
 def test_a_template_names_the_files() -> None:
-    plan = make_plan(
-        Path("o"), "ki ck", [61.25], ("wav",), {}, 2, "{note}/{stem}-{midi:04d}+{cents}_{layer}of{velocity}.wav"
-    )
+    template = "{note}/{stem}-{midi:04d}+{cents}_{layer}of{velocity}.wav"
+    plan = make_plan(Path("o"), "ki ck", PlanOptions([61.25], ("wav",), {}, 2, template))
     assert [str(one["wav"]) for one in plan.notes.values()] == [
         "o/Cs4p25/ki ck-0061+25_1of64.wav", "o/Cs4p25/ki ck-0061+25_2of127.wav",
     ]  # fmt: skip
@@ -217,13 +226,13 @@ def test_a_template_names_the_files() -> None:
 )  # fmt: skip
 def test_a_template_that_makes_no_sense_or_leaves_the_folder_is_refused(template: str) -> None:
     with pytest.raises(UsageError):
-        make_plan(Path("out"), "kick", [60.0, 61.0], ("wav",), {}, 1, template)
+        make_plan(Path("out"), "kick", PlanOptions([60.0, 61.0], ("wav",), {}, 1, template))
 
 
 @given(st.text(max_size=40))
 def test_any_template_is_one_inside_the_folder_or_a_usage_error(template: str) -> None:
     try:
-        plan = make_plan(Path("/out"), "kick", [60.0, 61.0], ("wav",), {}, 1, template or None)
+        plan = make_plan(Path("/out"), "kick", PlanOptions([60.0, 61.0], ("wav",), {}, 1, template or None))
     except HgsError:
         return
     for path in plan.files:

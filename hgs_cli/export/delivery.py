@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,12 +17,13 @@ from hgs_cli.atomic_files import OutputSet
 from hgs_cli.audio.io import read_back, to_sample_rate, write_audio
 from hgs_cli.audio.loop import Loop
 from hgs_cli.audio.loudness import measure_lufs, peak_db
+from hgs_cli.console import Advance
 from hgs_cli.errors import OutputError
 from hgs_cli.export.audition import AuditionInput, AuditionSet, write_audition
 from hgs_cli.export.dspreset import dspreset_text
 from hgs_cli.export.naming import PAGE, PICTURE, Plan
 from hgs_cli.export.plot import Panel, draw_sheet, spread
-from hgs_cli.export.riff import add_sampler_chunk, add_sampler_chunks_aiff
+from hgs_cli.export.riff import ALL_VELOCITIES, add_sampler_chunk, add_sampler_chunks_aiff
 from hgs_cli.export.sf2 import write_sf2
 from hgs_cli.export.sfz import check_sfz_path, sfz_text
 from hgs_cli.export.zones import Sample, Zone, relative_path, zones
@@ -38,9 +39,8 @@ from hgs_cli.spectrum import MODEL_SAMPLES, SAMPLE_RATE
 RELEASE_S = 0.3  # that a sampler lets a note ring for when its key is let go
 KEPT_BYTES = 48 * 2**20  # of notes that are kept until it is known that none of them clips
 PICTURE_NOTES = 7  # at most, beside the sounds that came in
+N_CENTS = 12_800  # of MIDI pitches: seeds of two calls never meet
 _SOURCE_SUFFIX = ".wav"
-
-Advance = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class How:
+class RenderOptions:
     """What all instruments of a call have in common.
 
     Attributes:
@@ -109,7 +109,7 @@ class How:
 def deliver(
     model: Model,
     jobs: Sequence[Job],
-    how: How,
+    options: RenderOptions,
     outputs: OutputSet,
     inputs: Sequence[AuditionInput] = (),
     advance: Advance = lambda steps: None,
@@ -119,7 +119,7 @@ def deliver(
     Args:
         model: From `load_model`.
         jobs: At least one; a page or picture that several plans name shows all of them.
-        how: How.
+        options: RenderOptions.
         outputs: Open; it renames the files when it is left.
         inputs: The sounds that the instruments were made of, for pages and pictures.
         advance: Takes the number of notes done since its last call.
@@ -143,7 +143,7 @@ def deliver(
         for number, job in enumerate(jobs):
             folder = Path(scratch, str(number))
             folder.mkdir()
-            notes = _write_notes(model, job, how, outputs, folder, advance)
+            notes = _write_notes(model, job, options, outputs, folder, advance)
             samples = [_sample(note, folder) for note in notes]
             for note, sample in zip(notes, samples, strict=True):
                 sources[sample.path] = outputs.aside(sample.path) if note.paths else sample.path
@@ -174,37 +174,31 @@ def _check_names(plan: Plan) -> None:
             check_sfz_path(relative_path(next(iter(paths.values())), plan.instruments["sfz"].parent))
 
 
-def _spans(plan: Plan) -> dict[NoteKey, Zone]:
-    """Which keys and velocities play each note; notes that no key plays have none."""
-    notes = [Sample(Path(), key.pitch, key.layer, 1, SAMPLE_RATE, 1, None) for key in plan.notes]
-    return {NoteKey(zone.sample.pitch, zone.sample.layer): zone for zone in zones(notes)}
-
-
 def _write_notes(
-    model: Model, job: Job, how: How, outputs: OutputSet, scratch: Path, advance: Advance
+    model: Model, job: Job, options: RenderOptions, outputs: OutputSet, scratch: Path, advance: Advance
 ) -> list[NoteFiles]:
     """Sound files of every note; where none are asked for, files in `scratch` that samplers' files are made of."""
-    gain_db = note_gain_db(job.instrument, how.settings)
-    takes = _Takes(model, job, how)
-    written, loudest_db = _write_pass(takes, job, how, outputs, scratch, gain_db, 0.0, advance)
+    notes = _NoteCache(model, job, options)
+    writer = _NoteWriter(job.plan, options, outputs, scratch)
+    gain_db = note_gain_db(job.instrument, options.settings)
+    written, loudest_db = writer.write(notes, gain_db, 0.0, advance)
     lowered_db = lowering_db(loudest_db)
     if lowered_db:
-        gain_db += lowered_db
-        written, _ = _write_pass(takes, job, how, outputs, scratch, gain_db, lowered_db, lambda steps: None)
+        written, _ = writer.write(notes, gain_db + lowered_db, lowered_db, lambda steps: None)
     return written
 
 
-class _Takes:
+class _NoteCache:
     """All notes of a job before any gain, as often as they are asked for: kept if they are few, else made once more.
 
     Args:
         model: From `load_model`.
         job: What is played.
-        how: How.
+        options: How.
     """
 
-    def __init__(self, model: Model, job: Job, how: How) -> None:
-        self.model, self.job, self.how = model, job, how
+    def __init__(self, model: Model, job: Job, options: RenderOptions) -> None:
+        self.model, self.job, self.options = model, job, options
         self._kept: list[Note] | None = []
         self._whole = False
 
@@ -214,9 +208,9 @@ class _Takes:
             return
         n_bytes = 0
         for layer, softness in enumerate(layer_softness(self.job.plan.layers)):
-            settings = replace(self.how.settings, softness=softness)
+            settings = replace(self.options.settings, softness=softness)
             keys = [key for key in self.job.plan.notes if key.layer == layer]
-            for note in make_notes(self.model, self.job.instrument, keys, settings, self.how.finish):
+            for note in make_notes(self.model, self.job.instrument, keys, settings, self.options.finish):
                 n_bytes += note.audio.numel() * note.audio.element_size()
                 if self._kept is not None:
                     self._kept.append(note)
@@ -226,68 +220,74 @@ class _Takes:
         self._whole = True
 
 
-def _write_pass(
-    takes: _Takes,
-    job: Job,
-    how: How,
-    outputs: OutputSet,
-    scratch: Path,
-    gain_db: float,
-    lowered_db: float,
-    advance: Advance,
-) -> tuple[list[NoteFiles], float]:
-    """Write every note at a gain, as long as none clips; returns them and the loudest peak in dB."""
-    written: list[NoteFiles] = []
-    loudest_db, spans = -200.0, _spans(job.plan)
-    for plain in takes:
-        note = replace(plain, audio=plain.audio * 10.0 ** (gain_db / 20.0))
-        note_peak_db = peak_db(note.audio)
-        loudest_db = max(loudest_db, note_peak_db)
-        if not lowering_db(loudest_db):
-            _write_note(note, job.plan.notes[note.key], spans.get(note.key), how, outputs, scratch)
-            lufs = measure_lufs(note.audio, how.finish.sample_rate) if how.measured else -math.inf
-            written.append(
-                NoteFiles(
-                    note.key,
-                    job.plan.notes[note.key],
-                    note_peak_db,
-                    lufs if math.isfinite(lufs) else None,
-                    note.audio.shape[0],
-                    how.finish.sample_rate,
-                    note.audio.shape[1] if note.audio.ndim == 2 else 1,
-                    note.loop,
-                    gain_db,
-                    lowered_db,
+class _NoteWriter:
+    """Writes the notes of an instrument.
+
+    Args:
+        plan: The instrument's files.
+        options: How notes are made.
+        outputs: Where they are put aside.
+        scratch: For notes that no sound file is asked of.
+    """
+
+    def __init__(self, plan: Plan, options: RenderOptions, outputs: OutputSet, scratch: Path) -> None:
+        self.plan, self.options, self.outputs, self.scratch = plan, options, outputs, scratch
+        notes = [Sample(Path(), key.pitch, key.layer, 1, SAMPLE_RATE, 1, None) for key in plan.notes]
+        self._zones = {NoteKey(zone.sample.pitch, zone.sample.layer): zone for zone in zones(notes)}
+
+    def write(
+        self, notes: Iterable[Note], gain_db: float, lowered_db: float, advance: Advance
+    ) -> tuple[list[NoteFiles], float]:
+        """Write every note at a gain, as long as none clips; returns them and the loudest peak in dB."""
+        written: list[NoteFiles] = []
+        loudest_db, rate = -math.inf, self.options.finish.sample_rate
+        for plain in notes:
+            note = replace(plain, audio=plain.audio * 10.0 ** (gain_db / 20.0))
+            note_peak_db = peak_db(note.audio)
+            loudest_db = max(loudest_db, note_peak_db)
+            if not lowering_db(loudest_db):
+                self._write_note(note)
+                lufs = measure_lufs(note.audio, rate) if self.options.measured else -math.inf
+                written.append(
+                    NoteFiles(
+                        key=note.key,
+                        paths=self.plan.notes[note.key],
+                        peak_db=note_peak_db,
+                        lufs=lufs if math.isfinite(lufs) else None,
+                        n_frames=note.audio.shape[0],
+                        sample_rate=rate,
+                        channels=note.audio.shape[1] if note.audio.ndim == 2 else 1,
+                        loop=note.loop,
+                        gain_db=gain_db,
+                        lowered_db=lowered_db,
+                    )
                 )
-            )
-        advance(1)
-    return written, loudest_db
+            advance(1)
+        return written, loudest_db
 
+    def _write_note(self, note: Note) -> None:
+        rate, paths = self.options.finish.sample_rate, self.plan.notes[note.key]
+        # Another noise for every note: its pitch in cents, its layer and the call's seed make its own seed.
+        seed = self.options.settings.seed * N_CENTS + round(note.key.pitch * 100) + 2**40 * note.key.layer
+        root, cents = nearest_note(note.key.pitch)
+        zone = self._zones.get(note.key)  # none for a note that no key plays
+        keys = (root, root) if zone is None else (zone.low_key, zone.high_key)
+        velocities = ALL_VELOCITIES if zone is None else (zone.low_velocity, zone.high_velocity)
+        for file_format, path in paths.items():
 
-def _write_note(
-    note: Note, paths: Mapping[str, Path], span: Zone | None, how: How, outputs: OutputSet, scratch: Path
-) -> None:
-    rate, settings = how.finish.sample_rate, how.settings
-    # Another noise for every note.
-    seed = settings.seed * 12_800 + round(note.key.pitch * 100) + 2**40 * note.key.layer
-    root, cents = nearest_note(note.key.pitch)
-    keys = (root, root) if span is None else (span.low_key, span.high_key)
-    velocities = (1, 127) if span is None else (span.low_velocity, span.high_velocity)
-    for file_format, path in paths.items():
+            def save(aside: Path, file_format: str = file_format) -> None:
+                write_audio(aside, note.audio, self.options.subtype, seed, rate, file_format.upper())
+                if file_format == "wav":
+                    add_sampler_chunk(aside, root, cents, note.loop, rate, keys=keys, velocities=velocities)
+                elif file_format == "aiff":
+                    add_sampler_chunks_aiff(aside, root, cents, note.loop, keys=keys, velocities=velocities)
 
-        def save(aside: Path, file_format: str = file_format) -> None:
-            write_audio(aside, note.audio, how.subtype, seed, rate, file_format.upper())
-            if file_format == "wav":
-                add_sampler_chunk(aside, root, cents, note.loop, rate, keys=keys, velocities=velocities)
-            elif file_format == "aiff":
-                add_sampler_chunks_aiff(aside, root, cents, note.loop, keys=keys, velocities=velocities)
-
-        outputs.write(path, save)
-    if not paths:
-        try:
-            write_audio(scratch / _scratch_name(note.key), note.audio, "FLOAT", seed, rate)
-        except OSError as error:
-            raise _no_scratch(scratch) from error
+            self.outputs.write(path, save)
+        if not paths:
+            try:
+                write_audio(self.scratch / _scratch_name(note.key), note.audio, "FLOAT", seed, rate)
+            except OSError as error:
+                raise _no_scratch(self.scratch) from error
 
 
 def _scratch_name(key: NoteKey) -> str:
@@ -296,9 +296,7 @@ def _scratch_name(key: NoteKey) -> str:
 
 def _sample(note: NoteFiles, scratch: Path) -> Sample:
     path = next(iter(note.paths.values())) if note.paths else scratch / _scratch_name(note.key)
-    return Sample(
-        path, note.key.pitch, note.key.layer, note.n_frames, note.sample_rate, note.channels, note.loop
-    )  # fmt: skip
+    return Sample(path, note.key.pitch, note.key.layer, note.n_frames, note.sample_rate, note.channels, note.loop)
 
 
 def _write_instruments(

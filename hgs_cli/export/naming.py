@@ -6,7 +6,7 @@ import os
 import string
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hgs_cli.errors import InputError, UsageError
@@ -44,6 +44,30 @@ class Source:
 
 
 @dataclass(frozen=True)
+class PlanOptions:
+    """Which files every instrument of a call has.
+
+    Attributes:
+        pitches: Of the notes.
+        formats: From `parse_formats`.
+        extras: Suffix of each further file, by kind.
+        layers: Number of dynamic layers.
+        template: Of the notes' file names without suffix; it may have folders. None for the usual one.
+    """
+
+    pitches: Sequence[float]
+    formats: Sequence[str]
+    extras: Mapping[str, str] = field(default_factory=dict)
+    layers: int = 1
+    template: str | None = None
+
+    @property
+    def n_notes(self) -> int:
+        """Of one instrument, in all layers."""
+        return len(self.pitches) * self.layers
+
+
+@dataclass(frozen=True)
 class Plan:
     """The files of one instrument.
 
@@ -62,10 +86,47 @@ class Plan:
     layers: int = 1
 
     @property
+    def sounding(self) -> list[Path]:
+        """Every file that plays, notes first."""
+        return [*(path for one in self.notes.values() for path in one.values()), *self.instruments.values()]
+
+    @property
     def files(self) -> list[Path]:
         """Every file, notes first."""
-        sounds = [path for one in self.notes.values() for path in one.values()]
-        return [*sounds, *self.instruments.values(), *self.extras.values()]
+        return [*self.sounding, *self.extras.values()]
+
+
+@dataclass(frozen=True)
+class MixPlan:
+    """One of the mixes of a call.
+
+    Attributes:
+        shares: Of every sound; they sum to 1.
+        plan: The mix's files; its page and picture are those of all mixes.
+    """
+
+    shares: Sequence[float]
+    plan: Plan
+
+
+@dataclass(frozen=True)
+class InversionPlan:
+    """The files of one inversion.
+
+    Attributes:
+        inversion: The .hgs file.
+        audio: The sound as it is heard; None if the call does not ask for it.
+        picture: How near the reconstruction comes; likewise.
+    """
+
+    inversion: Path
+    audio: Path | None
+    picture: Path | None
+
+    @property
+    def files(self) -> list[Path]:
+        """Every file."""
+        return [path for path in (self.inversion, self.audio, self.picture) if path is not None]
 
 
 # --- what is read ---------------------------------------------------------------------------------------------------
@@ -203,48 +264,119 @@ def layer_velocities(layers: int) -> list[tuple[int, int]]:
     return list(zip(starts, ends, strict=True))
 
 
-def make_plan(
-    folder: Path,
-    name: str,
-    pitches: Sequence[float],
-    formats: Sequence[str],
-    extras: Mapping[str, str],
-    layers: int = 1,
-    template: str | None = None,
-) -> Plan:
+def extra_suffixes(audition: bool, plot: bool) -> dict[str, str]:
+    """Suffixes of the files beside the notes, by kind."""
+    return {**({PAGE: ".html"} if audition else {}), **({PICTURE: ".png"} if plot else {})}
+
+
+def folder_of(source: Source, alone: bool, out: Path | None) -> Path:
+    """Where a sound's notes go: flat where -o names a folder for a single sound, else in one of their own."""
+    return out if out is not None and alone else (out or Path()) / source.folder / source.name
+
+
+def make_plan(folder: Path, name: str, options: PlanOptions) -> Plan:
     """Name every file of an instrument.
 
     Args:
         folder: Where they go.
         name: Of the instrument, `{stem}` of the template.
-        pitches: Of the notes.
-        formats: From `parse_formats`.
-        extras: Suffix of each further file, by kind.
-        layers: Number of dynamic layers.
-        template: Of the notes' file names without suffix; it may have folders. None for the usual one.
+        options: Which files there are.
 
     Raises:
         UsageError: The template is none, leaves the folder, or gives two notes one name.
     """
-    chosen = template or (LAYERED_NAME if layers > 1 else DEFAULT_NAME)
-    suffixes = {one: AUDIO_SUFFIXES[one] for one in formats if one in AUDIO_SUFFIXES}
+    template = options.template or (LAYERED_NAME if options.layers > 1 else DEFAULT_NAME)
+    suffixes = {one: AUDIO_SUFFIXES[one] for one in options.formats if one in AUDIO_SUFFIXES}
     notes: dict[NoteKey, dict[str, Path]] = {}
     seen: dict[str, NoteKey] = {}
-    for layer in range(layers):
-        for pitch in pitches:
+    for layer in range(options.layers):
+        for pitch in options.pitches:
             key = NoteKey(pitch, layer)
-            relative = _note_path(chosen, name, key, layers)
+            relative = _note_path(template, name, key, options.layers)
             for suffix in suffixes.values():
                 relative = relative.removesuffix(suffix)
             if suffixes and _same(relative) in seen:
                 raise UsageError(
-                    f"name {chosen!r} is the same for two notes ({relative})",
+                    f"name {template!r} is the same for two notes ({relative})",
                     "add {layer}" if seen[_same(relative)].pitch == pitch else "add {midi} or {note}",
                 )
             seen[_same(relative)] = key
             notes[key] = {one: folder / f"{relative}{suffix}" for one, suffix in suffixes.items()}
-    instruments = {one: folder / f"{name}{INSTRUMENT_SUFFIXES[one]}" for one in formats if one in INSTRUMENT_SUFFIXES}
-    return Plan(name, notes, instruments, {kind: folder / f"{name}{suffix}" for kind, suffix in extras.items()}, layers)
+    instruments = {
+        one: folder / f"{name}{INSTRUMENT_SUFFIXES[one]}" for one in options.formats if one in INSTRUMENT_SUFFIXES
+    }
+    extras = {kind: folder / f"{name}{suffix}" for kind, suffix in options.extras.items()}
+    return Plan(name, notes, instruments, extras, options.layers)
+
+
+def mix_name(sounds: Sequence[Path]) -> str:
+    """What mixes of sounds are called."""
+    return "+".join(sound.stem for sound in sounds)
+
+
+def plan_mixes(
+    sounds: Sequence[Path], mixes: Sequence[Sequence[float]], out: Path | None, options: PlanOptions
+) -> list[MixPlan]:
+    """Name the files of every mix; the page and the picture are of all of them.
+
+    Args:
+        sounds: That are mixed.
+        mixes: Shares of the sounds in each.
+        out: Where they go; None for a folder called as the mixes are.
+        options: Which files there are.
+
+    Raises:
+        UsageError: The template gives files of two mixes one name.
+    """
+    name = mix_name(sounds)
+    folder = out or Path(name)
+    shown = {kind: folder / f"{name}{suffix}" for kind, suffix in options.extras.items()}
+    plans = [make_plan(folder, f"{name}_{_percents(shares)}", options) for shares in mixes]
+    sounding = [path for plan in plans for path in plan.sounding]
+    if len(set(sounding)) < len(sounding):
+        raise UsageError(f"name {options.template!r} is the same for two mixes", "add {stem}, which tells their shares")
+    return [MixPlan(shares, replace(plan, extras=shown)) for shares, plan in zip(mixes, plans, strict=True)]
+
+
+def _percents(shares: Sequence[float]) -> str:
+    """A mix in a file's name: the percents of all sounds but the first."""
+    return "-".join(f"{round(100 * share):03d}" for share in shares[1:])
+
+
+def plan_inversions(
+    sources: Sequence[Source], alone: bool, out: Path | None, audio: bool, plot: bool
+) -> list[InversionPlan]:
+    """Name the files of every inversion.
+
+    Args:
+        sources: From `find_sources`.
+        alone: Likewise.
+        out: The one .hgs file, or a folder.
+        audio: Whether the sound is written as it is heard.
+        plot: Whether a picture is drawn.
+
+    Raises:
+        UsageError: A sound is an inversion, or one file is named for several.
+    """
+    for source in sources:
+        if source.path.suffix.lower() == INVERSION_SUFFIX:
+            raise UsageError(f"{source.path} is an inversion already", "give sounds")
+    if out is not None and out.suffix.lower() == INVERSION_SUFFIX:
+        if not alone:
+            raise UsageError(f"one file {out} for {len(sources)} sounds", "give a folder with -o")
+        named = [(out, out.parent, out.stem)]
+    else:
+        folders = [(out or Path()) / source.folder for source in sources]
+        named = [
+            (folder / f"{source.name}{INVERSION_SUFFIX}", folder, source.name)
+            for folder, source in zip(folders, sources, strict=True)
+        ]
+    return [
+        InversionPlan(
+            inversion, folder / f"{stem}_heard.wav" if audio else None, folder / f"{stem}.png" if plot else None
+        )
+        for inversion, folder, stem in named
+    ]
 
 
 def _note_path(template: str, stem: str, key: NoteKey, layers: int) -> str:
