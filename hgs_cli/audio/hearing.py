@@ -11,7 +11,7 @@ from torch import Tensor
 from hgs_cli.audio.loop import is_sustained
 from hgs_cli.audio.onset import find_hits
 from hgs_cli.audio.partials import (
-    MODE_HIGHEST_HZ,
+    MODE,
     Partials,
     find_chord,
     find_partials,
@@ -33,17 +33,38 @@ Kind = Literal["pitched", "unpitched", "several pitches", "several hits"]
 Hint = float | Literal["auto"] | None
 """What is known of a sound's pitch: a MIDI note, nothing (`auto`), or that it has none (None)."""
 
-CHORD_SHARE = 0.85  # of a harmonic share: with more the sound is one note, whatever else its partials may be
-# A drum may have a period and be no note. By these rules 27 of the 1,876 recorded notes of both collections are taken
-# for drums (eight of them are kettledrums') and 12 of their 120 unpitched one-shots for notes, where 38 have a period.
-# They were set with these recordings known.
-SURE_PERIOD, SURE_CONTRAST = 0.93, 0.45
-LIKELY_CONTRAST, LIKELY_SHARE = 0.3, 0.5
-HELD_LOBE_HZ = 6.0  # what holds its energy for half a second is a note if it has a period
-PERIOD_AHEAD = 0.05  # of the harmonic share: by so much the period of a drum is more than its strongest mode's
-MODE_IS_NOTE = 0.6  # harmonic share of a lone mode that is heard as a note: a bar's, a whistle's
-CONTRADICTING_SEMITONES = 0.7
-SURE_HEARING = 0.8  # less confidence contradicts nobody
+
+@dataclass(frozen=True)
+class HearingRules:
+    """What a sound is heard as.
+
+    Attributes:
+        chord_share: Of a harmonic share: with more the sound is one note, whatever else its partials may be.
+        sure_period, sure_contrast: A drum may have a period and be no note. By these rules 27 of the 1,876
+            recorded notes of both collections are taken for drums (eight of them are kettledrums') and 12 of
+            their 120 unpitched one-shots for notes, where 38 have a period. They were set with these recordings
+            known.
+        likely_contrast, likely_share: Enough of both together for a note.
+        held_lobe_hz: What holds its energy for half a second is a note if it has a period.
+        period_ahead: Of the harmonic share: by so much the period of a drum is more than its strongest mode's.
+        mode_is_note: Harmonic share of a lone mode that is heard as a note: a bar's, a whistle's.
+        contradicting_semitones: Further off, what is told contradicts what is heard.
+        sure_hearing: Less confidence contradicts nobody.
+    """
+
+    chord_share: float = 0.85
+    sure_period: float = 0.93
+    sure_contrast: float = 0.45
+    likely_contrast: float = 0.3
+    likely_share: float = 0.5
+    held_lobe_hz: float = 6.0
+    period_ahead: float = 0.05
+    mode_is_note: float = 0.6
+    contradicting_semitones: float = 0.7
+    sure_hearing: float = 0.8
+
+
+RULES = HearingRules()
 
 
 @dataclass(frozen=True)
@@ -147,7 +168,7 @@ def _judge(source: SourcePitch, partials: Partials) -> _Finding:
     """What a hit with these partials is heard as, and whose period, if it has one, is that of `source`."""
     mode = mode_of(partials)
     period = None if source.midi is None else _judge_period(source.midi, partials)
-    if period is None or not period.explains or period.share < CHORD_SHARE or period.common:
+    if period is None or not period.explains or period.share < RULES.chord_share or period.common:
         strike = find_strike_note(partials)
         if strike is not None:
             return _Finding("pitched", strike, 1.0)
@@ -156,17 +177,17 @@ def _judge(source: SourcePitch, partials: Partials) -> _Finding:
         if chord and (period is None or (not period.leads and all(abs(one - period.midi) > 0.5 for one in chord))):
             return _Finding("several pitches", find_root(chord), 1.0, chord)
     of_mode = 0.0 if mode is None else harmonic_share(partials, midi_to_hz(mode))
-    held = partials.lobe_hz <= HELD_LOBE_HZ
+    held = partials.lobe_hz <= RULES.held_lobe_hz
     if period is not None and period.explains and (held or not period.common):
-        is_note = source.confidence >= SURE_PERIOD or source.contrast >= SURE_CONTRAST
-        is_note = is_note or held or (source.contrast >= LIKELY_CONTRAST and period.share >= LIKELY_SHARE)
+        is_note = source.confidence >= RULES.sure_period or source.contrast >= RULES.sure_contrast
+        is_note = is_note or held or (source.contrast >= RULES.likely_contrast and period.share >= RULES.likely_share)
         if is_note:
             return _Finding("pitched", period.midi, source.confidence)
-        if mode is None or period.share > of_mode + PERIOD_AHEAD:
+        if mode is None or period.share > of_mode + RULES.period_ahead:
             return _Finding("unpitched", period.midi, source.confidence)
     if mode is None:
         return _Finding("unpitched", None, 0.0)
-    is_note = held and of_mode >= MODE_IS_NOTE
+    is_note = held and of_mode >= RULES.mode_is_note
     return _Finding("pitched" if is_note else "unpitched", mode, lobe_share(partials, midi_to_hz(mode)))
 
 
@@ -192,7 +213,7 @@ class _Period:
 def _judge_period(midi: float, partials: Partials) -> _Period:
     f0_hz = midi_to_hz(midi)
     numbers = [
-        harmonic_of(hz, f0_hz, 40) for hz in (strongest_hz(partials), strongest_hz(partials, MODE_HIGHEST_HZ)) if hz
+        harmonic_of(hz, f0_hz, 40) for hz in (strongest_hz(partials), strongest_hz(partials, MODE.highest_hz)) if hz
     ]
     common = is_common_period(partials, f0_hz)
     return _Period(
@@ -223,12 +244,12 @@ def contradiction(heard: Heard, told: float | None) -> str | None:
         heard: From `hear`.
         told: A MIDI note, or None for "it has no pitch".
     """
-    if heard.found is None or heard.kind == "unpitched" or heard.confidence < SURE_HEARING:
+    if heard.found is None or heard.kind == "unpitched" or heard.confidence < RULES.sure_hearing:
         return None
     notes = heard.pitches or (heard.found,)
     if told is None:
         return f"told to have no pitch, and {describe_heard(heard)}"
-    if any(abs(note - told) <= CONTRADICTING_SEMITONES for note in notes):
+    if any(abs(note - told) <= RULES.contradicting_semitones for note in notes):
         return None
     return f"told to be at {_name_and_cents(told)}, and {describe_heard(heard)}"
 

@@ -14,34 +14,99 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-N_FFT, HOP = 2048, 512  # of the bands in which steadiness is measured
-BANDS_PER_OCTAVE, LOWEST_HZ, N_BANDS = 2, 80.0, 17
-FLOOR_DB = 70.0  # below the loudest band: further down nothing is measured
-AUDIBLE_DB = 40.0  # below the loudest band of a stretch: bands further down have no say in its colour
-# Of 400 recorded notes these three limits miss 3 of 137 bowed and blown ones, short ones all of them, and take 2 of 263
-# plucked and struck ones for sustained; with 10 dB it were 5. The steadiest second of the former moves by at most
-# 1.6 dB a second in level and colour together, that of nine in ten of the latter by more than 4.
-SILENT_DB = -70.0  # of a frame's summed power: about -125 dB of full scale
-LOUD_DB = 8.0  # a sustain is no further below the note's loudest moment
-STEADY_DB_S = 2.5
-UNEVEN_DB = 4.0  # spread of the level around its trend: an onset, a gap or an end is in the stretch, and no tremolo
-GAP_DB = 10.0  # below its mean no moment of a sustain is: the rise of an onset would make a decay look level
-STRETCHES_S = (0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5, 2.75, 3.0, 3.25, 3.5)
-FADE_S = 0.1  # over which two moments are faded into each other; they are compared over twice this
-FADE_PERIODS = 4
-CUT_FADE_SAMPLES = 256  # where a held note ends a little before its own end
-SHORTEST_LOOP_S = 0.4  # in shorter ones repeated noise is heard as a flutter
-N_STARTS = 16  # tried for a loop
-N_REFINED = 8  # of the pairs found at a quarter of the rate, which are looked at again at the full rate
-DECIMATION = 4
-UNLIKE_COST = 25.0  # dB that two moments without any likeness count as
-LENGTH_GAIN = 2.0  # dB of difference that a loop of twice the length is worth
-FADE_BANDS_PER_OCTAVE, N_FADE_BANDS = 3, 24  # from 100 Hz up: tone and noise are faded apart
-LEAST_SEGMENT_S = 0.2  # that a held note plays in one go
-NEW_LAG_S = 0.02  # by which jumps of a held note differ from the last ones, so that nothing repeats in rhythm
-REMEMBERED_LAGS = 6
-NEARLY_AS_LIKE = 0.03  # of correlation: which of such moments is next, is drawn
-SHORTENED_FADE_S = 0.25
+
+@dataclass(frozen=True)
+class SustainRules:
+    """When a note is one that can be held.
+
+    Attributes:
+        n_fft, hop: Of the bands in which steadiness is measured.
+        bands_per_octave, lowest_hz, n_bands: The bands in which steadiness is measured, from the lowest up.
+        floor_db: Below the loudest band: further down nothing is measured.
+        audible_db: Below the loudest band of a stretch: bands further down have no say in its colour.
+        silent_db: Of 400 recorded notes these three limits miss 3 of 137 bowed and blown ones, short ones all
+            of them, and take 2 of 263 plucked and struck ones for sustained; with 10 dB it were 5. The
+            steadiest second of the former moves by at most 1.6 dB a second in level and colour together, that
+            of nine in ten of the latter by more than 4. of a frame's summed power: about -125 dB of full scale.
+        loud_db: A sustain is no further below the note's loudest moment.
+        steady_db_s: By which a sustain may fall or rise in a second.
+        uneven_db: Spread of the level around its trend: an onset, a gap or an end is in the stretch, and no
+            tremolo.
+        gap_db: Below its mean no moment of a sustain is: the rise of an onset would make a decay look level.
+        stretches_s: Lengths of what may be a sustain, the longest that is steady counts.
+    """
+
+    n_fft: int = 2048
+    hop: int = 512
+    bands_per_octave: int = 2
+    lowest_hz: float = 80.0
+    n_bands: int = 17
+    floor_db: float = 70.0
+    audible_db: float = 40.0
+    silent_db: float = -70.0
+    loud_db: float = 8.0
+    steady_db_s: float = 2.5
+    uneven_db: float = 4.0
+    gap_db: float = 10.0
+    stretches_s: tuple[float, ...] = (0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5, 2.75, 3.0, 3.25, 3.5)
+
+
+SUSTAIN = SustainRules()
+
+
+@dataclass(frozen=True)
+class LoopRules:
+    """Which two moments of a sustain are joined, and how.
+
+    Attributes:
+        fade_s: Over which two moments are faded into each other; they are compared over twice this.
+        fade_periods: Of the note, at least, over which moments are faded.
+        cut_fade_samples: Where a held note ends a little before its own end.
+        shortest_loop_s: In shorter ones repeated noise is heard as a flutter.
+        n_starts: Tried for a loop.
+        n_refined: Of the pairs found at a quarter of the rate, which are looked at again at the full rate.
+        decimation: Of the rate at which pairs are looked for first.
+        unlike_cost: DB that two moments without any likeness count as.
+        length_gain: DB of difference that a loop of twice the length is worth.
+        fade_bands_per_octave, n_fade_bands: From 100 Hz up: tone and noise are faded apart.
+    """
+
+    fade_s: float = 0.1
+    fade_periods: int = 4
+    cut_fade_samples: int = 256
+    shortest_loop_s: float = 0.4
+    n_starts: int = 16
+    n_refined: int = 8
+    decimation: int = 4
+    unlike_cost: float = 25.0
+    length_gain: float = 2.0
+    fade_bands_per_octave: int = 3
+    n_fade_bands: int = 24
+
+
+LOOP = LoopRules()
+
+
+@dataclass(frozen=True)
+class HeldRules:
+    """How a note goes on beyond its end.
+
+    Attributes:
+        least_segment_s: That a held note plays in one go.
+        new_lag_s: By which jumps of a held note differ from the last ones, so that nothing repeats in rhythm.
+        remembered_lags: Last jumps that the next one differs from.
+        nearly_as_like: Of correlation: which of such moments is next, is drawn.
+        shortened_fade_s: Of a note that is cut to a length.
+    """
+
+    least_segment_s: float = 0.2
+    new_lag_s: float = 0.02
+    remembered_lags: int = 6
+    nearly_as_like: float = 0.03
+    shortened_fade_s: float = 0.25
+
+
+HELD = HeldRules()
 
 
 @dataclass(frozen=True)
@@ -78,7 +143,7 @@ class LoopedNote:
 
 @dataclass(frozen=True)
 class _Bands:
-    """Levels in dB by band and frame, (N_BANDS, n_frames), and of all bands together, (n_frames,)."""
+    """Levels in dB by band and frame, (SUSTAIN.n_bands, n_frames), and of all bands together, (n_frames,)."""
 
     levels: Tensor
     total: Tensor
@@ -86,7 +151,7 @@ class _Bands:
 
     def around(self, sample: int, reach_s: float) -> tuple[Tensor, float]:
         """Mean levels within `reach_s` of a sample: by band, and in all."""
-        middle, reach = sample // HOP, max(1, round(reach_s * self.sample_rate / HOP))
+        middle, reach = sample // SUSTAIN.hop, max(1, round(reach_s * self.sample_rate / SUSTAIN.hop))
         part = slice(max(0, middle - reach), middle + reach + 1)
         return self.levels[:, part].mean(1), float(self.total[part].mean())
 
@@ -112,7 +177,7 @@ def find_loop(audio: Tensor, f0_hz: float, sample_rate: int) -> LoopedNote | Non
     n_fade = _fade_samples(period, sample_rate)
     first = max(sustain.start, n_fade)
     last = min(sustain.end, mono.shape[-1] - n_fade)
-    shortest = max(round(SHORTEST_LOOP_S * sample_rate), 4 * n_fade)
+    shortest = max(round(LOOP.shortest_loop_s * sample_rate), 4 * n_fade)
     if last - first < shortest + n_fade:
         return None
     loop = _best_loop(mono, bands, Loop(first, last), shortest, period, n_fade)
@@ -146,13 +211,13 @@ def hold(note: LoopedNote, n_samples: int, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     matcher = _Matcher(audio.mean(0) if audio.ndim == 2 else audio, note.period_samples, rate)
     n_fade, start, end = matcher.n_fade, note.loop.start, note.loop.end
-    least = max(min(round(LEAST_SEGMENT_S * rate), (end - start) // 4), n_fade)
+    least = max(min(round(HELD.least_segment_s * rate), (end - start) // 4), n_fade)
 
     def draw(low: int, high: int) -> int:
         return low + int(torch.randint(max(1, high - low), (1,), generator=generator))
 
     pieces: list[tuple[int, int]] = []  # from, to: what is played of the note, in order
-    at, played, lags = 0, 0, [0] * REMEMBERED_LAGS
+    at, played, lags = 0, 0, [0] * HELD.remembered_lags
     while True:
         # The last jump leaves so much of the note that it ends in time: its distance is known, its moment is not.
         missing = max(0, n_samples - played - (n_note - at))
@@ -178,7 +243,7 @@ def shorten(audio: Tensor, n_samples: int, sample_rate: int) -> Tensor:
     """
     if audio.shape[-1] <= n_samples:
         return audio
-    return fade_out(audio[..., :n_samples], min(round(SHORTENED_FADE_S * sample_rate), n_samples // 4))
+    return fade_out(audio[..., :n_samples], min(round(HELD.shortened_fade_s * sample_rate), n_samples // 4))
 
 
 def fade_out(audio: Tensor, n_fade: int) -> Tensor:
@@ -189,7 +254,7 @@ def fade_out(audio: Tensor, n_fade: int) -> Tensor:
 
 
 def _fade_samples(period: float, sample_rate: int) -> int:
-    return round(max(FADE_S * sample_rate, FADE_PERIODS * period))
+    return round(max(LOOP.fade_s * sample_rate, LOOP.fade_periods * period))
 
 
 # --- where a note is steady -----------------------------------------------------------------------------------------
@@ -197,18 +262,23 @@ def _fade_samples(period: float, sample_rate: int) -> int:
 
 def _measure_bands(audio: Tensor, sample_rate: int) -> _Bands:
     """Levels of half-octave bands of audio (T,)."""
-    padded = torch.nn.functional.pad(audio, (N_FFT // 2, N_FFT // 2))
+    padded = torch.nn.functional.pad(audio, (SUSTAIN.n_fft // 2, SUSTAIN.n_fft // 2))
     spectrum = torch.stft(
-        padded, N_FFT, HOP, window=torch.hann_window(N_FFT, device=audio.device), center=False, return_complex=True
+        padded,
+        SUSTAIN.n_fft,
+        SUSTAIN.hop,
+        window=torch.hann_window(SUSTAIN.n_fft, device=audio.device),
+        center=False,
+        return_complex=True,
     )
     power = spectrum.abs().square()
-    bins_hz = torch.arange(power.shape[0], device=audio.device) * (sample_rate / N_FFT)
-    octaves = torch.log2(bins_hz.clamp(min=1.0) / LOWEST_HZ)
-    index = (BANDS_PER_OCTAVE * octaves).floor().long().clamp(-1, N_BANDS - 2) + 1
-    summed = torch.zeros(N_BANDS, power.shape[1], device=audio.device).index_add_(0, index, power)
+    bins_hz = torch.arange(power.shape[0], device=audio.device) * (sample_rate / SUSTAIN.n_fft)
+    octaves = torch.log2(bins_hz.clamp(min=1.0) / SUSTAIN.lowest_hz)
+    index = (SUSTAIN.bands_per_octave * octaves).floor().long().clamp(-1, SUSTAIN.n_bands - 2) + 1
+    summed = torch.zeros(SUSTAIN.n_bands, power.shape[1], device=audio.device).index_add_(0, index, power)
     levels = 10.0 * torch.log10(summed + 1e-12)
     return _Bands(
-        levels.clamp(min=float(levels.max()) - FLOOR_DB), 10.0 * torch.log10(summed.sum(0) + 1e-12), sample_rate
+        levels.clamp(min=float(levels.max()) - SUSTAIN.floor_db), 10.0 * torch.log10(summed.sum(0) + 1e-12), sample_rate
     )
 
 
@@ -217,37 +287,37 @@ def _steadiest(bands: _Bands) -> Loop | None:
 
     What is plucked or struck loses treble faster than bass: its colour falls even where its level hardly does.
     """
-    frames_s = bands.sample_rate / HOP
+    frames_s = bands.sample_rate / SUSTAIN.hop
     n_frames = bands.total.shape[-1]
     loudest = float(bands.total.max())
-    if loudest < SILENT_DB:
+    if loudest < SUSTAIN.silent_db:
         return None
-    for seconds in reversed(STRETCHES_S):
+    for seconds in reversed(SUSTAIN.stretches_s):
         length = round(seconds * frames_s)
         if length > n_frames:
             continue
         time = (torch.arange(length, device=bands.total.device) - (length - 1) / 2) / frames_s
         slope = time / time.square().sum()
         total = bands.total.unfold(0, length, 1)  # (n_stretches, length)
-        levels = bands.levels.unfold(1, length, 1)  # (N_BANDS, n_stretches, length)
+        levels = bands.levels.unfold(1, length, 1)  # (SUSTAIN.n_bands, n_stretches, length)
         trend, mean = total @ slope, total.mean(1)
         spread = (total - mean[:, None] - trend[:, None] * time).std(1)
         band_mean = levels.mean(2)
-        heard = (band_mean > band_mean.amax(0) - AUDIBLE_DB).float()
+        heard = (band_mean > band_mean.amax(0) - SUSTAIN.audible_db).float()
         colour = ((levels @ slope) * heard).sum(0) / heard.sum(0)
         moved = trend.abs() + colour.abs()
-        unfit = (spread > UNEVEN_DB) | (mean < loudest - LOUD_DB) | (moved > STEADY_DB_S)
-        unfit = unfit | (total.amin(1) < mean - GAP_DB)
+        unfit = (spread > SUSTAIN.uneven_db) | (mean < loudest - SUSTAIN.loud_db) | (moved > SUSTAIN.steady_db_s)
+        unfit = unfit | (total.amin(1) < mean - SUSTAIN.gap_db)
         moved = torch.where(unfit, math.inf, moved)
         best = int(moved.argmin())
         if math.isfinite(float(moved[best])):
-            return Loop(best * HOP, (best + length - 1) * HOP)
+            return Loop(best * SUSTAIN.hop, (best + length - 1) * SUSTAIN.hop)
     return None
 
 
 def _evened(audio: Tensor, bands: _Bands, loop: Loop) -> Tensor:
     """Audio with a straight line added to its level in dB, so that the loop ends as loud as it starts."""
-    lacking_db = bands.around(loop.start, FADE_S)[1] - bands.around(loop.end, FADE_S)[1]
+    lacking_db = bands.around(loop.start, LOOP.fade_s)[1] - bands.around(loop.end, LOOP.fade_s)[1]
     place = (torch.arange(audio.shape[-1], device=audio.device) - loop.start) / (loop.end - loop.start)
     return audio * torch.pow(10.0, lacking_db / 20.0 * place.clamp(0.0, 1.0))
 
@@ -263,19 +333,19 @@ class _Matcher:
         self.period, self.sample_rate = period, sample_rate
         # All harmonics are to fit, not the loudest alone.
         bright = torch.diff(mono, append=mono[-1:])
-        self.bright = torch.nn.functional.pad(bright, (0, -len(bright) % DECIMATION))
+        self.bright = torch.nn.functional.pad(bright, (0, -len(bright) % LOOP.decimation))
         spectrum = torch.fft.rfft(self.bright)
-        n_coarse = self.bright.shape[-1] // DECIMATION
+        n_coarse = self.bright.shape[-1] // LOOP.decimation
         self.coarse = torch.fft.irfft(spectrum[: n_coarse // 2 + 1], n=n_coarse)
-        self.reach = self.n_fade // DECIMATION
+        self.reach = self.n_fade // LOOP.decimation
         self.n_fft = 1 << (n_coarse + 2 * self.reach - 1).bit_length()
         self.spectrum = torch.fft.rfft(self.coarse, self.n_fft)
         power = torch.cumsum(torch.nn.functional.pad(self.coarse.double().square(), (1, 0)), 0)
         self.energy = (power[2 * self.reach :] - power[: -2 * self.reach]).clamp(min=1e-12)
 
     def coarse_likeness(self, moment: int) -> Tensor:
-        """Correlation of `moment` with every DECIMATION-th sample; -1 where a fade is cut off, (n_coarse,)."""
-        middle = moment // DECIMATION
+        """Correlation of `moment` with every LOOP.decimation-th sample; -1 where a fade is cut off, (n_coarse,)."""
+        middle = moment // LOOP.decimation
         template = self.coarse[middle - self.reach : middle + self.reach]
         found = torch.fft.irfft(self.spectrum * torch.fft.rfft(template, self.n_fft).conj(), self.n_fft)
         found = found[: self.energy.shape[0]]
@@ -287,8 +357,8 @@ class _Matcher:
     def refined(self, moment: int, other: int) -> tuple[int, float]:
         """The sample near `other` that is most like `moment`, and how much."""
         n_samples, reach = self.bright.shape[-1], self.n_fade
-        low = max(reach, other - DECIMATION - 1)
-        high = min(n_samples - reach, other + DECIMATION + 1)
+        low = max(reach, other - LOOP.decimation - 1)
+        high = min(n_samples - reach, other + LOOP.decimation + 1)
         template = self.bright[moment - reach : moment + reach]
         windows = self.bright[low - reach : high + reach].unfold(0, 2 * reach, 1)
         likeness = windows @ template / (windows.square().sum(1) * template.square().sum() + 1e-20).sqrt()
@@ -297,26 +367,26 @@ class _Matcher:
 
     def peaks(self, likeness: Tensor, low: int, high: int) -> Tensor:
         """The most alike moment of each period between two samples, (n,)."""
-        n_period = max(1, round(self.period / DECIMATION))
-        part = likeness[math.ceil(low / DECIMATION) : high // DECIMATION]
+        n_period = max(1, round(self.period / LOOP.decimation))
+        part = likeness[math.ceil(low / LOOP.decimation) : high // LOOP.decimation]
         part = part[: part.shape[0] // n_period * n_period].reshape(-1, n_period)
         if part.shape[0] == 0:
             return torch.zeros(0, dtype=torch.long)
         place = part.argmax(1) + torch.arange(part.shape[0], device=part.device) * n_period
-        return (place + math.ceil(low / DECIMATION)) * DECIMATION
+        return (place + math.ceil(low / LOOP.decimation)) * LOOP.decimation
 
     def jump(self, leave: int, to: Loop, least: int, lags: list[int], generator: torch.Generator) -> int:
         """Where to go on from `leave`: drawn from the moments most like it, at a distance that was not used lately."""
         likeness = self.coarse_likeness(leave)
         places = self.peaks(likeness, to.start, to.end)
         distance = leave - places
-        new = NEW_LAG_S * self.sample_rate
+        new = HELD.new_lag_s * self.sample_rate
         fresh = distance.abs() > least
         for lag in lags:
             fresh = fresh & ((distance - lag).abs() > new)
         places = places[fresh] if bool(fresh.any()) else places
-        value = likeness[places // DECIMATION]
-        near = places[value >= value.max() - NEARLY_AS_LIKE]
+        value = likeness[places // LOOP.decimation]
+        near = places[value >= value.max() - HELD.nearly_as_like]
         chosen = int(near[int(torch.randint(near.shape[0], (1,), generator=generator))])
         return self.refined(leave, chosen)[0]
 
@@ -324,11 +394,11 @@ class _Matcher:
         """A jump back by about `missing` samples, up to a period more, from the moment at which it is heard least."""
         best = (-2.0, latest, latest - missing)
         earliest = min(max(earliest, lowest + missing), latest)
-        for leave in torch.linspace(earliest, latest, N_STARTS).long().tolist():
+        for leave in torch.linspace(earliest, latest, LOOP.n_starts).long().tolist():
             place = leave - missing
             likeness = self.coarse_likeness(leave)
-            found = self.peaks(likeness, round(place - self.period - DECIMATION), place + DECIMATION)
-            enter = place if found.numel() == 0 else int(found[likeness[found // DECIMATION].argmax()])
+            found = self.peaks(likeness, round(place - self.period - LOOP.decimation), place + LOOP.decimation)
+            enter = place if found.numel() == 0 else int(found[likeness[found // LOOP.decimation].argmax()])
             enter, alike = self.refined(leave, enter)
             best = max(best, (alike, leave, enter))
         return best[1], best[2]
@@ -339,28 +409,28 @@ def _best_loop(mono: Tensor, bands: _Bands, within: Loop, shortest: int, period:
     matcher = _Matcher(mono, period, bands.sample_rate)
     room = within.end - within.start
     last = within.end - max(shortest, room // 2)
-    starts = sorted(set(torch.linspace(within.start, last, N_STARTS).long().tolist()))
+    starts = sorted(set(torch.linspace(within.start, last, LOOP.n_starts).long().tolist()))
     found: list[tuple[float, int, int]] = []
 
     def cost(start: int, end: int, alike: float) -> float:
-        (colour, level), (colour_end, level_end) = bands.around(start, FADE_S), bands.around(end, FADE_S)
-        heard = colour > colour.max() - AUDIBLE_DB
+        (colour, level), (colour_end, level_end) = bands.around(start, LOOP.fade_s), bands.around(end, LOOP.fade_s)
+        heard = colour > colour.max() - SUSTAIN.audible_db
         unlike_db = (colour - colour_end - level + level_end)[heard].abs().mean()
         length_s = (end - start) / bands.sample_rate
-        return UNLIKE_COST * (1.0 - alike) + float(unlike_db) - LENGTH_GAIN * math.log2(length_s)
+        return LOOP.unlike_cost * (1.0 - alike) + float(unlike_db) - LOOP.length_gain * math.log2(length_s)
 
     for start in starts:
         likeness = matcher.coarse_likeness(start)
         ends = matcher.peaks(likeness, start + max(shortest, room // 4), within.end)
         if ends.numel() == 0:
             continue
-        value = likeness[ends // DECIMATION]
-        rough = UNLIKE_COST * (1.0 - value) - LENGTH_GAIN * torch.log2((ends - start) / bands.sample_rate)
-        for index in rough.argsort()[:N_REFINED].tolist():
+        value = likeness[ends // LOOP.decimation]
+        rough = LOOP.unlike_cost * (1.0 - value) - LOOP.length_gain * torch.log2((ends - start) / bands.sample_rate)
+        for index in rough.argsort()[: LOOP.n_refined].tolist():
             end = int(ends[index])
             found.append((cost(start, end, float(value[index])), start, end))
     refined = []
-    for _, start, end in sorted(found)[:N_REFINED]:
+    for _, start, end in sorted(found)[: LOOP.n_refined]:
         end, alike = matcher.refined(start, min(end, within.end))
         refined.append((cost(start, end, alike), start, end))
     _, start, end = min(refined)
@@ -378,16 +448,18 @@ def crossfade(before: Tensor, after: Tensor, sample_rate: int) -> Tensor:
     """
     n_samples = before.shape[-1]
     bins_hz = torch.fft.rfftfreq(n_samples, 1.0 / sample_rate, device=before.device)
-    band = (FADE_BANDS_PER_OCTAVE * torch.log2(bins_hz.clamp(min=1.0) / 100.0)).long().clamp(0, N_FADE_BANDS - 1)
-    apart = torch.nn.functional.one_hot(band, N_FADE_BANDS).T.float()  # (N_FADE_BANDS, n_bins)
+    band = (
+        (LOOP.fade_bands_per_octave * torch.log2(bins_hz.clamp(min=1.0) / 100.0)).long().clamp(0, LOOP.n_fade_bands - 1)
+    )
+    apart = torch.nn.functional.one_hot(band, LOOP.n_fade_bands).T.float()  # (LOOP.n_fade_bands, n_bins)
     both = torch.stack([before, after])
     # Without a window the ends of a loud tone would spill over all bands, and noise would seem alike.
     seen = torch.fft.rfft(both * torch.hann_window(n_samples, device=before.device), dim=-1).reshape(2, -1, len(band))
     power, common = seen.abs().square().sum(1) @ apart.T, (seen[0] * seen[1].conj()).real.sum(0) @ apart.T
-    shape = (N_FADE_BANDS,) + (1,) * before.ndim
+    shape = (LOOP.n_fade_bands,) + (1,) * before.ndim
     alike = (common / (power[0] * power[1] + 1e-30).sqrt()).clamp(-0.5, 1.0).reshape(shape)
     spectra = torch.fft.rfft(both, dim=-1)[:, None] * apart.reshape(*shape[:-1], -1)
-    old, new = torch.fft.irfft(spectra, n=n_samples, dim=-1)  # (N_FADE_BANDS, …, T)
+    old, new = torch.fft.irfft(spectra, n=n_samples, dim=-1)  # (LOOP.n_fade_bands, …, T)
     ramp = torch.sin(torch.linspace(0.0, math.pi / 2, n_samples, device=before.device)).square()
     gain = (ramp.square() + (1.0 - ramp).square() + 2.0 * alike * ramp * (1.0 - ramp)).rsqrt()
     faded: Tensor = (gain * torch.lerp(old, new, ramp)).sum(0)
@@ -422,4 +494,4 @@ def _fitted(audio: Tensor, n_samples: int) -> Tensor:
     extra = audio.shape[-1] - n_samples
     if extra <= 0:
         return torch.nn.functional.pad(audio, (0, -extra))
-    return fade_out(audio[..., :n_samples], min(max(2 * extra, CUT_FADE_SAMPLES), n_samples))
+    return fade_out(audio[..., :n_samples], min(max(2 * extra, LOOP.cut_fade_samples), n_samples))

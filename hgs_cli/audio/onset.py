@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -13,46 +13,109 @@ from hgs_cli.audio.io import MIN_SAMPLES, SILENCE_DB, Recording
 from hgs_cli.errors import InputError
 from hgs_cli.spectrum import SAMPLE_RATE
 
-FRAME_SAMPLES = 882  # 20 ms, a period of mains hum: its level is the same in every frame
-HOP_SAMPLES = 220  # 5 ms
-FINE_SAMPLES = 88  # 2 ms: where in its frame the sound begins
-RANGE_DB = 66.0  # below the loudest frame: further down everything is silence
-LOUD_DB = 12.0  # below the loudest frame: whatever comes before, here the sound has begun
-ABOVE_FLOOR_DB = 6.0  # 20 ms of noise are within 1 dB of their mean, of rumble within 4
-FLOOR_QUANTILES = (0.5, 0.25, 0.1)  # of the lead-in's level: less of it may be noise where a swell has begun in it
-# A swell that rises evenly is 6 dB above its own median only after it has risen by 6 dB between the halves of what
-# lies before: a lead-in that rises less is steady. A sharp attack ends any lead-in.
-STEADY_DB = 3.0
-SHARP_DB, SHARP_FRAMES = 12.0, 12  # a rise within 60 ms
-# Of the loudest frame, the median of a lead-in that ends sharply or not: bowed notes begin steadily at -20.
-SHARP_LEAD_DB, LEAD_DB = 26.0, 34.0
-GAP_FRAMES = 12  # 60 ms: a shorter pause does not part what comes before it from the sound
-SOFT_DB, SOFT_FRAMES = 40.0, 20  # what is that far below the loudest for 100 ms is a soft beginning; less is a click
-MIN_LEAD_SAMPLES = 2205  # 50 ms: a shorter lead-in is no delay that anyone would cut
-BEFORE_SAMPLES = 441  # 10 ms are left before the onset: the softest part of an attack is not yet seen as one
-CUT_FADE_SAMPLES = 88  # 2 ms
 
-HIT_N_FFT = 4096  # 93 ms
-HIT_HOP = 441  # 10 ms
-HIT_REACH = 5  # frames: half a window
-HIT_BOTTOM_HZ, HIT_TOP_HZ = 60.0, 8000.0
-HIT_BINS_PER_OCTAVE = 60
-HIT_BINS_AROUND = 3  # 60 cents: vibrato brings nothing new
-PIECE_FRAMES = 1000  # at once
-AFTER_FRAMES = 5
-LATER_FRAMES = 9  # and again so much later: where a sound stops short, a click seems new, and is gone by then
-BEFORE_FRAMES = 20  # 200 ms: each swing of a tremolo is compared with the last
-LAST_FRAMES = 2  # of these, where the level has just risen: a stroke may repeat what was there a little earlier
-NEW_RATIO = 4.0  # a bin is new by as much as it is more than 6 dB above all that was just before
-COMPRESSION = 0.3  # of power: a hit is seen in all that it brings, not in its strongest partial alone
-# Of 1,876 recorded single notes 9 seem to hold two at 0.4, most of them hummed after a cough; 15 at 0.3. Notes in a row
-# that are two semitones or more apart, not an octave, show 0.43 and more.
-NEW_SHARE = 0.4
-RESTRUCK_DB, RESTRUCK_FRAMES = 12.0, 6  # a rise within 60 ms; that of beating strings is as steep, and not as new
-LEVEL_SAMPLES = 4 * HIT_HOP  # 40 ms: a period of the lowest notes
-HIT_DB = 25.0  # below the loudest frame: what is softer is no hit of its own
-FIRST_HIT_DB = 18.0
-HIT_DISTANCE = 12  # frames: hits nearer than 120 ms are one
+@dataclass(frozen=True)
+class OnsetRules:
+    """Where a sound begins after what comes before it.
+
+    Attributes:
+        frame_samples: 20 ms, a period of mains hum: its level is the same in every frame.
+        hop_samples: 5 ms.
+        fine_samples: 2 ms: where in its frame the sound begins.
+        range_db: Below the loudest frame: further down everything is silence.
+        loud_db: Below the loudest frame: whatever comes before, here the sound has begun.
+        above_floor_db: 20 ms of noise are within 1 dB of their mean, of rumble within 4.
+        floor_quantiles: Of the lead-in's level: less of it may be noise where a swell has begun in it.
+        steady_db: A swell that rises evenly is 6 dB above its own median only after it has risen by 6 dB
+            between the halves of what lies before: a lead-in that rises less is steady. A sharp attack ends any
+            lead-in.
+        sharp_db, sharp_frames: A rise within 60 ms.
+        sharp_lead_db, lead_db: Of the loudest frame, the median of a lead-in that ends sharply or not: bowed
+            notes begin steadily at -20.
+        gap_frames: 60 ms: a shorter pause does not part what comes before it from the sound.
+        soft_db, soft_frames: What is that far below the loudest for 100 ms is a soft beginning; less is a
+            click.
+        min_lead_samples: 50 ms: a shorter lead-in is no delay that anyone would cut.
+        before_samples: 10 ms are left before the onset: the softest part of an attack is not yet seen as one.
+        cut_fade_samples: 2 ms.
+    """
+
+    frame_samples: int = 882
+    hop_samples: int = 220
+    fine_samples: int = 88
+    range_db: float = 66.0
+    loud_db: float = 12.0
+    above_floor_db: float = 6.0
+    floor_quantiles: tuple[float, ...] = (0.5, 0.25, 0.1)
+    steady_db: float = 3.0
+    sharp_db: float = 12.0
+    sharp_frames: int = 12
+    sharp_lead_db: float = 26.0
+    lead_db: float = 34.0
+    gap_frames: int = 12
+    soft_db: float = 40.0
+    soft_frames: int = 20
+    min_lead_samples: int = 2205
+    before_samples: int = 441
+    cut_fade_samples: int = 88
+
+
+ONSET = OnsetRules()
+
+
+@dataclass(frozen=True)
+class HitRules:
+    """Which rises of a sound are separate hits.
+
+    Attributes:
+        n_fft: 93 ms.
+        level_hops: Over which a level is measured, 40 ms: a period of the lowest notes.
+        hop: 10 ms.
+        reach: Frames: half a window.
+        bottom_hz, top_hz: Between which new energy counts.
+        bins_per_octave: Of the spectrum in which it is looked for.
+        bins_around: 60 cents: vibrato brings nothing new.
+        piece_frames: At once.
+        after_frames: In which it has to stay.
+        later_frames: And again so much later: where a sound stops short, a click seems new, and is gone by
+            then.
+        before_frames: 200 ms: each swing of a tremolo is compared with the last.
+        last_frames: Of these, where the level has just risen: a stroke may repeat what was there a little
+            earlier.
+        new_ratio: A bin is new by as much as it is more than 6 dB above all that was just before.
+        compression: Of power: a hit is seen in all that it brings, not in its strongest partial alone.
+        new_share: Of 1,876 recorded single notes 9 seem to hold two at 0.4, most of them hummed after a cough;
+            15 at 0.3. Notes in a row that are two semitones or more apart, not an octave, show 0.43 and more.
+        restruck_db, restruck_frames: A rise within 60 ms; that of beating strings is as steep, and not as new.
+        db: Below the loudest frame: what is softer is no hit of its own.
+        first_hit_db: Below the loudest frame: the first hit is over when the sound was louder once.
+        distance: Frames: hits nearer than 120 ms are one.
+    """
+
+    n_fft: int = 4096
+    level_hops: int = 4
+    hop: int = 441
+    reach: int = 5
+    bottom_hz: float = 60.0
+    top_hz: float = 8000.0
+    bins_per_octave: int = 60
+    bins_around: int = 3
+    piece_frames: int = 1000
+    after_frames: int = 5
+    later_frames: int = 9
+    before_frames: int = 20
+    last_frames: int = 2
+    new_ratio: float = 4.0
+    compression: float = 0.3
+    new_share: float = 0.4
+    restruck_db: float = 12.0
+    restruck_frames: int = 6
+    db: float = 25.0
+    first_hit_db: float = 18.0
+    distance: int = 12
+
+
+HITS = HitRules()
 
 
 def find_onset(audio: Tensor) -> int:
@@ -67,27 +130,29 @@ def find_onset(audio: Tensor) -> int:
     Returns:
         0 where the lead-in is shorter than 50 ms, or where a sound cannot be told from what comes before it.
     """
-    if audio.shape[-1] < FRAME_SAMPLES:
+    if audio.shape[-1] < ONSET.frame_samples:
         return 0
-    level = _levels_db(audio, FRAME_SAMPLES, HOP_SAMPLES)
+    level = _levels_db(audio, ONSET.frame_samples, ONSET.hop_samples)
     peak = float(level.max())
-    level = level.clamp(min=peak - RANGE_DB)
-    loud = int((level >= peak - LOUD_DB).nonzero()[0])
-    if loud * HOP_SAMPLES < MIN_LEAD_SAMPLES:
+    level = level.clamp(min=peak - ONSET.range_db)
+    loud = int((level >= peak - ONSET.loud_db).nonzero()[0])
+    if loud * ONSET.hop_samples < ONSET.min_lead_samples:
         return 0
-    for quantile in FLOOR_QUANTILES:
+    for quantile in ONSET.floor_quantiles:
         floor = float(level[:loud].quantile(quantile))
-        threshold = min(floor + ABOVE_FLOOR_DB, peak - LOUD_DB)
+        threshold = min(floor + ONSET.above_floor_db, peak - ONSET.loud_db)
         start = _first_segment(level[: loud + 1] > threshold, level, peak)
         if start and _is_lead_in(level, start, threshold):
             break
     else:
         return 0
-    begin = start * HOP_SAMPLES
-    fine = _levels_db(audio[begin : begin + FRAME_SAMPLES + HOP_SAMPLES], FINE_SAMPLES, FINE_SAMPLES // 2)
+    begin = start * ONSET.hop_samples
+    fine = _levels_db(
+        audio[begin : begin + ONSET.frame_samples + ONSET.hop_samples], ONSET.fine_samples, ONSET.fine_samples // 2
+    )
     above = (fine > threshold).nonzero()[:, 0].tolist()
-    onset = begin + (above[0] * (FINE_SAMPLES // 2) if above else 0) - BEFORE_SAMPLES
-    return onset if onset >= MIN_LEAD_SAMPLES else 0
+    onset = begin + (above[0] * (ONSET.fine_samples // 2) if above else 0) - ONSET.before_samples
+    return onset if onset >= ONSET.min_lead_samples else 0
 
 
 def find_hits(audio: Tensor) -> list[int]:
@@ -105,16 +170,18 @@ def find_hits(audio: Tensor) -> list[int]:
     hits = [find_onset(audio)]
     (new, newer), (rise_db, level_db) = _new_shares(audio), _rises_db(audio)
     below_db = level_db.max() - level_db
-    is_hit = ((new >= NEW_SHARE) | ((newer >= NEW_SHARE) & (rise_db >= RESTRUCK_DB))) & (below_db <= HIT_DB)
+    is_hit = ((new >= HITS.new_share) | ((newer >= HITS.new_share) & (rise_db >= HITS.restruck_db))) & (
+        below_db <= HITS.db
+    )
     strength = torch.where(is_hit, torch.maximum(new, newer), 0.0)
     # A soft beginning, such as breath before a note, is no hit: the first one is over when the sound was loud once.
-    loud = int((below_db <= FIRST_HIT_DB).nonzero()[0]) + HIT_REACH
-    frame = max(loud, hits[0] // HIT_HOP) + HIT_DISTANCE
+    loud = int((below_db <= HITS.first_hit_db).nonzero()[0]) + HITS.reach
+    frame = max(loud, hits[0] // HITS.hop) + HITS.distance
     while frame < strength.shape[0]:
         if strength[frame] > 0.0:
-            frame += int(strength[frame : frame + HIT_DISTANCE].argmax())
-            hits.append(frame * HIT_HOP)
-            frame += HIT_DISTANCE
+            frame += int(strength[frame : frame + HITS.distance].argmax())
+            hits.append(frame * HITS.hop)
+            frame += HITS.distance
         else:
             frame += 1
     return hits
@@ -155,7 +222,7 @@ def begin_at(recording: Recording, start_s: float | None) -> Recording:
 def _faded_in(audio: Tensor) -> Tensor:
     """A copy of audio (…, T), at least MIN_SAMPLES of it, that comes from silence."""
     faded = audio.clone()
-    faded[..., :CUT_FADE_SAMPLES] *= torch.linspace(0.0, 1.0, CUT_FADE_SAMPLES)
+    faded[..., : ONSET.cut_fade_samples] *= torch.linspace(0.0, 1.0, ONSET.cut_fade_samples)
     return faded
 
 
@@ -178,7 +245,7 @@ def _first_segment(active: Tensor, level: Tensor, peak: float) -> int:
     frames: list[int] = active.nonzero()[:, 0].tolist()
     start = frames[0]
     for before, frame in pairwise(frames):
-        if frame - before > GAP_FRAMES:
+        if frame - before > ONSET.gap_frames:
             if _is_soft_beginning(level[start : before + 1], peak):
                 return start
             start = frame
@@ -186,7 +253,7 @@ def _first_segment(active: Tensor, level: Tensor, peak: float) -> int:
 
 
 def _is_soft_beginning(level: Tensor, peak: float) -> bool:
-    return level.shape[0] >= SOFT_FRAMES and float(level.max()) >= peak - SOFT_DB
+    return level.shape[0] >= ONSET.soft_frames and float(level.max()) >= peak - ONSET.soft_db
 
 
 def _is_lead_in(level: Tensor, start: int, threshold: float) -> bool:
@@ -196,58 +263,60 @@ def _is_lead_in(level: Tensor, start: int, threshold: float) -> bool:
     if half == 0:
         return False
     below_db = float(level.max() - quiet.median())
-    if float(level[start : start + SHARP_FRAMES + 1].max() - level[start]) >= SHARP_DB:
-        return below_db >= SHARP_LEAD_DB
-    return below_db >= LEAD_DB and float(quiet[half:].median() - quiet[:half].median()) < STEADY_DB
+    if float(level[start : start + ONSET.sharp_frames + 1].max() - level[start]) >= ONSET.sharp_db:
+        return below_db >= ONSET.sharp_lead_db
+    return below_db >= ONSET.lead_db and float(quiet[half:].median() - quiet[:half].median()) < ONSET.steady_db
 
 
 def _new_shares(audio: Tensor) -> Tensor:
-    """The share of the spectrum after each HIT_HOP that was not there before it.
+    """The share of the spectrum after each HITS.hop that was not there before it.
 
     Args:
         audio: Mono at SAMPLE_RATE, (T,).
 
     Returns:
-        (2, n_frames): what stays and was not there in all of BEFORE_FRAMES; what was not there in the LAST_FRAMES.
+        (2, n_frames): what stays and was not there in all of `before_frames`; what was not there in the `last_frames`.
     """
-    n_frames = audio.shape[-1] // HIT_HOP + 1
-    n_before, n_after = BEFORE_FRAMES + HIT_REACH, AFTER_FRAMES + LATER_FRAMES + HIT_REACH
-    padded = torch.nn.functional.pad(audio, (n_before * HIT_HOP + HIT_N_FFT // 2, n_after * HIT_HOP + HIT_N_FFT // 2))
-    window = torch.hann_window(HIT_N_FFT)
-    octaves = torch.arange(0.0, math.log2(HIT_TOP_HZ / HIT_BOTTOM_HZ), 1.0 / HIT_BINS_PER_OCTAVE)
-    bins = (HIT_BOTTOM_HZ * 2.0**octaves * HIT_N_FFT / SAMPLE_RATE).round().long()
-    floor = 10.0 ** (-RANGE_DB / 10.0) * HIT_N_FFT * float(audio.square().max()) + 1e-20  # of the power of a bin
+    n_frames = audio.shape[-1] // HITS.hop + 1
+    n_before, n_after = HITS.before_frames + HITS.reach, HITS.after_frames + HITS.later_frames + HITS.reach
+    padded = torch.nn.functional.pad(
+        audio, (n_before * HITS.hop + HITS.n_fft // 2, n_after * HITS.hop + HITS.n_fft // 2)
+    )
+    window = torch.hann_window(HITS.n_fft)
+    octaves = torch.arange(0.0, math.log2(HITS.top_hz / HITS.bottom_hz), 1.0 / HITS.bins_per_octave)
+    bins = (HITS.bottom_hz * 2.0**octaves * HITS.n_fft / SAMPLE_RATE).round().long()
+    floor = 10.0 ** (-ONSET.range_db / 10.0) * HITS.n_fft * float(audio.square().max()) + 1e-20  # of the power of a bin
     shares = []
-    for start in range(0, n_frames, PIECE_FRAMES):  # a long sound piece by piece, so that memory stays bounded
-        n = min(PIECE_FRAMES, n_frames - start)
-        end = (start + n - 1 + n_before + n_after) * HIT_HOP + HIT_N_FFT
-        frames = padded[start * HIT_HOP : end].unfold(0, HIT_N_FFT, HIT_HOP)  # (n_before + n + n_after, HIT_N_FFT)
+    for start in range(0, n_frames, HITS.piece_frames):  # a long sound piece by piece, so that memory stays bounded
+        n = min(HITS.piece_frames, n_frames - start)
+        end = (start + n - 1 + n_before + n_after) * HITS.hop + HITS.n_fft
+        frames = padded[start * HITS.hop : end].unfold(0, HITS.n_fft, HITS.hop)  # (n_before + n + n_after, HITS.n_fft)
         power = torch.fft.rfft(frames * window).abs().square()[:, bins].clamp(min=floor)
-        near = torch.nn.functional.max_pool1d(power[:, None], 2 * HIT_BINS_AROUND + 1, 1, HIT_BINS_AROUND)[:, 0]
-        before = near[: n + BEFORE_FRAMES - 1].unfold(0, BEFORE_FRAMES, 1)  # (n, n_bins, BEFORE_FRAMES)
-        # (n + LATER_FRAMES, n_bins), from the first frame that holds nothing of what is before
-        after = power[n_before + HIT_REACH : n_before + n + n_after].unfold(0, AFTER_FRAMES, 1).mean(-1)
+        near = torch.nn.functional.max_pool1d(power[:, None], 2 * HITS.bins_around + 1, 1, HITS.bins_around)[:, 0]
+        before = near[: n + HITS.before_frames - 1].unfold(0, HITS.before_frames, 1)  # (n, n_bins, HITS.before_frames)
+        # (n + HITS.later_frames, n_bins), from the first frame that holds nothing of what is before
+        after = power[n_before + HITS.reach : n_before + n + n_after].unfold(0, HITS.after_frames, 1).mean(-1)
         known = before.amax(-1)
         stays = torch.minimum(_new_share(after[:n], known, floor), _new_share(after[-n:], known, floor))
-        shares.append(torch.stack([stays, _new_share(after[:n], before[..., -LAST_FRAMES:].amax(-1), floor)]))
+        shares.append(torch.stack([stays, _new_share(after[:n], before[..., -HITS.last_frames :].amax(-1), floor)]))
     return torch.cat(shares, -1)
 
 
 def _new_share(after: Tensor, known: Tensor, floor: float) -> Tensor:
     """Share of power spectra (n, n_bins) that stands above what is known (n, n_bins), (n,)."""
-    heard = after**COMPRESSION
-    new = (heard - (NEW_RATIO * known) ** COMPRESSION).clamp(min=0.0)
-    share: Tensor = new.sum(-1) / ((heard - floor**COMPRESSION).sum(-1) + 1e-20)
+    heard = after**HITS.compression
+    new = (heard - (HITS.new_ratio * known) ** HITS.compression).clamp(min=0.0)
+    share: Tensor = new.sum(-1) / ((heard - floor**HITS.compression).sum(-1) + 1e-20)
     return share
 
 
 def _rises_db(audio: Tensor) -> tuple[Tensor, Tensor]:
-    """How far the level of audio (T,) rises at each HIT_HOP, and up to which level, in dB, (n_frames,) each."""
-    n_window = LEVEL_SAMPLES // HIT_HOP
-    reach = RESTRUCK_FRAMES * HIT_HOP
-    padded = torch.nn.functional.pad(audio, (LEVEL_SAMPLES + reach, LEVEL_SAMPLES + reach))
-    level = _levels_db(padded, LEVEL_SAMPLES, HIT_HOP)
-    level = level.clamp(min=float(level.max()) - RANGE_DB)
-    near = level.unfold(0, RESTRUCK_FRAMES + 1, 1)  # what begins at frame i reaches over RESTRUCK_FRAMES more
-    before, after = near.amin(-1), near.amax(-1)[RESTRUCK_FRAMES + n_window :]
+    """How far the level of audio (T,) rises at each HITS.hop, and up to which level, in dB, (n_frames,) each."""
+    n_window, n_level = HITS.level_hops, HITS.level_hops * HITS.hop
+    reach = HITS.restruck_frames * HITS.hop
+    padded = torch.nn.functional.pad(audio, (n_level + reach, n_level + reach))
+    level = _levels_db(padded, n_level, HITS.hop)
+    level = level.clamp(min=float(level.max()) - ONSET.range_db)
+    near = level.unfold(0, HITS.restruck_frames + 1, 1)  # what begins at frame i reaches over HITS.restruck_frames more
+    before, after = near.amin(-1), near.amax(-1)[HITS.restruck_frames + n_window :]
     return after - before[: after.shape[0]], after

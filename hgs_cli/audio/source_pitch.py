@@ -13,23 +13,61 @@ from hgs_cli.audio.mel import resample
 from hgs_cli.pitch import hz_to_midi, midi_to_hz
 from hgs_cli.spectrum import HOP_LENGTH, MODEL_SAMPLES, N_FRAMES, SAMPLE_RATE
 
-SEARCH_RATE = 11_025  # the coarse search hears up to 5.5 kHz: beyond the highest note of a piano
-SEARCH_WINDOW = 2048  # 186 ms: almost four periods of the lowest note searched
-SEARCH_HOP = 512
-FINER = 8  # points per lag: the highest notes have a period of less than three lags
-LOWEST_HZ = 19.5
-HIGHEST_HZ = 4400.0
-MAX_CANDIDATES = 12
-PEAK_FRACTION = 0.75  # a lower peak, beside the tallest, is no candidate
-PITCHED_HEIGHT = 0.6  # of the mean autocorrelation: drums stay below, notes with a noisy attack above
-PITCHED_CONTRAST = 0.22  # a lone sine shows 0.27; a period of which the spectrum shows less is chance
-CONTRAST_WEIGHT = 0.5  # of the spectrum's word against the autocorrelation's
-NEAR_HEIGHT = 0.3  # enough where the note is known beforehand
-NEAR_RATIO = 2.0 ** (1.0 / 12.0)
 
-CONTOUR_PERIODS = 4.0  # a Hann window of four periods tells neighbouring harmonics apart
-CONTOUR_TOP_HZ = 2000.0  # higher harmonics are weaker and, on strings, stretched
-CONTOUR_FLOOR = 1e-4  # frames 40 dB below the loudest are half believed
+@dataclass(frozen=True)
+class SearchRules:
+    """How the pitch of a recording is searched for.
+
+    Attributes:
+        rate: The coarse search hears up to 5.5 kHz: beyond the highest note of a piano.
+        window: 186 ms: almost four periods of the lowest note searched.
+        hop: Samples between windows.
+        finer: Points per lag: the highest notes have a period of less than three lags.
+        lowest_hz: Of the notes that are searched.
+        highest_hz: Likewise.
+        max_candidates: Periods that are looked at closely.
+        peak_fraction: A lower peak, beside the tallest, is no candidate.
+        pitched_height: Of the mean autocorrelation: drums stay below, notes with a noisy attack above.
+        pitched_contrast: A lone sine shows 0.27; a period of which the spectrum shows less is chance.
+        contrast_weight: Of the spectrum's word against the autocorrelation's.
+        near_height: Enough where the note is known beforehand.
+        near_ratio: Of a note that is known beforehand: how far off it may be found.
+    """
+
+    rate: int = 11_025
+    window: int = 2048
+    hop: int = 512
+    finer: int = 8
+    lowest_hz: float = 19.5
+    highest_hz: float = 4400.0
+    max_candidates: int = 12
+    peak_fraction: float = 0.75
+    pitched_height: float = 0.6
+    pitched_contrast: float = 0.22
+    contrast_weight: float = 0.5
+    near_height: float = 0.3
+    near_ratio: float = 2.0 ** (1.0 / 12.0)
+
+
+SEARCH = SearchRules()
+
+
+@dataclass(frozen=True)
+class ContourRules:
+    """How the pitch is followed over time.
+
+    Attributes:
+        periods: A Hann window of four periods tells neighbouring harmonics apart.
+        top_hz: Higher harmonics are weaker and, on strings, stretched.
+        floor: Frames 40 dB below the loudest are half believed.
+    """
+
+    periods: float = 4.0
+    top_hz: float = 2000.0
+    floor: float = 1e-4
+
+
+CONTOUR = ContourRules()
 
 
 @dataclass(frozen=True)
@@ -94,21 +132,21 @@ def normalized_autocorrelation(frames: Tensor, n_lags: int) -> Tensor:
 
 
 def _search_frames(audio: Tensor) -> tuple[Tensor, Tensor]:
-    """Frames at the search rate without their mean, (n, SEARCH_WINDOW), and their weights, which sum to 1, (n,)."""
-    slow = resample(audio[None, :MODEL_SAMPLES], SAMPLE_RATE, SEARCH_RATE)[0]
-    slow = torch.nn.functional.pad(slow, (0, max(0, SEARCH_WINDOW - slow.shape[-1])))
-    frames = slow.unfold(0, SEARCH_WINDOW, SEARCH_HOP)
+    """Frames at the search rate without their mean, (n, SEARCH.window), and their weights, which sum to 1, (n,)."""
+    slow = resample(audio[None, :MODEL_SAMPLES], SAMPLE_RATE, SEARCH.rate)[0]
+    slow = torch.nn.functional.pad(slow, (0, max(0, SEARCH.window - slow.shape[-1])))
+    frames = slow.unfold(0, SEARCH.window, SEARCH.hop)
     frames = frames - frames.mean(-1, keepdim=True)
     weight = frames.square().sum(-1).sqrt()  # the amplitude: a long decay counts, its noisy end hardly
     return frames, weight / (weight.sum() + 1e-12)
 
 
 def _finer(curve: Tensor) -> Tensor:
-    """An autocorrelation, (n,), which is even around lag 0, at FINER points per lag, (FINER * (n - 1) + 1,)."""
+    """An autocorrelation, (n,), which is even around lag 0, at `finer` points per lag, (finer · (n - 1) + 1,)."""
     period = 2 * (len(curve) - 1)
     spectrum = torch.fft.rfft(torch.cat([curve, curve[1:-1].flip(0)]))
-    finer: Tensor = torch.fft.irfft(spectrum, FINER * period)
-    return FINER * finer[: FINER * (len(curve) - 1) + 1]
+    finer: Tensor = torch.fft.irfft(spectrum, SEARCH.finer * period)
+    return SEARCH.finer * finer[: SEARCH.finer * (len(curve) - 1) + 1]
 
 
 def _peak(curve: Tensor, index: int) -> tuple[float, float]:
@@ -146,10 +184,10 @@ def _harmonic_contrast(spectrum: Tensor, f0_hz: float) -> float:
     Source: the alternating kernel of Camacho & Harris, A sawtooth waveform inspired pitch estimator (JASA 2008),
     with point samples in place of cosine lobes; harmonics 1 and the primes, so that subharmonics gain nothing.
     """
-    bin_hz = SEARCH_RATE / 2 / (len(spectrum) - 1)
+    bin_hz = SEARCH.rate / 2 / (len(spectrum) - 1)
     score, norm, loudest = 0.0, 0.0, 1e-12
     for harmonic in (1, 2, 3, 5, 7, 11, 13):
-        inside = (harmonic + 0.5) * f0_hz < SEARCH_RATE / 2
+        inside = (harmonic + 0.5) * f0_hz < SEARCH.rate / 2
         if not inside and harmonic > 1:
             break
         weight = harmonic**-0.5
@@ -165,11 +203,11 @@ def _harmonic_contrast(spectrum: Tensor, f0_hz: float) -> float:
 def find_candidates(audio: Tensor, near: float | None = None) -> list[Candidate]:
     """Possible notes of a sound at 44.1 kHz, (T,), those of short periods first; `near` as in detect_pitch."""
     frames, weight = _search_frames(audio)
-    n_lags = int(SEARCH_RATE / LOWEST_HZ) + 2
+    n_lags = int(SEARCH.rate / SEARCH.lowest_hz) + 2
     curve = _finer((weight[:, None] * normalized_autocorrelation(frames, n_lags)).sum(0))
-    rate_hz = FINER * SEARCH_RATE
-    window = torch.hann_window(SEARCH_WINDOW)
-    magnitude = torch.fft.rfft(frames * window, 2 * SEARCH_WINDOW).abs()
+    rate_hz = SEARCH.finer * SEARCH.rate
+    window = torch.hann_window(SEARCH.window)
+    magnitude = torch.fft.rfft(frames * window, 2 * SEARCH.window).abs()
     loudness = frames.square().sum(-1, keepdim=True).sqrt() + 1e-9
     spectrum = (weight[:, None] * magnitude / loudness).sum(0).sqrt()
 
@@ -178,7 +216,7 @@ def find_candidates(audio: Tensor, near: float | None = None) -> list[Candidate]
     last = len(curve) - 2
     if near is not None:
         lag = rate_hz / midi_to_hz(near)
-        first, last = max(1, math.floor(lag / NEAR_RATIO)), min(last, math.ceil(lag * NEAR_RATIO))
+        first, last = max(1, math.floor(lag / SEARCH.near_ratio)), min(last, math.ceil(lag * SEARCH.near_ratio))
     inner = curve[first : last + 1]
     rising = inner > curve[first - 1 : last]
     falling = inner >= curve[first + 1 : last + 2]
@@ -187,14 +225,14 @@ def find_candidates(audio: Tensor, near: float | None = None) -> list[Candidate]
     found: list[Candidate] = []
     for index in peaks:
         position, height = _peak(curve, index)
-        if height >= PEAK_FRACTION * tallest and height > 0.0 and len(found) < MAX_CANDIDATES:
+        if height >= SEARCH.peak_fraction * tallest and height > 0.0 and len(found) < SEARCH.max_candidates:
             f0_hz = rate_hz / _follow_period(curve, position)
-            if f0_hz <= HIGHEST_HZ:
+            if f0_hz <= SEARCH.highest_hz:
                 found.append(Candidate(f0_hz, height, _harmonic_contrast(spectrum, f0_hz)))
     return found
 
 
-def choose(found: Sequence[Candidate], contrast_weight: float = CONTRAST_WEIGHT) -> Candidate | None:
+def choose(found: Sequence[Candidate], contrast_weight: float = SEARCH.contrast_weight) -> Candidate | None:
     """The candidate for which time and spectrum together speak most; None where there is no candidate."""
     return max(found, key=lambda candidate: candidate.height + contrast_weight * candidate.contrast, default=None)
 
@@ -206,9 +244,9 @@ def contour(audio: Tensor, f0_hz: float) -> tuple[float, Tensor]:
     harmonic is compared with its own mean, so that the stretched partials of a string are not taken for a bend.
     """
     window_samples = 2048
-    while window_samples < CONTOUR_PERIODS * SAMPLE_RATE / f0_hz and window_samples < 8192:
+    while window_samples < CONTOUR.periods * SAMPLE_RATE / f0_hz and window_samples < 8192:
         window_samples *= 2
-    n_harmonics = max(1, min(8, int(CONTOUR_TOP_HZ / f0_hz)))
+    n_harmonics = max(1, min(8, int(CONTOUR.top_hz / f0_hz)))
     harmonics = torch.arange(1, n_harmonics + 1)
     # a semitone of deviation in the highest harmonic may turn the phase by less than half a circle
     step = max(1, min(HOP_LENGTH, int(0.5 * SAMPLE_RATE / (n_harmonics * f0_hz * 0.06))))
@@ -234,7 +272,7 @@ def contour(audio: Tensor, f0_hz: float) -> tuple[float, Tensor]:
     mean = float((own_mean * weight.sum(0)).sum() / (weight.sum() + 1e-20))
     deviation = ((ratio - own_mean) * weight).sum(1) / (weight.sum(1) + 1e-20)
     # frames that hardly sound are drawn to zero, and a short smoothing follows the energy
-    trust = power / (power + CONTOUR_FLOOR * power.max() + 1e-20)
+    trust = power / (power + CONTOUR.floor * power.max() + 1e-20)
     deviation = deviation * trust
     kernel = torch.tensor([0.25, 0.5, 0.25])[None, None]
     smooth = torch.nn.functional.conv1d(
@@ -260,8 +298,8 @@ def detect_pitch(audio: Tensor, near: float | None = None) -> SourcePitch:
     flat = torch.zeros(N_FRAMES)
     if best is None:
         return SourcePitch(near, flat, 0.0)
-    doubtful = best.height < PITCHED_HEIGHT or best.contrast < PITCHED_CONTRAST
-    if doubtful if near is None else best.height < NEAR_HEIGHT:
+    doubtful = best.height < SEARCH.pitched_height or best.contrast < SEARCH.pitched_contrast
+    if doubtful if near is None else best.height < SEARCH.near_height:
         return SourcePitch(near, flat, max(0.0, best.height))
     mean_cents, cents = contour(audio, best.f0_hz)
     if abs(mean_cents) > 50.0:  # the harmonics disagree with the period: the period is what one hears

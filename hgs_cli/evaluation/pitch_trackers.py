@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hgs_cli.audio.mel import resample
-from hgs_cli.audio.source_pitch import HIGHEST_HZ, LOWEST_HZ
+from hgs_cli.audio.source_pitch import SEARCH
 from hgs_cli.spectrum import SAMPLE_RATE
 
 Floats = NDArray[np.float64]
@@ -87,34 +87,38 @@ def _at(audio: Tensor, rate_hz: int) -> NDArray[np.float32]:
 
 def _pyin(librosa: Any, audio: Tensor) -> Track:
     f0_hz, voiced, _ = librosa.pyin(
-        _at(audio, 22_050), fmin=LOWEST_HZ, fmax=HIGHEST_HZ, sr=22_050, frame_length=4096, hop_length=512
+        _at(audio, 22_050), fmin=SEARCH.lowest_hz, fmax=SEARCH.highest_hz, sr=22_050, frame_length=4096, hop_length=512
     )
     return Track(f0_hz, voiced, 512 / 22_050)
 
 
 def _yin(librosa: Any, audio: Tensor) -> Track:
     f0_hz = librosa.yin(
-        _at(audio, 22_050), fmin=LOWEST_HZ, fmax=HIGHEST_HZ, sr=22_050, frame_length=4096, hop_length=512
+        _at(audio, 22_050), fmin=SEARCH.lowest_hz, fmax=SEARCH.highest_hz, sr=22_050, frame_length=4096, hop_length=512
     )
     return Track(f0_hz, np.ones(len(f0_hz), bool), 512 / 22_050)  # it knows no unvoiced frames
 
 
 def _harvest(pyworld: Any, audio: Tensor) -> Track:
     # it works at 8 kHz inside, so that it cannot search as high as the others
-    f0_hz, _ = pyworld.harvest(audio.double().numpy(), SAMPLE_RATE, f0_floor=LOWEST_HZ, f0_ceil=3500.0, frame_period=10)
+    f0_hz, _ = pyworld.harvest(
+        audio.double().numpy(), SAMPLE_RATE, f0_floor=SEARCH.lowest_hz, f0_ceil=3500.0, frame_period=10
+    )
     return Track(f0_hz, f0_hz > 0.0, HOP_S)
 
 
 def _dio(pyworld: Any, audio: Tensor) -> Track:
     samples = audio.double().numpy()
-    coarse, time_s = pyworld.dio(samples, SAMPLE_RATE, f0_floor=LOWEST_HZ, f0_ceil=HIGHEST_HZ, frame_period=10)
+    coarse, time_s = pyworld.dio(
+        samples, SAMPLE_RATE, f0_floor=SEARCH.lowest_hz, f0_ceil=SEARCH.highest_hz, frame_period=10
+    )
     f0_hz = pyworld.stonemask(samples, coarse, time_s, SAMPLE_RATE)
     return Track(f0_hz, f0_hz > 0.0, HOP_S)
 
 
 def _praat(parselmouth: Any, audio: Tensor) -> Track:
     sound = parselmouth.Sound(audio.double().numpy(), SAMPLE_RATE)
-    pitch = sound.to_pitch_ac(time_step=HOP_S, pitch_floor=LOWEST_HZ, pitch_ceiling=HIGHEST_HZ)
+    pitch = sound.to_pitch_ac(time_step=HOP_S, pitch_floor=SEARCH.lowest_hz, pitch_ceiling=SEARCH.highest_hz)
     f0_hz = pitch.selected_array["frequency"]
     before = round(pitch.get_time_from_frame_number(1) / HOP_S)  # its first frame starts where a window fits
     f0_hz = np.concatenate([np.zeros(before), f0_hz])
@@ -126,7 +130,7 @@ def _aubio(aubio: Any, audio: Tensor) -> Track:
     padded = torch.nn.functional.pad(audio, (0, 2048 + (-len(audio)) % 512)).numpy()
     f0_hz = np.array([float(detector(padded[at : at + 512])[0]) for at in range(0, len(padded) - 511, 512)])
     f0_hz = f0_hz[2048 // 512 :]  # a frame is known half a window late
-    return Track(f0_hz, (f0_hz >= LOWEST_HZ) & (f0_hz <= HIGHEST_HZ), 512 / SAMPLE_RATE)
+    return Track(f0_hz, (f0_hz >= SEARCH.lowest_hz) & (f0_hz <= SEARCH.highest_hz), 512 / SAMPLE_RATE)
 
 
 def _crepe(torchcrepe: Any, audio: Tensor) -> Track:
@@ -159,4 +163,4 @@ TRACKERS: dict[str, Tracker] = {
     "pesto": Tracker("pesto", _pesto),
     "swift-f0": Tracker("swift_f0", _swift_f0),
 }
-"""Searched from LOWEST_HZ to HIGHEST_HZ as far as each allows, with its own rule for what is voiced."""
+"""Searched from SEARCH.lowest_hz to SEARCH.highest_hz as far as each allows, with its own rule for what is voiced."""
