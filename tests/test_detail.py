@@ -12,7 +12,7 @@ from hgs_cli.audio.io import read_audio
 from hgs_cli.audio.mel import LogMel
 from hgs_cli.audio.periodicity import measure_periodicity
 from hgs_cli.audio.source_pitch import detect_pitch
-from hgs_cli.evaluation import track_pitch
+from hgs_cli.evaluation.measures import track_pitch
 from hgs_cli.models.detail_transfer import Detail, DetailTransfer
 from hgs_cli.models.generator import Envelopes
 from hgs_cli.models.hyperganstrument import tiny_config

@@ -13,9 +13,9 @@ from conftest import Run, tone
 from torch import Tensor
 
 from hgs_cli.audio.loudness import measure_lufs
-from hgs_cli.evaluation import Distance, odd_sounds, track_pitch
+from hgs_cli.evaluation import odd_sounds
 from hgs_cli.evaluation.made_sounds import PEAK, made_sounds
-from hgs_cli.evaluation.measures import harmonic_to_noise_db
+from hgs_cli.evaluation.measures import Distance, harmonic_to_noise_db, track_pitch
 from hgs_cli.evaluation.mixes import STEPS, MixedNote, NamedSound, measure_mixes, pair_up
 from hgs_cli.evaluation.odd_sounds import OddSound, measure_odd_sounds
 from hgs_cli.evaluation.variations import measure_variations

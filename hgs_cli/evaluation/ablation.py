@@ -79,14 +79,14 @@ RULES = (
         analysed=True,
     ),
     Rule("stands at the pitch told where few harmonics are", change=_stay_where_found),
-    Rule("H fades over an octave", ((wanted, "OFFSET_REACH", _value(NEVER)),)),
+    Rule("H fades over an octave", ((wanted, "WANTED", _fields(offset_reach=NEVER)),)),
     Rule(
         "carries the sound's detail",
         ((wanted, "_carried", _value(lambda notes, part, drawn: drawn)),),
     ),
-    Rule("carries two thirds of the detail", ((detail_transfer, "DETAIL_GAIN", _value(1.0)),)),
-    Rule("keeps the sound itself near its pitch", ((detail_transfer, "SOURCE_REACH", _value(1e-6)),)),
-    Rule("takes its own speckle off drawn noise", ((vocoder, "MOST_SPECKLE", _value(0.0)),)),
+    Rule("carries two thirds of the detail", ((detail_transfer, "TRANSFER", _fields(detail_gain=1.0)),)),
+    Rule("keeps the sound itself near its pitch", ((detail_transfer, "TRANSFER", _fields(source_reach=1e-6)),)),
+    Rule("takes its own speckle off drawn noise", ((vocoder, "VOCODER", _fields(max_texture_level=0.0)),)),
     Rule(
         "drawn voices follow the pitch", change=lambda one: replace(one, cents=torch.zeros_like(one.cents))
     ),

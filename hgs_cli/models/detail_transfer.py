@@ -16,18 +16,41 @@ from hgs_cli.models.layers import activate
 from hgs_cli.pitch import midi_to_hz
 from hgs_cli.spectrum import N_FRAMES, N_MELS, mel_centres_hz
 
-SOURCE_REACH = 0.5  # semitones within which the whole residual fades to what the network grants
-FORMANT_WIDTH = 0.4  # of a harmonic spacing: the Gaussian that turns harmonic detail into formants
-FORMANT_WIDTH_MELS = 6.0  # at least: what is finer belongs to the one note that was recorded
-SLOW_FRAMES = 17  # 0.2 s: what lasts longer is colour, what is shorter is movement
-POOL = (2, 4)  # mel bands and frames that share a weight
-# The fs and Gs that the network learned with knew half of the recorded instruments and were further from the truth than
-# the released ones: what it grants is a little too much. Anything from a half to three quarters does as well.
-DETAIL_GAIN = 2.0 / 3.0
-MOST_CORRECTION = 0.12  # level units: 6 dB; with 20 dB it knew its training instruments better and others worse
-LARGEST = 1.2  # level units: residuals of silence over silence are cut there before the network reads them
-HARMONIC_SHARE = 0.3  # what an untrained network grants of the harmonic-locked detail
-FORMANT_SHARE = 0.5  # and of the formant-locked one
+
+@dataclass(frozen=True)
+class TransferRules:
+    """What the network does not learn of the ways to carry detail.
+
+    Attributes:
+        source_reach: Semitones within which the whole residual fades to what the network grants.
+        formant_width: Of a harmonic spacing: the Gaussian that turns harmonic detail into formants.
+        formant_width_mels: At least: what is finer belongs to the one note that was recorded.
+        slow_frames: 0.2 s: what lasts longer is colour, what is shorter is movement.
+        pool: Mel bands and frames that share a weight.
+        detail_gain: The fs and Gs that the network learned with knew half of the recorded instruments and were
+            further from the truth than the released ones: what it grants is a little too much. Anything from a
+            half to three quarters does as well.
+        max_correction: Level units: 6 dB; with 20 dB it knew its training instruments better and others worse.
+        largest: Level units: residuals of silence over silence are cut there before the network reads them.
+        harmonic_share: What an untrained network grants of the harmonic-locked detail.
+        formant_share: And of the formant-locked one.
+    """
+
+    source_reach: float = 0.5
+    formant_width: float = 0.4
+    formant_width_mels: float = 6.0
+    slow_frames: int = 17
+    pool: tuple[int, int] = (2, 4)
+    detail_gain: float = 2.0 / 3.0
+    max_correction: float = 0.12
+    largest: float = 1.2
+    harmonic_share: float = 0.3
+    formant_share: float = 0.5
+
+
+TRANSFER = TransferRules()
+
+
 N_WEIGHTS = 10  # of both parts: two ways, slow and quick, and a correction
 
 
@@ -78,7 +101,7 @@ def mel_warp(interval: Tensor) -> Tensor:
 
 def source_weight(interval: Tensor) -> Tensor:
     """How much of the plain residual is kept at intervals in semitones (B,), whatever the network grants: 1 at none."""
-    return torch.exp(-interval.float().abs() / SOURCE_REACH)
+    return torch.exp(-interval.float().abs() / TRANSFER.source_reach)
 
 
 @lru_cache(maxsize=4)
@@ -89,8 +112,8 @@ def _means(n: int, width: int, device: torch.device) -> Tensor:
 
 
 def _slowly(residual: Tensor) -> Tensor:
-    """Mean over SLOW_FRAMES of residuals (B, n_mels, n_frames)."""
-    return F.avg_pool1d(residual, SLOW_FRAMES, 1, SLOW_FRAMES // 2, count_include_pad=False)
+    """Mean over TRANSFER.slow_frames of residuals (B, n_mels, n_frames)."""
+    return F.avg_pool1d(residual, TRANSFER.slow_frames, 1, TRANSFER.slow_frames // 2, count_include_pad=False)
 
 
 @dataclass(frozen=True)
@@ -154,7 +177,7 @@ class DetailTransfer(nn.Module):
             nn.init.normal_(layer.weight, std=1.0 / math.sqrt(layer.weight[0].numel()))
             nn.init.zeros_(layer.bias)
         nn.init.zeros_(self.weights.weight)
-        shares = torch.tensor([HARMONIC_SHARE, FORMANT_SHARE] * 4)
+        shares = torch.tensor([TRANSFER.harmonic_share, TRANSFER.formant_share] * 4)
         with torch.no_grad():
             assert self.weights.bias is not None
             self.weights.bias.copy_(torch.cat([torch.logit(shares), torch.zeros(2)]))
@@ -186,7 +209,7 @@ class DetailTransfer(nn.Module):
         """
         notes = q.shape[0] // p.shape[0]
         interval = q.float() - p.float().repeat_interleave(notes)
-        blur = mel_blur(midi_to_hz(p.float()), FORMANT_WIDTH, FORMANT_WIDTH_MELS)
+        blur = mel_blur(midi_to_hz(p.float()), TRANSFER.formant_width, TRANSFER.formant_width_mels)
         blur = blur / blur.sum(2, keepdim=True)
         warp = mel_warp(interval)
 
@@ -205,10 +228,10 @@ class DetailTransfer(nn.Module):
         warped = torch.matmul(warp, of_notes(residuals)).chunk(4, dim=2)
         formant = of_notes(torch.matmul(blur, residuals)).chunk(4, dim=2)
         weights = self._weigh((of_notes(r_h), of_notes(r_n)), levels, drawn, blur, warp, interval, q)
-        grants, corrections = torch.sigmoid(weights[:, :8]), MOST_CORRECTION * torch.tanh(weights[:, 8:])
+        grants, corrections = torch.sigmoid(weights[:, :8]), TRANSFER.max_correction * torch.tanh(weights[:, 8:])
         whole = source_weight(interval)[:, None, None]
 
-        trusted = 1.0 if self.training else DETAIL_GAIN
+        trusted = 1.0 if self.training else TRANSFER.detail_gain
 
         def carried(part: int) -> Tensor:
             slow, quick = 2 * part, 2 * part + 1
@@ -242,7 +265,10 @@ class DetailTransfer(nn.Module):
             q: Their pitches, (B,).
         """
         notes = q.shape[0] // blur.shape[0]
-        over_bands, over_frames = _means(N_MELS, POOL[0], q.device), _means(N_FRAMES, POOL[1], q.device).T
+        over_bands, over_frames = (
+            _means(N_MELS, TRANSFER.pool[0], q.device),
+            _means(N_FRAMES, TRANSFER.pool[1], q.device).T,
+        )
         n_steps = over_frames.shape[1]
 
         def coarse(value: Tensor) -> Tensor:
@@ -256,11 +282,11 @@ class DetailTransfer(nn.Module):
         def of_notes(value: Tensor) -> Tensor:
             return value.repeat_interleave(notes, 0) if notes > 1 else value
 
-        parts = torch.cat([2.0 * coarse(part.clamp(-LARGEST, LARGEST)) for part in residuals], dim=2)
+        parts = torch.cat([2.0 * coarse(part.clamp(-TRANSFER.largest, TRANSFER.largest)) for part in residuals], dim=2)
         own = torch.cat([coarse(part.clamp(-1.5, 1.2)) for part in levels], dim=2)
         there = [coarse(part.clamp(-1.5, 1.2)) for part in (drawn.harmonic, drawn.noise_part)]
         stacked = torch.cat([parts, of_notes(own)], dim=2)  # (B, n_mels, 4 n_steps)
-        bands_hz = mel_centres_hz().to(q.device).reshape(-1, POOL[0]).mean(1)
+        bands_hz = mel_centres_hz().to(q.device).reshape(-1, TRANSFER.pool[0]).mean(1)
         place = torch.log2(bands_hz[None] / midi_to_hz(q.float())[:, None]).clamp(-3.0, 6.0) / 3.0
         mel = torch.linspace(-1.0, 1.0, bands_hz.shape[0], device=q.device).expand(q.shape[0], -1)
         constants = [(interval / 12.0)[:, None].expand_as(mel), (interval.abs() / 12.0)[:, None].expand_as(mel)]

@@ -27,9 +27,7 @@ from hgs_cli.side_by_side import side_by_side
 from hgs_cli.spectrum import SAMPLE_RATE
 
 OVERLAP = 4  # frames over every sample
-FINER = 4  # points of the analysed spectrum per bin: a region stands within an eighth of a bin of its place
 BLOCK_FRAMES = 128  # analysed and moved at once
-NOISE_FRAMES = 256  # of drawn noise before it repeats, 3 s at the least
 
 
 @dataclass(frozen=True)
@@ -52,6 +50,12 @@ class CarrierRules:
             white noise is taken for tone, whose fine spectrum, moved up, then spreads 5.9 dB, its own 5.5. With 5
             and 9 dB it is 5.8, and instruments are 0.01 dB further from the real notes.
         noise_from, noise_to: Semitones upwards between which noise is drawn anew.
+        finer: Points of the analysed spectrum per bin: a region stands within an eighth of a bin of its place.
+        noise_frames: Of drawn noise before it repeats, 3 s at the least.
+        rise_s, lately_s: Over which a rise is measured, and above all of how much before it.
+        step: Samples that are one point of the energy in which it is seen.
+        near_frames, near_bins, smooth_bins: Of averages: power in time, its median, the level of noise.
+        tiny: Power that keeps silence over silence finite.
     """
 
     n_fft: int = 4096
@@ -66,13 +70,18 @@ class CarrierRules:
     tone_db: float = 6.0
     noise_from: float = 0.5
     noise_to: float = 3.0
+    finer: int = 4
+    noise_frames: int = 256
+    rise_s: float = 0.012
+    lately_s: float = 0.05
+    step: int = 64
+    near_frames: int = 4
+    near_bins: int = 24
+    smooth_bins: int = 6
+    tiny: float = 1e-20
 
 
 RULES = CarrierRules()
-_RISE_S, _STEP = 0.012, 64  # over which a rise is measured, and the samples that are one point of its energy
-_LATELY_S = 0.05
-_NEAR_FRAMES, _NEAR_BINS, _SMOOTH_BINS = 4, 24, 6  # of averages: power in time, its median, the level of noise
-_TINY = 1e-20
 
 
 @lru_cache(maxsize=4)
@@ -161,7 +170,7 @@ def choose_window(audio: Tensor, pitch: float | None = None) -> int:
         padded = torch.nn.functional.pad(part, (n_fft // 2, n_fft))
         spectrum = torch.stft(padded, n_fft, n_fft // 2, window=_hann(n_fft), center=False, return_complex=True)
         magnitude = spectrum.abs()
-        return float(magnitude.sum() / magnitude.square().sum().clamp(min=_TINY).sqrt())
+        return float(magnitude.sum() / magnitude.square().sum().clamp(min=RULES.tiny).sqrt())
 
     usual = spread(RULES.n_fft)
     if pitch is None and spread(RULES.long_n_fft) < RULES.long_ratio * usual:
@@ -189,23 +198,23 @@ def _spectra(audio: Tensor, n_fft: int, start: int, end: int, finer: int = 1) ->
 
 def find_rises(audio: Tensor) -> tuple[int, ...]:
     """Samples at which the energy of audio (C, T) rises at once, in order, at least 50 ms apart."""
-    energy = torch.nn.functional.avg_pool1d(audio.square().sum(0)[None, None], _STEP, _STEP)
+    energy = torch.nn.functional.avg_pool1d(audio.square().sum(0)[None, None], RULES.step, RULES.step)
     if energy.shape[-1] < 8:
         return ()
     energy = torch.nn.functional.avg_pool1d(energy, 3, 1, 1)[0, 0]
-    span = round(_RISE_S * SAMPLE_RATE / _STEP)
+    span = round(RULES.rise_s * SAMPLE_RATE / RULES.step)
     level = 10.0 * torch.log10(energy + 1e-6 * float(energy.max()) + 1e-14)
     # Above all that was within the last periods: a low note is a train of pulses.
-    lately = round(_LATELY_S * SAMPLE_RATE / _STEP)
+    lately = round(RULES.lately_s * SAMPLE_RATE / RULES.step)
     padded = torch.nn.functional.pad(level, (span + lately - 1, 0), value=float(level.min()))[: len(level) + lately - 1]
     before = padded.unfold(0, lately, 1).amax(1)
     rising = ((level - before > RULES.rise_db) & (energy > 0.01 * energy.max())).nonzero()[:, 0].tolist()
     found: list[int] = []
     steepest = torch.diff(level, prepend=level[:1])
     for step in rising:
-        if not found or step * _STEP - found[-1] > 0.05 * SAMPLE_RATE:
+        if not found or step * RULES.step - found[-1] > 0.05 * SAMPLE_RATE:
             low = max(0, step - span)
-            found.append((low + int(steepest[low : step + span].argmax())) * _STEP)
+            found.append((low + int(steepest[low : step + span].argmax())) * RULES.step)
     return tuple(found)
 
 
@@ -307,7 +316,7 @@ def _follow(
 
     def level(of: NDArray[np.int64]) -> NDArray[np.float32]:
         """Of every peak's bin in another frame, in dB."""
-        decibels: NDArray[np.float32] = 10.0 * np.log10(power[of, place] + _TINY)
+        decibels: NDArray[np.float32] = 10.0 * np.log10(power[of, place] + RULES.tiny)
         return decibels
 
     here = level(frame)
@@ -351,16 +360,16 @@ def _gathered(first: NDArray[np.int64], parent: NDArray[np.int64], advance: NDAr
 def _tone_share(power: Tensor) -> Tensor:
     """Share of every bin of power (n_frames, n_freqs) that is tone, half precision: how far it stands out around it."""
     n_frames, n_freqs = power.shape
-    padded = torch.nn.functional.pad(power, (0, 0, _NEAR_FRAMES, _NEAR_FRAMES))
+    padded = torch.nn.functional.pad(power, (0, 0, RULES.near_frames, RULES.near_frames))
     share = torch.empty(n_frames, n_freqs, dtype=torch.half)
     for start in range(0, n_frames, BLOCK_FRAMES):
         end = min(n_frames, start + BLOCK_FRAMES)
         slow = torch.zeros(end - start, n_freqs)
-        for step, weight in enumerate(_bell(_NEAR_FRAMES).tolist()):
+        for step, weight in enumerate(_bell(RULES.near_frames).tolist()):
             slow.add_(padded[start + step : end + step], alpha=weight)
-        level = slow.add_(_TINY).log10_().mul_(10.0)
-        spaced = torch.nn.functional.pad(level[:, None], (_NEAR_BINS, _NEAR_BINS), mode="replicate")[:, 0]
-        medians = spaced.unfold(1, 2 * _NEAR_BINS + 1, _NEAR_BINS // 2)[..., ::2].median(-1).values
+        level = slow.add_(RULES.tiny).log10_().mul_(10.0)
+        spaced = torch.nn.functional.pad(level[:, None], (RULES.near_bins, RULES.near_bins), mode="replicate")[:, 0]
+        medians = spaced.unfold(1, 2 * RULES.near_bins + 1, RULES.near_bins // 2)[..., ::2].median(-1).values
         floor = torch.nn.functional.interpolate(medians[:, None], size=n_freqs, mode="linear", align_corners=True)[:, 0]
         above = ((level - floor - RULES.noise_db) / (RULES.tone_db - RULES.noise_db)).clamp_(0.0, 1.0)
         share[start:end] = torch.nn.functional.max_pool1d(above[:, None], 5, 1, 2)[:, 0]  # a lobe is four bins wide
@@ -412,11 +421,11 @@ def straightened(audio: Tensor, cents: Tensor, step_samples: int) -> Tensor:
 
 @lru_cache(maxsize=8)
 def _unit_noise(n_fft: int, seed: int) -> Tensor:
-    """Spectra of periodic white noise of unit expected power in every bin, (NOISE_FRAMES, n_freqs)."""
+    """Spectra of periodic white noise of unit expected power in every bin, (RULES.noise_frames, n_freqs)."""
     hop = n_fft // OVERLAP
-    drawn = torch.randn(1, NOISE_FRAMES * hop, generator=torch.Generator().manual_seed(seed % 2**63))
+    drawn = torch.randn(1, RULES.noise_frames * hop, generator=torch.Generator().manual_seed(seed % 2**63))
     around = torch.cat([drawn, drawn[:, :n_fft]], 1)
-    return _spectra(around, n_fft, OVERLAP, NOISE_FRAMES + OVERLAP)[0] / float(_hann(n_fft).square().sum().sqrt())
+    return _spectra(around, n_fft, OVERLAP, RULES.noise_frames + OVERLAP)[0] / float(_hann(n_fft).square().sum().sqrt())
 
 
 @dataclass(frozen=True)
@@ -426,7 +435,7 @@ class _Block:
     Attributes:
         start: Its first frame.
         peaks: Of all frames, in the carrier's list.
-        spectra: FINER points a bin, (C, n, FINER · n_fft / 2 + 1).
+        spectra: RULES.finer points a bin, (C, n, RULES.finer · n_fft / 2 + 1).
         peak: Of every bin, counted from the first of `peaks`, (n, n_freqs), int32.
         noise: Share of every bin that is noise, (n, n_freqs).
         noise_power: Of that noise, smooth across bins, (C, n, n_freqs); None where nothing moves up.
@@ -442,14 +451,14 @@ class _Block:
 
 def _block(carrier: Carrier, start: int, end: int, upwards: bool) -> _Block:
     first = torch.from_numpy(carrier.first[start:end] - carrier.first[start]).int()
-    spectra = _spectra(carrier.audio, carrier.n_fft, start, end, FINER)
+    spectra = _spectra(carrier.audio, carrier.n_fft, start, end, RULES.finer)
     noise = 1.0 - carrier.tone[start:end].float()
     noise_power = None
     if upwards:
-        power = spectra[..., ::FINER].abs().square() * noise
-        padded = torch.nn.functional.pad(power, (_SMOOTH_BINS, _SMOOTH_BINS))
+        power = spectra[..., :: RULES.finer].abs().square() * noise
+        padded = torch.nn.functional.pad(power, (RULES.smooth_bins, RULES.smooth_bins))
         noise_power = torch.zeros_like(power)
-        for step, weight in enumerate(_bell(_SMOOTH_BINS).tolist()):
+        for step, weight in enumerate(_bell(RULES.smooth_bins).tolist()):
             noise_power.add_(padded[..., step : step + power.shape[-1]], alpha=weight)
     return _Block(
         start=start,
@@ -476,13 +485,13 @@ def _moved(carrier: Carrier, ratio: float, block: _Block, seed: int) -> Tensor:
     n_channels, n = spectra.shape[:2]
     n_freqs = carrier.n_fft // 2 + 1
     if ratio == 1.0 and carrier.bend is None:
-        return spectra[..., ::FINER]
+        return spectra[..., :: RULES.finer]
     # Bins that would come to lie above half the sample rate are left out from the start.
     n_bins = min(n_freqs, math.ceil(n_freqs / ratio * (1.0 if carrier.bend is None else 1.06)) + 2)
     factor = ratio if carrier.bend is None else ratio * carrier.bend[block.peaks]
     shift = (factor - 1.0) * carrier.frequency[block.peaks]
     whole = torch.round(shift)
-    fine = torch.round((shift - whole) * FINER)
+    fine = torch.round((shift - whole) * RULES.finer)
     phasor = torch.polar(*_unit_angle(ratio * carrier.bent[block.peaks] - carrier.cycles[block.peaks]))
     peak = block.peak[:, :n_bins].flatten()
     bins = torch.arange(n_bins, dtype=torch.int32)
@@ -490,7 +499,9 @@ def _moved(carrier: Carrier, ratio: float, block: _Block, seed: int) -> Tensor:
     target = (whole.int().index_select(0, peak).view(n, n_bins) + bins).clamp_(-1, n_freqs)
     # A column on either side takes what falls beyond the spectrum.
     flat = (target + (1 + rows * (n_freqs + 2))).flatten()
-    place = (bins * FINER - fine.int().index_select(0, peak).view(n, n_bins)).abs_().clamp_(max=spectra.shape[2] - 1)
+    place = (
+        (bins * RULES.finer - fine.int().index_select(0, peak).view(n, n_bins)).abs_().clamp_(max=spectra.shape[2] - 1)
+    )
     source = (place + rows * spectra.shape[2]).flatten()
     drawn = min(1.0, max(0.0, (12.0 * math.log2(ratio) - RULES.noise_from) / (RULES.noise_to - RULES.noise_from)))
     turned = phasor.index_select(0, peak)
@@ -519,7 +530,7 @@ def _drawn_noise(carrier: Carrier, block: _Block, share: float, ratio: float, se
     low = origin.long().clamp(max=n_freqs - 2)
     below, above = (block.noise_power.index_select(-1, low + step) for step in (0, 1))
     level = below.lerp_(above, origin - low).mul_(share / ratio).sqrt_()
-    frames = (torch.arange(start, start + len(block.noise)) + round(1200.0 * math.log2(ratio))) % NOISE_FRAMES
+    frames = (torch.arange(start, start + len(block.noise)) + round(1200.0 * math.log2(ratio))) % RULES.noise_frames
     common = _unit_noise(carrier.n_fft, seed)[frames]
     if len(level) == 1:
         return level * common
@@ -564,20 +575,20 @@ def sharpened(carrier: Carrier, audio: Tensor) -> Tensor:
     for rise in carrier.rises:
         low = max(0, rise - RULES.long_n_fft)
         high = min(audio.shape[1], rise + carrier.n_fft // 4)
-        behind = (rise - low) // _STEP
-        if behind < 1 or high - rise < 4 * _STEP:
+        behind = (rise - low) // RULES.step
+        if behind < 1 or high - rise < 4 * RULES.step:
             continue
         real, made = (_energy(each[:, low:high]) for each in (carrier.audio, audio))
-        scale = real[behind:].sum() / made[behind:].sum().clamp(min=_TINY)
-        factor = (real / (scale * made).clamp(min=_TINY)).clamp(1e-6, 1.0).sqrt()
+        scale = real[behind:].sum() / made[behind:].sum().clamp(min=RULES.tiny)
+        factor = (real / (scale * made).clamp(min=RULES.tiny)).clamp(1e-6, 1.0).sqrt()
         factor[behind:] = 1.0
         audio[:, low:high] *= torch.nn.functional.interpolate(factor[None, None], size=high - low, mode="linear")[0, 0]
     return audio
 
 
 def _energy(audio: Tensor) -> Tensor:
-    """Energy of audio (C, T) at every _STEP samples, over three of them, (T / _STEP,)."""
-    energy = torch.nn.functional.avg_pool1d(audio.square().sum(0)[None, None], _STEP, _STEP)
+    """Energy of audio (C, T) at every RULES.step samples, over three of them, (T / RULES.step,)."""
+    energy = torch.nn.functional.avg_pool1d(audio.square().sum(0)[None, None], RULES.step, RULES.step)
     return torch.nn.functional.avg_pool1d(energy, 3, 1, 1)[0, 0]
 
 

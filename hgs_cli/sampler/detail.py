@@ -18,10 +18,27 @@ from hgs_cli.spectrum import (
     power_to_exact_level,
 )
 
-SPLIT_WIDTH = 0.5
-SPLIT_WIDTH_MELS = 1.5
+
+@dataclass(frozen=True)
+class SplitRules:
+    """How a log-mel is split into tone and noise.
+
+    Attributes:
+        width: Of the Gaussian that tells the parts of neighbours apart, in spacings of the harmonics.
+        width_mels: The least of it, in mel bands.
+        known_share: Of a band's power: below it, a part is not heard there and its detail comes from
+            neighbours.
+    """
+
+    width: float = 0.5
+    width_mels: float = 1.5
+    known_share: float = 0.05
+
+
+SPLIT = SplitRules()
+
+
 TINY = 1e-20  # power: keeps silence over silence finite
-KNOWN_SHARE = 0.05  # of a band's power: below it, a part is not heard there and its detail comes from neighbours
 
 
 @dataclass(frozen=True)
@@ -69,7 +86,7 @@ def split(x: Tensor, periodicity: Tensor, p: Tensor) -> tuple[Tensor, Tensor, Te
         periodicity[:, None].float(), size=tuple(x.shape[1:]), mode="bilinear", align_corners=False
     )[:, 0].clamp(1e-3, 1.0 - 1e-3)
     comb = front_end_comb(p)[..., None].clamp(min=1e-9)
-    blur = mel_blur(midi_to_hz(p.float()), SPLIT_WIDTH, SPLIT_WIDTH_MELS)
+    blur = mel_blur(midi_to_hz(p.float()), SPLIT.width, SPLIT.width_mels)
     smooth_h = (blur @ (tonal * power)) / (blur @ comb)
     smooth_n = (blur @ ((1.0 - tonal) * power)) / (blur @ noise)
     model_h, model_n = smooth_h * comb, smooth_n * noise
@@ -83,7 +100,7 @@ def split(x: Tensor, periodicity: Tensor, p: Tensor) -> tuple[Tensor, Tensor, Te
 
 def _heard(residual: Tensor, share: Tensor, ceiling: Tensor, blur: Tensor) -> Tensor:
     """Residual where its part is heard, the neighbours' where it is not, never above what the band as a whole shows."""
-    known = share * (1.0 + KNOWN_SHARE) / (share + KNOWN_SHARE)
+    known = share * (1.0 + SPLIT.known_share) / (share + SPLIT.known_share)
     filled = known * residual + (1.0 - known) * _weighted_blur(residual, known, blur)
     return torch.minimum(filled, ceiling)
 
@@ -101,7 +118,7 @@ def residuals(x: Tensor, periodicity: Tensor, p: Tensor, first: Envelopes) -> tu
     power = _above_floor(x)
     comb = front_end_comb(p)[..., None].clamp(min=1e-9)
     noise = front_end_noise().to(x.device)[:, None]
-    blur = mel_blur(midi_to_hz(p.float()), SPLIT_WIDTH, SPLIT_WIDTH_MELS)
+    blur = mel_blur(midi_to_hz(p.float()), SPLIT.width, SPLIT.width_mels)
     r_h = _heard(e_h - first.harmonic, share, power_to_exact_level(power / comb) - first.harmonic, blur)
     r_n = _heard(e_n - first.noise_part, 1.0 - share, power_to_exact_level(power / noise) - first.noise_part, blur)
     return r_h, r_n

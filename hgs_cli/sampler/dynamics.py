@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -9,17 +11,32 @@ from hgs_cli.models.generator import Envelopes
 from hgs_cli.pitch import midi_to_hz
 from hgs_cli.spectrum import DB_PER_UNIT, mel_centres_hz
 
-# As `hgs train eval --data` fits them: recorded and rendered training instruments, loud and soft notes of one key.
-HARMONIC_TILT_DB = -2.8  # an octave above the fundamental
-NOISE_TILT_DB = -2.4
-NOISE_OFFSET_DB = -2.2  # breath, bow and hammer give way before the tone does
-REACH_OCTAVES = 5.0  # above the fundamental; further up the fit to the training instruments gains 0.05 dB
+
+@dataclass(frozen=True)
+class SoftnessLaw:
+    """Colour of soft notes beside loud ones.
+
+    Attributes:
+        harmonic_tilt_db: As `hgs train eval --data` fits them: recorded and rendered training instruments, loud
+            and soft notes of one key. an octave above the fundamental.
+        noise_tilt_db: Of the noise, likewise.
+        noise_offset_db: Breath, bow and hammer give way before the tone does.
+        reach_octaves: Above the fundamental; further up the fit to the training instruments gains 0.05 dB.
+    """
+
+    harmonic_tilt_db: float = -2.8
+    noise_tilt_db: float = -2.4
+    noise_offset_db: float = -2.2
+    reach_octaves: float = 5.0
+
+
+SOFTNESS = SoftnessLaw()
 
 
 def softness_db(octaves: Tensor, softness: float) -> tuple[Tensor, Tensor]:
     """Change of the harmonic and the noise part in dB, at octaves above the fundamental, but for the level of all."""
-    reached = softness * octaves.clamp(0.0, REACH_OCTAVES)
-    return HARMONIC_TILT_DB * reached, NOISE_TILT_DB * reached + NOISE_OFFSET_DB * softness
+    reached = softness * octaves.clamp(0.0, SOFTNESS.reach_octaves)
+    return SOFTNESS.harmonic_tilt_db * reached, SOFTNESS.noise_tilt_db * reached + SOFTNESS.noise_offset_db * softness
 
 
 def soften(envelopes: Envelopes, q: Tensor, softness: float) -> Envelopes:

@@ -12,11 +12,28 @@ from hgs_cli.audio.loop import Loop, fade_out, find_loop, hold, shorten
 from hgs_cli.errors import UsageError
 from hgs_cli.spectrum import SAMPLE_RATE
 
-MIN_RATE_HZ, MAX_RATE_HZ = 8_000, 192_000
-MOST_SECONDS = 600.0
-TRIM_DB = -60.0  # below a note's peak: what is quieter at its ends is cut off
-TRIM_LEAD_S = 0.002  # kept before the first sound, so that its attack is whole
-TRIM_FADE_S = 0.01  # at the cut end
+
+@dataclass(frozen=True)
+class FinishRules:
+    """How notes are cut and faded.
+
+    Attributes:
+        min_rate_hz, max_rate_hz: Of files.
+        max_seconds: Of a note.
+        trim_db: Below a note's peak: what is quieter at its ends is cut off.
+        trim_lead_s: Kept before the first sound, so that its attack is whole.
+        trim_fade_s: At the cut end.
+    """
+
+    min_rate_hz: int = 8_000
+    max_rate_hz: int = 192_000
+    max_seconds: float = 600.0
+    trim_db: float = -60.0
+    trim_lead_s: float = 0.002
+    trim_fade_s: float = 0.01
+
+
+FINISH = FinishRules()
 
 
 @dataclass(frozen=True)
@@ -42,12 +59,14 @@ class Finish:
     sample_rate: int = SAMPLE_RATE
 
     def __post_init__(self) -> None:
-        if not MIN_RATE_HZ <= self.sample_rate <= MAX_RATE_HZ:
-            raise UsageError(f"a sample rate of {self.sample_rate} Hz", f"give {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz")
-        if self.duration_s is not None and not 0.01 <= self.duration_s <= MOST_SECONDS:
-            raise UsageError(f"a duration of {self.duration_s:g} s", f"give 0.01 to {MOST_SECONDS:g} s")
-        if self.fade_s is not None and not 0.0 <= self.fade_s <= MOST_SECONDS:
-            raise UsageError(f"a fade of {self.fade_s:g} s", f"give 0 to {MOST_SECONDS:g} s")
+        if not FINISH.min_rate_hz <= self.sample_rate <= FINISH.max_rate_hz:
+            raise UsageError(
+                f"a sample rate of {self.sample_rate} Hz", f"give {FINISH.min_rate_hz} to {FINISH.max_rate_hz} Hz"
+            )
+        if self.duration_s is not None and not 0.01 <= self.duration_s <= FINISH.max_seconds:
+            raise UsageError(f"a duration of {self.duration_s:g} s", f"give 0.01 to {FINISH.max_seconds:g} s")
+        if self.fade_s is not None and not 0.0 <= self.fade_s <= FINISH.max_seconds:
+            raise UsageError(f"a fade of {self.fade_s:g} s", f"give 0 to {FINISH.max_seconds:g} s")
 
 
 def finish_note(audio: Tensor, f0_hz: float, wanted: Finish, sustained: bool, seed: int) -> tuple[Tensor, Loop | None]:
@@ -87,11 +106,11 @@ def finish_note(audio: Tensor, f0_hz: float, wanted: Finish, sustained: bool, se
 
 def _trimmed(audio: Tensor, rate: int) -> Tensor:
     peak = audio.abs().amax()
-    heard = torch.nonzero((audio.abs() > peak * 10.0 ** (TRIM_DB / 20.0)).any(0))[:, 0]
+    heard = torch.nonzero((audio.abs() > peak * 10.0 ** (FINISH.trim_db / 20.0)).any(0))[:, 0]
     if not len(heard) or float(peak) == 0.0:
         return audio
-    start = max(0, int(heard[0]) - round(TRIM_LEAD_S * rate))
-    end = min(audio.shape[-1], int(heard[-1]) + 1 + round(TRIM_FADE_S * rate))
+    start = max(0, int(heard[0]) - round(FINISH.trim_lead_s * rate))
+    end = min(audio.shape[-1], int(heard[-1]) + 1 + round(FINISH.trim_fade_s * rate))
     if end == audio.shape[-1]:
         return audio[:, start:]
-    return fade_out(audio[:, start:end], min(round(TRIM_FADE_S * rate), end - start))
+    return fade_out(audio[:, start:end], min(round(FINISH.trim_fade_s * rate), end - start))

@@ -49,6 +49,11 @@ class LevelRules:
         spare_db: Below the wanted level that nothing is drawn for.
         held_s: From the end of the networks' window back, over which a gain is averaged that then holds.
         fade_s: After that, over which it fades to none.
+        lowest: Gain in level units, 100 dB: nothing is lowered by more.
+        attack_frames: Over which the gain of an attack becomes that of what follows.
+        audible: Level units below the loudest point, 60 dB.
+        latest_arrival: In frames, 0.5 s: what swells for longer is no attack.
+        filled_frames: On either side: drawn voices that come and go with every frame flutter.
     """
 
     weight: float = 0.8
@@ -60,14 +65,14 @@ class LevelRules:
     spare_db: float = 4.0
     held_s: float = 0.4
     fade_s: float = 4.0
+    lowest: float = -2.0
+    attack_frames: int = 2
+    audible: float = 1.2
+    latest_arrival: int = 40
+    filled_frames: int = 3
 
 
 RULES = LevelRules()
-LEAST = -2.0  # level units, 100 dB: nothing is lowered by more
-ATTACK_FRAMES = 2
-AUDIBLE = 1.2  # level units, 60 dB below the loudest point
-LATEST_ARRIVAL = 40  # frames, 0.5 s: what swells for longer is no attack
-FILLED_FRAMES = 3  # on either side: drawn voices that come and go with every frame flutter
 
 
 @lru_cache(maxsize=4)
@@ -156,7 +161,7 @@ class Voices:
 
 def is_heard(before: Tensor, after: Tensor) -> Tensor:
     """Whether log-mels (B, n_mels, n_frames) differ where they can be heard, by unheard_db on average, (B,), bool."""
-    audible = after > after.amax((1, 2), keepdim=True) - AUDIBLE
+    audible = after > after.amax((1, 2), keepdim=True) - RULES.audible
     raised = ((after - before) * audible).sum((1, 2)) / audible.sum((1, 2)).clamp(min=1)
     return raised * DB_PER_UNIT > RULES.unheard_db
 
@@ -165,14 +170,14 @@ def _arrival(own: Tensor) -> Tensor:
     """Frame at which carriers with log-mels (B, n_mels, n_frames) have arrived, (B, 1, 1): attack comes before."""
     loudness = level_to_power(own).sum(1)
     arrived = (loudness > loudness.amax(1, keepdim=True) * 10.0 ** (-RULES.arrived_db / 10.0)).float().argmax(1)
-    clamped: Tensor = arrived.clamp(max=LATEST_ARRIVAL)[:, None, None]
+    clamped: Tensor = arrived.clamp(max=RULES.latest_arrival)[:, None, None]
     return clamped
 
 
 def spare_attack(own: Tensor, gain: Tensor) -> Tensor:
     """Gains (B, n_mels, n_frames) that lower the attack of carriers with log-mels `own` by attack_db at the most."""
     frame = torch.arange(own.shape[2], device=own.device)
-    behind = ((frame - _arrival(own)) / ATTACK_FRAMES).clamp(0.0, 1.0)
+    behind = ((frame - _arrival(own)) / RULES.attack_frames).clamp(0.0, 1.0)
     return torch.lerp(gain.clamp(min=-RULES.attack_db / DB_PER_UNIT), gain, behind)
 
 
@@ -182,7 +187,7 @@ def towards(own: Tensor, wanted: Tensor, weight: Tensor | float) -> Tensor:
     held = _arrival(own) + RULES.held_frames
     later = _smooth(lacking, 2).gather(2, held.expand(-1, own.shape[1], 1))
     lacking = torch.where(torch.arange(own.shape[2], device=own.device) < held, later, lacking)
-    return (weight * lacking).clamp(LEAST, RULES.most_db / DB_PER_UNIT)
+    return (weight * lacking).clamp(RULES.lowest, RULES.most_db / DB_PER_UNIT)
 
 
 def _smooth(level: Tensor, reach: int) -> Tensor:
@@ -194,7 +199,7 @@ def _smooth(level: Tensor, reach: int) -> Tensor:
 
 def lacking_share(level: Tensor, wanted: Tensor, spare_db: float) -> Tensor:
     """Share of the wanted power that a level leaves to be drawn, 0 … 1, steadier than either."""
-    lacking = _smooth(wanted, FILLED_FRAMES) - _smooth(level, FILLED_FRAMES) - spare_db / DB_PER_UNIT
+    lacking = _smooth(wanted, RULES.filled_frames) - _smooth(level, RULES.filled_frames) - spare_db / DB_PER_UNIT
     return (1.0 - torch.pow(10.0, -DB_PER_UNIT / 10.0 * lacking)).clamp(0.0, 1.0)
 
 

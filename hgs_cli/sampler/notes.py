@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -18,10 +19,25 @@ from hgs_cli.sampler.voices import CarrierHeads, carrier_heads, note_voices
 from hgs_cli.side_by_side import side_by_side
 from hgs_cli.spectrum import MODEL_SAMPLES, N_FRAMES, SAMPLE_RATE
 
-BEGIN_S = 0.002  # at its beginning: what a window hears of an onset before it would start with a step
-FADE_S = 0.005  # at a note's end, so that a sound cut in its decay does not click
-CROPPED_FADE_S = 0.25  # where what was read ends before the sound does
-DRAWN_FADE_S = 0.5  # of the drawn voices, where the networks' window ends before the sound
+
+@dataclass(frozen=True)
+class EndRules:
+    """How notes begin and end.
+
+    Attributes:
+        begin_s: At its beginning: what a window hears of an onset before it would start with a step.
+        fade_s: At a note's end, so that a sound cut in its decay does not click.
+        cropped_fade_s: Where what was read ends before the sound does.
+        drawn_fade_s: Of the drawn voices, where the networks' window ends before the sound.
+    """
+
+    begin_s: float = 0.002
+    fade_s: float = 0.005
+    cropped_fade_s: float = 0.25
+    drawn_fade_s: float = 0.5
+
+
+ENDS = EndRules()
 
 
 @torch.inference_mode()
@@ -70,7 +86,7 @@ def drawn_voices(model: Model, instrument: Instrument, q: Tensor, settings: Sett
             length_samples=n_samples,
         )
     if instrument.length_samples > n_samples:  # the carrier goes on
-        audio = fade_out(audio, round(DRAWN_FADE_S * SAMPLE_RATE))
+        audio = fade_out(audio, round(ENDS.drawn_fade_s * SAMPLE_RATE))
     return audio
 
 
@@ -93,8 +109,8 @@ def _beside_carrier(
 
 def _soft_ends(audio: Tensor, cropped: bool) -> Tensor:
     """Fade notes (B, C, T) in and out; out for longer where the sound went on."""
-    n_begin = min(round(BEGIN_S * SAMPLE_RATE), audio.shape[-1] // 4)
+    n_begin = min(round(ENDS.begin_s * SAMPLE_RATE), audio.shape[-1] // 4)
     begin = torch.sin(torch.linspace(0.0, torch.pi / 2, n_begin, device=audio.device)).square()
     audio = torch.cat([audio[..., :n_begin] * begin, audio[..., n_begin:]], dim=-1)
-    seconds = CROPPED_FADE_S if cropped else FADE_S
+    seconds = ENDS.cropped_fade_s if cropped else ENDS.fade_s
     return fade_out(audio, min(round(seconds * SAMPLE_RATE), audio.shape[-1] // 4))

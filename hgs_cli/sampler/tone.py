@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -21,18 +22,36 @@ from hgs_cli.spectrum import (
     power_to_exact_level,
 )
 
-AUTO_HNR_DB = 12.0  # the promise is 6 dB in 0.1-5 kHz; a tracker asks for more, and the attack keeps its noise
-TONAL_LOW_HZ = 100.0
-TONAL_HIGH_HZ = 5000.0
-SPREAD = 0.12  # of its frequency, sigma of a line that becomes tone: a single harmonic would be heard as a note itself
-SPREAD_HARMONICS = 0.5  # and of a harmonic spacing at least
-RING_PERIODS = 16.0  # in which a tone may fall by 60 dB: of fewer periods the ear, or a tracker, makes no pitch
+
+@dataclass(frozen=True)
+class ToneRules:
+    """How a sound without a pitch becomes a note.
+
+    Attributes:
+        auto_hnr_db: The promise is 6 dB in 0.1-5 kHz; a tracker asks for more, and the attack keeps its noise.
+        low_hz: Between this
+        high_hz: and this the ratio is promised.
+        spread: Of its frequency, sigma of a line that becomes tone: a single harmonic would be heard as a note
+            itself.
+        spread_harmonics: And of a harmonic spacing at least.
+        ring_periods: In which a tone may fall by 60 dB: of fewer periods the ear, or a tracker, makes no pitch.
+    """
+
+    auto_hnr_db: float = 12.0
+    low_hz: float = 100.0
+    high_hz: float = 5000.0
+    spread: float = 0.12
+    spread_harmonics: float = 0.5
+    ring_periods: float = 16.0
+
+
+TONE = ToneRules()
 
 
 @lru_cache(maxsize=1)
 def _promised_bands() -> Tensor:
     """Bands in which a harmonic-to-noise ratio is promised, (n_mels,), bool."""
-    return (mel_centres_hz() >= TONAL_LOW_HZ) & (mel_centres_hz() <= TONAL_HIGH_HZ)
+    return (mel_centres_hz() >= TONE.low_hz) & (mel_centres_hz() <= TONE.high_hz)
 
 
 def _part_powers(envelopes: Envelopes) -> tuple[Tensor, Tensor]:
@@ -51,13 +70,13 @@ def apply_tonal(envelopes: Envelopes, pitch: Tensor, tonal: float | None = None)
 
     Colour and envelope stay, as the power in every band does, with three exceptions without which no note is heard:
     what lies below the fundamental moves to it; a line of the spectrum, which as a single harmonic would be a note of
-    its own, is spread over its neighbours; and a tone rings for at least RING_PERIODS of its periods.
+    its own, is spread over its neighbours; and a tone rings for at least TONE.ring_periods of its periods.
 
     Args:
         envelopes: Of the notes, batch B.
         pitch: Wanted pitches, (B,).
         tonal: Share of the noise that becomes tone, 0 … 1. None: so much that the harmonic-to-noise ratio between
-            0.1 and 5 kHz reaches AUTO_HNR_DB; a note that has it already stays as it is.
+            0.1 and 5 kHz reaches TONE.auto_hnr_db; a note that has it already stays as it is.
     """
     if tonal == 0.0:
         return envelopes
@@ -71,7 +90,7 @@ def apply_tonal(envelopes: Envelopes, pitch: Tensor, tonal: float | None = None)
 
     if tonal is None:
         h_energy, n_energy = _band_energies(harmonic, noise, pitch)
-        wanted = 1.0 / (1.0 + 10.0 ** (-AUTO_HNR_DB / 10.0))
+        wanted = 1.0 / (1.0 + 10.0 ** (-TONE.auto_hnr_db / 10.0))
         share = ((wanted * (h_energy + n_energy) - h_energy) / (n_energy + 1e-20)).clamp(0.0, 1.0)
     else:
         share = torch.full_like(f0_hz, tonal)
@@ -93,17 +112,19 @@ def apply_tonal(envelopes: Envelopes, pitch: Tensor, tonal: float | None = None)
 
 
 def _spread(power: Tensor, f0_hz: Tensor) -> Tensor:
-    """Power per bin (B, n_mels, n_frames) with every line as wide as SPREAD of its frequency; none of it is lost."""
+    """Power per bin (B, n_mels, n_frames) with every line spread over its neighbours; none of it is lost."""
     points, width = mel_centres_hz(), front_end_filters().sum(0)
-    sigma_hz = torch.maximum(SPREAD * points[None], SPREAD_HARMONICS * f0_hz[:, None])  # (B, n_mels), of the origin
+    sigma_hz = torch.maximum(
+        TONE.spread * points[None], TONE.spread_harmonics * f0_hz[:, None]
+    )  # (B, n_mels), of the origin
     to = torch.exp(-0.5 * ((points[None, :, None] - points[None, None]) / sigma_hz[:, None]) ** 2)
     to = to / (width[:, None] * to).sum(1, keepdim=True)  # (B, n_mels to, n_mels from)
     return torch.matmul(to * width, power)
 
 
 def _ringing(power: Tensor, f0_hz: Tensor) -> Tensor:
-    """Power (B, n_mels, n_frames) that nowhere falls faster than by 60 dB in RING_PERIODS periods of f0 (B,)."""
-    frame_db = 60.0 * HOP_LENGTH / SAMPLE_RATE * f0_hz / RING_PERIODS
+    """Power (B, n_mels, n_frames) that nowhere falls faster than by 60 dB in TONE.ring_periods periods of f0 (B,)."""
+    frame_db = 60.0 * HOP_LENGTH / SAMPLE_RATE * f0_hz / TONE.ring_periods
     fall_db = frame_db[:, None, None] * torch.arange(power.shape[-1])
     # The loudest moment before, less what it has fallen by since: a running maximum of what is tilted upwards.
     tilted = 10.0 * torch.log10(power + TINY) + fall_db

@@ -24,17 +24,38 @@ from hgs_cli.spectrum import (
     noise_template,
 )
 
-TABLE_SAMPLES = 65_536  # one period at most; 30 points on a note's highest harmonic keep images below -60 dB
-HARMONIC_SAMPLES = 64  # points of a shorter table on the highest harmonic at least
-LEAST_TABLE = 4096
-TOP_HZ = 20_000.0
-TOP_LEVEL = 1.2  # 10 dB above full scale: a network's slip is not to lower a whole instrument
-MOST_SPECKLE = 0.3  # 15 dB: the rare deep hole in noise is not filled up
+
+@dataclass(frozen=True)
+class VocoderRules:
+    """How tone and noise are drawn.
+
+    Attributes:
+        table_samples: One period at most; 30 points on a note's highest harmonic keep images below -60 dB.
+        harmonic_samples: Points of a shorter table on the highest harmonic at least.
+        min_table: The shortest table.
+        top_hz: Above it there are no harmonics.
+        top_level: 10 dB above full scale: a network's slip is not to lower a whole instrument.
+        max_texture_level: 15 dB: the rare deep hole in noise is not filled up.
+        floor_margin: For rounding: what is at the floor is silent.
+        cuts: Bins between which matrices over mel bands are cut: less than a fifth of them is left.
+    """
+
+    table_samples: int = 65_536
+    harmonic_samples: int = 64
+    min_table: int = 4096
+    top_hz: float = 20_000.0
+    top_level: float = 1.2
+    max_texture_level: float = 0.3
+    floor_margin: float = 1e-4
+    cuts: tuple[int, ...] = (48, 112, 256, 512)
+
+
+VOCODER = VocoderRules()
+
+
 FLOOR_POWER = 10.0 ** (FLOOR_DB / 10.0)
-FLOOR_MARGIN = 1e-4  # for rounding: what is at the floor is silent
 # Of samples of unit noise, so that a bin of its spectrum, as a full-scale sinusoid is 1, has unit expected power.
 NOISE_SCALE = float(torch.hann_window(N_FFT).square().sum()) ** -0.5 * float(torch.hann_window(N_FFT).sum()) / 2
-CUTS = (48, 112, 256, 512)  # bins between which matrices over mel bands are cut: less than a fifth of them is left
 
 
 @dataclass(frozen=True)
@@ -46,9 +67,9 @@ class _Block:
 
 
 def _blocks(filters: Tensor) -> list[_Block]:
-    """The bins below, between and above CUTS, with the mel bands (n_freqs, n_mels) that reach into them."""
+    """The bins below, between and above VOCODER.cuts, with the mel bands (n_freqs, n_mels) that reach into them."""
     blocks = []
-    for low, high in pairwise([0, *CUTS, filters.shape[0]]):
+    for low, high in pairwise([0, *VOCODER.cuts, filters.shape[0]]):
         bands = (filters[low:high] > 0).any(0).nonzero()[:, 0]
         blocks.append(_Block(slice(low, high), slice(int(bands[0]), int(bands[-1]) + 1)))
     return blocks
@@ -166,7 +187,7 @@ class Vocoder:
         for block in self._speckle_blocks:
             heard[:, block.mels] += torch.matmul(power[:, block.bins], self.filters[block.bins, block.mels])
         level = torch.log10(heard / (scale * self.template) + 1e-12).mul_(10.0 / DB_PER_UNIT)
-        return level.clamp_(-MOST_SPECKLE, MOST_SPECKLE)
+        return level.clamp_(-VOCODER.max_texture_level, VOCODER.max_texture_level)
 
     def _between_bands(self, level: Tensor) -> Tensor:
         """Levels (n_frames, n_mels) at every bin, on straight lines between the bands, (n_frames, n_freqs)."""
@@ -184,7 +205,7 @@ class Vocoder:
         """
         bin_hz = SAMPLE_RATE / N_FFT
         n_freqs, device = self.interpolation.shape[1], self.interpolation.device
-        last = max(1, int(TOP_HZ / f0_hz))
+        last = max(1, int(VOCODER.top_hz / f0_hz))
         harmonic = torch.arange(1.0, last + 1.0, device=device)
         position = (harmonic * (f0_hz / bin_hz)).clamp(max=n_freqs - 1)
         below = position.long().clamp(max=n_freqs - 2)
@@ -201,9 +222,9 @@ class Vocoder:
 
 def amplitude(level: Tensor) -> Tensor:
     """Amplitude factors of levels of power, in their place; the floor is silence."""
-    gain = level.clamp_(max=TOP_LEVEL).sub_(1.0).mul_(DB_PER_UNIT / 20.0 * math.log(10.0)).exp_()
+    gain = level.clamp_(max=VOCODER.top_level).sub_(1.0).mul_(DB_PER_UNIT / 20.0 * math.log(10.0)).exp_()
     # Not √(power - floor), which takes three times as long: 20 dB above the floor they differ by 0.04 dB.
-    return gain.sub_(FLOOR_POWER * (1.0 + FLOOR_MARGIN) / gain).clamp_(min=0.0)
+    return gain.sub_(FLOOR_POWER * (1.0 + VOCODER.floor_margin) / gain).clamp_(min=0.0)
 
 
 def periodic_source(f0_hz: Tensor, seed: int, n_frames: int | None = None) -> Tensor:
@@ -218,10 +239,15 @@ def periodic_source(f0_hz: Tensor, seed: int, n_frames: int | None = None) -> Te
         Audio from half a window before the first frame to half a window after the last, ((n - 1) · hop + n_fft,).
     """
     f0_hz = f0_hz.cpu()
-    n_harmonics = min(TABLE_SAMPLES // 2 - 1, int(TOP_HZ / float(f0_hz.max())))
+    n_harmonics = min(VOCODER.table_samples // 2 - 1, int(VOCODER.top_hz / float(f0_hz.max())))
     # As short as it may be: what lies in a core's own cache is read several times faster.
-    n_table = min(TABLE_SAMPLES, max(LEAST_TABLE, 2 ** math.ceil(math.log2(HARMONIC_SAMPLES * max(1, n_harmonics)))))
-    angles = math.tau * torch.rand(TABLE_SAMPLES // 16, generator=torch.Generator().manual_seed(seed))[:n_harmonics]
+    n_table = min(
+        VOCODER.table_samples,
+        max(VOCODER.min_table, 2 ** math.ceil(math.log2(VOCODER.harmonic_samples * max(1, n_harmonics)))),
+    )
+    angles = (
+        math.tau * torch.rand(VOCODER.table_samples // 16, generator=torch.Generator().manual_seed(seed))[:n_harmonics]
+    )
     spectrum = torch.zeros(n_table // 2 + 1, dtype=torch.complex64)
     spectrum[1 : n_harmonics + 1] = torch.polar(torch.full_like(angles, n_table / 2.0), angles)
     table = torch.fft.irfft(spectrum, n_table)

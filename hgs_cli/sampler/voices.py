@@ -22,9 +22,23 @@ from hgs_cli.sampler.wanted import NoteBatch, Wanted, make_wanted
 from hgs_cli.side_by_side import side_by_side
 from hgs_cli.spectrum import DB_PER_UNIT, HOP_LENGTH, MODEL_SAMPLES, N_FRAMES, N_MELS, level_to_power
 
-UNMOVED = 1e-6  # of a ratio, 0.002 cents
-NEAR_SEMITONES = 0.1  # within them a note is as loud as the recording everywhere
-CARRIED_OVER = 0.25  # of a share above one half, over which the lead's carrier takes a mix over
+
+@dataclass(frozen=True)
+class CarryRules:
+    """Where a carrier is the recording, and where it gives way in a mix.
+
+    Attributes:
+        unmoved: Of a ratio, 0.002 cents.
+        near_semitones: Within them a note is as loud as the recording everywhere.
+        carried_over: Of a share above one half, over which the lead's carrier takes a mix over.
+    """
+
+    unmoved: float = 1e-6
+    near_semitones: float = 0.1
+    carried_over: float = 0.25
+
+
+CARRY = CarryRules()
 
 
 @dataclass(frozen=True)
@@ -82,7 +96,7 @@ def carrier_heads(instrument: Instrument, pitches: Sequence[float], settings: Se
             carrier = bend(carrier, instrument.cents.cpu() - part.cents[:N_FRAMES], HOP_LENGTH)
         # Exactly 1 at the sound's own pitch, where the carrier is the recording.
         ratios = [2.0 ** ((pitch - part.stands_at) / 12.0) for pitch in pitches]
-        ratios = [1.0 if abs(ratio - 1.0) < UNMOVED else ratio for ratio in ratios]
+        ratios = [1.0 if abs(ratio - 1.0) < CARRY.unmoved else ratio for ratio in ratios]
         n_head = carrier.frames_until(min(instrument.length_samples, MODEL_SAMPLES))
         spectra = moved_spectra(carrier, ratios, 0, n_head, settings.seed)
         heads.append(CarrierHeads(carrier, tuple(ratios), tuple(spectra)))
@@ -131,7 +145,7 @@ def _allot(notes: NoteBatch) -> Voices:
 def _gain_of_a_sound(notes: NoteBatch, own: Tensor, wanted: Wanted) -> tuple[Tensor, Tensor]:
     """Gain of a carrier whose networks are trusted so far, and the share of the wanted power that is drawn."""
     part, rules = notes.instrument.parts[0], level.RULES
-    away = ((notes.q - part.stands_at).abs() - NEAR_SEMITONES).clamp(min=0.0)
+    away = ((notes.q - part.stands_at).abs() - CARRY.near_semitones).clamp(min=0.0)
     far = part.trust * (1.0 - source_weight(away))[:, None, None]
     gain = level.towards(own, wanted.level, rules.weight * far)
     return gain, far * level.lacking_share(own + gain, wanted.level, rules.spare_db)
@@ -141,7 +155,7 @@ def _gain_of_a_mix(notes: NoteBatch, own: Tensor, wanted: Wanted) -> tuple[Tenso
     """The same of the lead's carrier in a mix, which gives way to the drawn voices towards the middle."""
     parts = notes.instrument.parts
     known = min(part.trust for part in parts)
-    carried = 1.0 - known * (1.0 - min(1.0, max(0.0, (parts[notes.instrument.lead].share - 0.5) / CARRIED_OVER)))
+    carried = 1.0 - known * (1.0 - min(1.0, max(0.0, (parts[notes.instrument.lead].share - 0.5) / CARRY.carried_over)))
     gain = level.towards(own, wanted.level, 1.0)
     lacking = level.lacking_share(own + gain, wanted.level, 0.0)
     return gain + 10.0 / DB_PER_UNIT * math.log10(max(carried, 1e-12)), 1.0 - carried * (1.0 - lacking)

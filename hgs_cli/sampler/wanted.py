@@ -25,11 +25,28 @@ from hgs_cli.sampler.settings import Settings
 from hgs_cli.sampler.tone import apply_tonal
 from hgs_cli.spectrum import DB_PER_UNIT, HOP_LENGTH, N_FRAMES, N_MELS, level_to_power, mel_centres_hz
 
-OFFSET_REACH = 12.0  # semitones over which the offsets of H fade; 0.08 to 0.13 dB nearer than without H at all
-MAX_LEVELLED_DB = 12.0  # by which a note of a mix is brought to the level between its sounds
-SILENT_DB = 60.0  # below its loudest moment a sound says nothing of a mix
-COLOUR_KNOTS = (7, 4)  # over frequency and over a sound's length, on which variation is drawn
-COLOUR_DB, NOISE_DB = 6.0, 4.0  # spread at them: sustained notes move by 2 to 3 dB; soft lies 3.4 dB from loud
+
+@dataclass(frozen=True)
+class WantedRules:
+    """What the steps go by.
+
+    Attributes:
+        offset_reach: Semitones over which the offsets of H fade; 0.08 to 0.13 dB nearer than without H at all.
+        max_levelled_db: By which a note of a mix is brought to the level between its sounds.
+        silent_db: Below its loudest moment a sound says nothing of a mix.
+        colour_knots: Over frequency and over a sound's length, on which variation is drawn.
+        colour_db, noise_db: Spread at them: sustained notes move by 2 to 3 dB; soft lies 3.4 dB from loud.
+    """
+
+    offset_reach: float = 12.0
+    max_levelled_db: float = 12.0
+    silent_db: float = 60.0
+    colour_knots: tuple[int, int] = (7, 4)
+    colour_db: float = 6.0
+    noise_db: float = 4.0
+
+
+WANTED = WantedRules()
 
 
 @dataclass(frozen=True)
@@ -60,7 +77,7 @@ class NoteBatch:
         """
         if self.instrument.offsets_made_at is None:
             return torch.ones_like(self.q)
-        return (1.0 - (self.q - self.instrument.offsets_made_at).abs() / OFFSET_REACH).clamp(0.0, 1.0)
+        return (1.0 - (self.q - self.instrument.offsets_made_at).abs() / WANTED.offset_reach).clamp(0.0, 1.0)
 
     @property
     def carrier_alone(self) -> bool:
@@ -178,7 +195,7 @@ def _added(part: MixComponent, carried: Envelopes, drawn: Envelopes) -> tuple[Te
     A sound without a pitch has no harmonics, 70 dB below G's: that is no detail, and the mix keeps its pitched share.
     """
     added_h, added_n = carried.harmonic - drawn.harmonic, carried.noise_part - drawn.noise_part
-    silent = (part.loudness_db < part.loudness_db.max() - SILENT_DB).to(added_h.device)
+    silent = (part.loudness_db < part.loudness_db.max() - WANTED.silent_db).to(added_h.device)
     added_h, added_n = (torch.where(silent, added.clamp(max=0.0), added) for added in (added_h, added_n))
     return (torch.zeros_like(added_h) if part.source_pitch is None else added_h), added_n
 
@@ -198,7 +215,7 @@ def follow_sources(notes: NoteBatch, envelopes: Envelopes) -> Envelopes:
             alone = NoteBatch(notes.model, source, notes.q, plain)
             said = limit_levels(alone, _carry_details_by_share(alone, draw_envelopes(alone)))
             word = notes.model.network.compose(said, notes.q)
-            heard = word.maximum(end.level).amax((1, 2), keepdim=True) - SILENT_DB / DB_PER_UNIT
+            heard = word.maximum(end.level).amax((1, 2), keepdim=True) - WANTED.silent_db / DB_PER_UNIT
             # Where it is heard, all that the word lacks, however little that says; silence lifts nothing.
             unheard = end.level.maximum(heard) - word.maximum(heard)
             correction = correction + part.share * torch.where(end.level > heard, end.level - word, unheard)
@@ -218,7 +235,7 @@ def level_between_sources(notes: NoteBatch, envelopes: Envelopes) -> Envelopes:
     for part, source, end in zip(instrument.parts, instrument.sources, notes.ends, strict=True):
         wanted_db = wanted_db + part.share * _loudness_db(end.level, source.length_samples)
     made_db = _loudness_db(notes.model.network.compose(envelopes, notes.q), instrument.length_samples)
-    lacking_db = (wanted_db - made_db).clamp(-MAX_LEVELLED_DB, MAX_LEVELLED_DB)
+    lacking_db = (wanted_db - made_db).clamp(-WANTED.max_levelled_db, WANTED.max_levelled_db)
     louder = (lacking_db / DB_PER_UNIT)[:, None, None]
     return Envelopes(envelopes.harmonic + louder, envelopes.noise_part + louder)
 
@@ -256,8 +273,10 @@ def vary(notes: NoteBatch, envelopes: Envelopes) -> Envelopes:
         field = torch.cat([field, field[:, -1:].expand(-1, N_FRAMES - n_frames)], 1)
         return (settings.variation * spread_db / DB_PER_UNIT * field).to(notes.q.device)
 
-    colour = wander(COLOUR_KNOTS, COLOUR_DB)
-    varied = Envelopes(envelopes.harmonic + colour, envelopes.noise_part + colour + wander(COLOUR_KNOTS, NOISE_DB))
+    colour = wander(WANTED.colour_knots, WANTED.colour_db)
+    varied = Envelopes(
+        envelopes.harmonic + colour, envelopes.noise_part + colour + wander(WANTED.colour_knots, WANTED.noise_db)
+    )
     louder = (_louder_db(notes, envelopes, varied) / DB_PER_UNIT)[:, None, None]
     return Envelopes(varied.harmonic - louder, varied.noise_part - louder)
 
@@ -265,12 +284,12 @@ def vary(notes: NoteBatch, envelopes: Envelopes) -> Envelopes:
 def play_softer(notes: NoteBatch, envelopes: Envelopes) -> Envelopes:
     """The colour of softer notes at the loudness of these: what plays them turns soft keys down by itself.
 
-    At the most by MAX_LEVELLED_DB: a note without bass cannot be as loud without its treble.
+    At the most by WANTED.max_levelled_db: a note without bass cannot be as loud without its treble.
     """
     if notes.settings.softness == 0.0:
         return envelopes
     softer = soften(envelopes, notes.q, notes.settings.softness)
-    quieter_db = (-_louder_db(notes, envelopes, softer)).clamp(0.0, MAX_LEVELLED_DB)
+    quieter_db = (-_louder_db(notes, envelopes, softer)).clamp(0.0, WANTED.max_levelled_db)
     quieter = (quieter_db / DB_PER_UNIT)[:, None, None]
     return Envelopes(softer.harmonic + quieter, softer.noise_part + quieter)
 
