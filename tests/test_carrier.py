@@ -17,8 +17,9 @@ from hgs_cli.audio.source_pitch import detect_pitch
 from hgs_cli.evaluation.noise_spread import GAUSSIAN_SPREAD_DB, fine_spread_db
 from hgs_cli.inversion import Inversion
 from hgs_cli.pipeline import Model, Settings, invert, mix, render
-from hgs_cli.sampler.carrier import OVERLAP, Carrier, analyse, bend, moved_spectra, sound
+from hgs_cli.sampler.carrier import OVERLAP, Carrier, analyse, bend
 from hgs_cli.sampler.level import frame_gains
+from hgs_cli.sampler.moving import moved_spectra, sound
 from hgs_cli.spectrum import DB_PER_UNIT, HOP_LENGTH, MODEL_SAMPLES, N_FRAMES, N_MELS, SAMPLE_RATE
 
 BEGIN, END = 100, 250  # samples of the fades at a note's beginning and end

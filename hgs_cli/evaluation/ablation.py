@@ -23,7 +23,9 @@ from hgs_cli.evaluation.workers import measure_each
 from hgs_cli.inversion import Inversion
 from hgs_cli.models import detail_transfer
 from hgs_cli.pipeline import Model, SourceHint, invert, make_instrument
-from hgs_cli.sampler import carrier, level, vocoder, wanted
+from hgs_cli.sampler import carrier, level, moving, vocoder, wanted
+from hgs_cli.sampler import notes as made_notes
+from hgs_cli.sampler.carrier import Carrier
 from hgs_cli.spectrum import SAMPLE_RATE
 
 NEVER, ALWAYS = 1e9, -1e9  # thresholds
@@ -63,15 +65,22 @@ def _stay_where_found(inversion: Inversion) -> Inversion:
     return inversion if pitch is None else replace(inversion, stands_at=pitch)
 
 
+def _untouched(carrier: Carrier, audio: Tensor) -> Tensor:
+    return audio
+
+
 RULES = (
     Rule("trust in the networks falls (1 for every sound)", change=lambda one: replace(one, trust=1.0), analysed=True),
     Rule("trust in the networks (0 for every sound)", change=lambda one: replace(one, trust=0.0), analysed=True),
     Rule("raises the recording by 8 dB at the most", ((level, "RULES", _fields(most_db=100.0)),)),
     Rule("draws what is lacking", ((level, "RULES", _fields(spare_db=200.0)),)),
     Rule("draws nothing that lacks less than 4 dB", ((level, "RULES", _fields(spare_db=0.0)),)),
-    Rule("draws noise anew upwards", ((carrier, "RULES", _fields(noise_from=1000.0, noise_to=1001.0)),)),
+    Rule("draws noise anew upwards", ((moving, "RULES", _fields(noise_from=1000.0, noise_to=1001.0)),)),
     Rule("counts phases from onsets", ((carrier, "RULES", _fields(new_db=NEVER)),), analysed=True),
-    Rule("takes what is heard before onsets away", ((carrier, "sharpened", _value(lambda one, audio: audio)),)),
+    Rule(
+        "takes what is heard before onsets away",
+        tuple((room, "sharpened", _value(_untouched)) for room in (moving, made_notes)),
+    ),
     Rule("all that is done at onsets", ((carrier, "find_rises", _value(lambda audio: ())),), analysed=True),
     Rule(
         "chooses the window",

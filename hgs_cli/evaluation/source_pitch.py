@@ -12,14 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from hgs_cli.audio.io import MODEL_SECONDS, read_audio
-from hgs_cli.audio.source_pitch import (
-    CONTRAST_WEIGHT,
-    PITCHED_HEIGHT,
-    Candidate,
-    choose,
-    detect_pitch,
-    find_candidates,
-)
+from hgs_cli.audio.source_pitch import SEARCH, Candidate, choose, detect_pitch, find_candidates
 from hgs_cli.errors import UsageError
 from hgs_cli.evaluation.pitch_trackers import TRACKERS
 from hgs_cli.evaluation.recordings import not_a_manifest, read_entries
@@ -169,7 +162,10 @@ class SourcePitchResult:
             "Source pitch: thresholds chosen on the other half of the instruments",
             ("measured on", "contrast weight", "pitched height", "within 50 cents", "unpitched recognised"),
             rows,
-            (f"The detector's own: {CONTRAST_WEIGHT:.2f} and {PITCHED_HEIGHT:.2f}, set with these recordings known.",),
+            (
+                f"The detector's own: {SEARCH.contrast_weight:.2f} and {SEARCH.pitched_height:.2f}, set with these "
+                "recordings known.",
+            ),
         )
 
     def _peers_table(self) -> Table:

@@ -30,12 +30,12 @@ from hgs_cli.evaluation.report import Section, Table, number
 from hgs_cli.evaluation.workers import measure_each
 from hgs_cli.inversion import Inversion
 from hgs_cli.pipeline import Model, Settings, invert, make_instrument, reconstruct
-from hgs_cli.sampler.carrier import moved_spectra
 from hgs_cli.sampler.level import carrier_level, towards
+from hgs_cli.sampler.moving import moved_spectra
 from hgs_cli.sampler.trust import LAW, Traits, TrustLaw, judge_trust, measure_traits
 from hgs_cli.sampler.voices import note_voices
 from hgs_cli.spectrum import DB_PER_UNIT, MODEL_SAMPLES, SAMPLE_RATE
-from hgs_cli.training.data import validation_instruments
+from hgs_cli.training.shards import validation_instruments
 
 WEIGHTS = (0.0, 0.2, 0.35, 0.5, 0.7, 0.85, 1.0)
 """Weights of the wanted level at which distances are measured; between them they lie on straight lines."""
@@ -44,12 +44,29 @@ SEMITONES = (3.0, -4.0, 7.0, -12.0, 12.0, 19.0, -17.0)  # at which made sounds a
 N_TARGETS = 2  # of a source in every band of intervals
 N_SOURCES = 2  # of a training instrument
 N_PATCHES, N_EVALUATION_PATCHES = 5, 4  # of a family
-MADE_WEIGHT = 2.0  # of a family of made sounds beside a recorded instrument: there are fewer of them
-N_FOLDS = 5
-STEPS, LEARNING_RATE, DECAY = 3000, 0.01, 0.01
 TRAITS = tuple(each.name for each in fields(Traits))
 
 Advance = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How the law is fitted.
+
+    Attributes:
+        made_weight: Of a family of made sounds beside a recorded instrument: there are fewer of them.
+        n_folds: In which it is fitted without each instrument and family.
+        steps, learning_rate, decay: Of AdamW.
+    """
+
+    made_weight: float = 2.0
+    n_folds: int = 5
+    steps: int = 3000
+    learning_rate: float = 0.01
+    decay: float = 0.01
+
+
+FIT = Fit()
 
 
 @dataclass(frozen=True)
@@ -180,8 +197,8 @@ def expected_db(distance_db: Tensor, weight: Tensor) -> Tensor:
     return torch.lerp(below, above, share)
 
 
-def fit_law(sounds: Sequence[JudgedSound], steps: int = STEPS) -> TrustLaw:
-    """The law with the least expected distance; instruments count alike, families of made sounds MADE_WEIGHT times.
+def fit_law(sounds: Sequence[JudgedSound], steps: int = FIT.steps) -> TrustLaw:
+    """The law with the least expected distance; instruments count alike, families of made sounds FIT.made_weight times.
 
     In the log-mel domain, before anything is drawn: what the notes' own figures then show is measured elsewhere.
     """
@@ -190,13 +207,13 @@ def fit_law(sounds: Sequence[JudgedSound], steps: int = STEPS) -> TrustLaw:
     in_group = Counter[str]()
     for sound in sounds:
         in_group[sound.group] += len(sound.distance_db)
-    importance = torch.tensor([(MADE_WEIGHT if sound.made else 1.0) / in_group[sound.group] for sound in sounds])
+    importance = torch.tensor([(FIT.made_weight if sound.made else 1.0) / in_group[sound.group] for sound in sounds])
     importance = (importance / (importance * n_notes).sum()).repeat_interleave(n_notes)
     distance_db = torch.cat([sound.distance_db for sound in sounds])
     middle, spread = traits.mean(0), traits.std(0, correction=0) + 1e-3
     inputs = (traits - middle) / spread
     slope, bias = torch.zeros(len(TRAITS), requires_grad=True), torch.zeros(1, requires_grad=True)
-    optimizer = torch.optim.AdamW([slope, bias], lr=LEARNING_RATE, weight_decay=DECAY)
+    optimizer = torch.optim.AdamW([slope, bias], lr=FIT.learning_rate, weight_decay=FIT.decay)
     with torch.enable_grad():
         for _ in range(steps):
             weight = torch.sigmoid(inputs @ slope + bias).repeat_interleave(n_notes)
@@ -227,7 +244,7 @@ def best_constant(sounds: Sequence[JudgedSound]) -> tuple[float, float]:
 
 
 def _fold(group: str) -> int:
-    return zlib.crc32(group.encode()) % N_FOLDS
+    return zlib.crc32(group.encode()) % FIT.n_folds
 
 
 def _cross_validated(sounds: Sequence[JudgedSound], steps: int) -> dict[str, TrustLaw]:
@@ -268,7 +285,7 @@ def trust_section(
         raise InputError(
             f"{', '.join(map(str, real_dirs))} has no training instrument with two pitches", "give recordings of others"
         )
-    steps = STEPS // 10 if quick else STEPS
+    steps = FIT.steps // 10 if quick else FIT.steps
     fitted = fit_law([*sounds.training, *sounds.made], steps)
     laws = _cross_validated([*sounds.training, *sounds.made], steps)
     sets: dict[str, tuple[list[JudgedSound], dict[str, TrustLaw]]] = {

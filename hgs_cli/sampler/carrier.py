@@ -13,7 +13,6 @@ regions that move apart leave it sparse.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -23,7 +22,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hgs_cli.audio.periodicity import delay
-from hgs_cli.side_by_side import side_by_side
 from hgs_cli.spectrum import SAMPLE_RATE
 
 OVERLAP = 4  # frames over every sample
@@ -85,13 +83,14 @@ RULES = CarrierRules()
 
 
 @lru_cache(maxsize=4)
-def _hann(n_fft: int) -> Tensor:
+def hann(n_fft: int) -> Tensor:
+    """The window, (n_fft,)."""
     with torch.inference_mode(False):
         return torch.hann_window(n_fft)
 
 
 @lru_cache(maxsize=8)
-def _bell(reach: int) -> Tensor:
+def bell(reach: int) -> Tensor:
     """Weights of a smooth mean over 2 · reach + 1 neighbours."""
     with torch.inference_mode(False):
         kernel = torch.hann_window(2 * reach + 3, periodic=False)[1:-1]
@@ -152,9 +151,6 @@ class Carrier:
         return min(self.n_frames, (sample - 1 + self.n_fft) // self.hop + 1)
 
 
-# --- analysis -------------------------------------------------------------------------------------------------------
-
-
 def choose_window(audio: Tensor, pitch: float | None = None) -> int:
     """Length in samples of the window for a recording (C, T), of one note of a pitch, or of anything else.
 
@@ -168,7 +164,7 @@ def choose_window(audio: Tensor, pitch: float | None = None) -> int:
 
     def spread(n_fft: int) -> float:
         padded = torch.nn.functional.pad(part, (n_fft // 2, n_fft))
-        spectrum = torch.stft(padded, n_fft, n_fft // 2, window=_hann(n_fft), center=False, return_complex=True)
+        spectrum = torch.stft(padded, n_fft, n_fft // 2, window=hann(n_fft), center=False, return_complex=True)
         magnitude = spectrum.abs()
         return float(magnitude.sum() / magnitude.square().sum().clamp(min=RULES.tiny).sqrt())
 
@@ -178,7 +174,7 @@ def choose_window(audio: Tensor, pitch: float | None = None) -> int:
     return RULES.short_n_fft if spread(RULES.short_n_fft) < RULES.short_ratio * usual else RULES.n_fft
 
 
-def _spectra(audio: Tensor, n_fft: int, start: int, end: int, finer: int = 1) -> Tensor:
+def short_spectra(audio: Tensor, n_fft: int, start: int, end: int, finer: int = 1) -> Tensor:
     """Spectra of frames start … end - 1 of audio (C, T), phases counted from their middles.
 
     Returns:
@@ -188,7 +184,7 @@ def _spectra(audio: Tensor, n_fft: int, start: int, end: int, finer: int = 1) ->
     low, high = start * hop - n_fft, (end - 1) * hop
     part = audio[:, max(0, low) : max(0, high)]
     part = torch.nn.functional.pad(part, (max(0, -low), high - max(0, low) - part.shape[1]))
-    frames = part.unfold(1, n_fft, hop) * _hann(n_fft)
+    frames = part.unfold(1, n_fft, hop) * hann(n_fft)
     turned = frames.new_zeros(*frames.shape[:2], finer * n_fft)
     turned[..., :half] = frames[..., half:]
     turned[..., -half:] = frames[..., :half]
@@ -234,20 +230,19 @@ def analyse(audio: Tensor, mono: Tensor | None = None, *, pitch: float | None = 
     last = torch.zeros(len(audio), 1, n_freqs, dtype=torch.complex64)
     for start in range(0, n_frames, BLOCK_FRAMES):
         end = min(n_frames, start + BLOCK_FRAMES)
-        spectra = _spectra(audio, n_fft, start, end)
+        spectra = short_spectra(audio, n_fft, start, end)
         power[start:end] = spectra.abs().square().sum(0)
         turn[start:end] = (spectra * torch.cat([last, spectra[:, :-1]], 1).conj()).sum(0).angle()
         last = spectra[:, -1:]
-    frame, place, first, region = _peaks(power)
-    rises = find_rises(audio)
-    frequency, parent, advance = _follow(power.numpy(), turn.numpy(), frame, place, first, region, rises, n_fft)
-    cycles = torch.from_numpy(_gathered(first, parent, advance))
+    peaks, rises = _find_peaks(power), find_rises(audio)
+    frequency, parent, advance = _follow(power.numpy(), turn.numpy(), peaks, rises, n_fft)
+    cycles = torch.from_numpy(_gathered(peaks.first, parent, advance))
     return Carrier(
         audio=audio,
         mono=torch.full((len(audio),), 1.0 / len(audio)) if mono is None else mono,
         n_fft=n_fft,
-        first=first,
-        region=torch.from_numpy(region),
+        first=peaks.first,
+        region=torch.from_numpy(peaks.region),
         frequency=torch.from_numpy(frequency.astype(np.float32)),
         cycles=cycles,
         bent=cycles,
@@ -260,12 +255,23 @@ def analyse(audio: Tensor, mono: Tensor | None = None, *, pitch: float | None = 
     )
 
 
-def _peaks(power: Tensor) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int16]]:
-    """Peaks of power (n_frames, n_freqs), than which no bin within two is higher, and the nearest of them to each bin.
+@dataclass(frozen=True)
+class _Peaks:
+    """Spectral peaks, those of all frames in one list.
 
-    Returns:
-        Frame and bin of every peak, (n_peaks,) each; `first` and `region` as a `Carrier` has them.
+    Attributes:
+        frame, place: Frame and bin of every peak, (n_peaks,) each.
+        first, region: As a `Carrier` has them.
     """
+
+    frame: NDArray[np.int64]
+    place: NDArray[np.int64]
+    first: NDArray[np.int64]
+    region: NDArray[np.int16]
+
+
+def _find_peaks(power: Tensor) -> _Peaks:
+    """Peaks of power (n_frames, n_freqs), than which no bin within two is higher."""
     n_frames, n_freqs = power.shape
     padded = torch.nn.functional.pad(power[None], (2, 2), value=-1.0)
     peaks = (power >= torch.nn.functional.max_pool1d(padded, 5, 1)[0]) & (power > 1e-16)
@@ -278,16 +284,13 @@ def _peaks(power: Tensor) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray
     for t in range(n_frames):
         own = place[first[t] : first[t + 1]]
         region[t] = np.searchsorted(0.5 * (own[1:] + own[:-1]), bins, side="right")
-    return frame, place, first, region
+    return _Peaks(frame, place, first, region)
 
 
 def _follow(
     power: NDArray[np.float32],
     turn: NDArray[np.float32],
-    frame: NDArray[np.int64],
-    place: NDArray[np.int64],
-    first: NDArray[np.int64],
-    region: NDArray[np.int16],
+    peaks: _Peaks,
     rises: tuple[int, ...],
     n_fft: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
@@ -296,14 +299,12 @@ def _follow(
     Args:
         power: Of all channels, (n_frames, n_freqs).
         turn: By which phases turn from the frame before, likewise.
-        frame: From `_peaks`.
-        place: From `_peaks`.
-        first: From `_peaks`.
-        region: From `_peaks`.
+        peaks: From `_find_peaks`.
         rises: From `find_rises`.
         n_fft: Window.
     """
     n_frames, hop = len(power), n_fft // OVERLAP
+    frame, place = peaks.frame, peaks.place
     before, after = np.maximum(frame - 1, 0), np.minimum(frame + 1, n_frames - 1)
     expected = place / OVERLAP
 
@@ -333,7 +334,7 @@ def _follow(
     anew = sees & ((here > level(clear) + RULES.new_db) | (clear >= frame))
     anew |= frame == 0
     since = np.where(sees, (centre - seen)[frame] / hop, 0.0)
-    parent = np.where(anew, -1, first[before] + region[before, place])
+    parent = np.where(anew, -1, peaks.first[before] + peaks.region[before, place])
     advance = np.where(anew, frequency / OVERLAP * since, backward)
     return frequency, parent.astype(np.int64), advance
 
@@ -365,7 +366,7 @@ def _tone_share(power: Tensor) -> Tensor:
     for start in range(0, n_frames, BLOCK_FRAMES):
         end = min(n_frames, start + BLOCK_FRAMES)
         slow = torch.zeros(end - start, n_freqs)
-        for step, weight in enumerate(_bell(RULES.near_frames).tolist()):
+        for step, weight in enumerate(bell(RULES.near_frames).tolist()):
             slow.add_(padded[start + step : end + step], alpha=weight)
         level = slow.add_(RULES.tiny).log10_().mul_(10.0)
         spaced = torch.nn.functional.pad(level[:, None], (RULES.near_bins, RULES.near_bins), mode="replicate")[:, 0]
@@ -414,193 +415,3 @@ def straightened(audio: Tensor, cents: Tensor, step_samples: int) -> Tensor:
     even = np.cumsum(2.0 ** (cents_at / 1200.0)) - 1.0  # the time of every sample, were its pitch even
     late = torch.from_numpy(sample - np.interp(sample, even, sample))
     return torch.stack([delay(channel, late) for channel in audio])
-
-
-# --- motion ---------------------------------------------------------------------------------------------------------
-
-
-@lru_cache(maxsize=8)
-def _unit_noise(n_fft: int, seed: int) -> Tensor:
-    """Spectra of periodic white noise of unit expected power in every bin, (RULES.noise_frames, n_freqs)."""
-    hop = n_fft // OVERLAP
-    drawn = torch.randn(1, RULES.noise_frames * hop, generator=torch.Generator().manual_seed(seed % 2**63))
-    around = torch.cat([drawn, drawn[:, :n_fft]], 1)
-    return _spectra(around, n_fft, OVERLAP, RULES.noise_frames + OVERLAP)[0] / float(_hann(n_fft).square().sum().sqrt())
-
-
-@dataclass(frozen=True)
-class _Block:
-    """Some frames of a carrier, as all notes read them.
-
-    Attributes:
-        start: Its first frame.
-        peaks: Of all frames, in the carrier's list.
-        spectra: RULES.finer points a bin, (C, n, RULES.finer · n_fft / 2 + 1).
-        peak: Of every bin, counted from the first of `peaks`, (n, n_freqs), int32.
-        noise: Share of every bin that is noise, (n, n_freqs).
-        noise_power: Of that noise, smooth across bins, (C, n, n_freqs); None where nothing moves up.
-    """
-
-    start: int
-    peaks: slice
-    spectra: Tensor
-    peak: Tensor
-    noise: Tensor
-    noise_power: Tensor | None
-
-
-def _block(carrier: Carrier, start: int, end: int, upwards: bool) -> _Block:
-    first = torch.from_numpy(carrier.first[start:end] - carrier.first[start]).int()
-    spectra = _spectra(carrier.audio, carrier.n_fft, start, end, RULES.finer)
-    noise = 1.0 - carrier.tone[start:end].float()
-    noise_power = None
-    if upwards:
-        power = spectra[..., :: RULES.finer].abs().square() * noise
-        padded = torch.nn.functional.pad(power, (RULES.smooth_bins, RULES.smooth_bins))
-        noise_power = torch.zeros_like(power)
-        for step, weight in enumerate(_bell(RULES.smooth_bins).tolist()):
-            noise_power.add_(padded[..., step : step + power.shape[-1]], alpha=weight)
-    return _Block(
-        start=start,
-        peaks=slice(int(carrier.first[start]), int(carrier.first[end])),
-        spectra=spectra,
-        peak=carrier.region[start:end].int() + first[:, None],
-        noise=noise,
-        noise_power=noise_power,
-    )
-
-
-def moved_spectra(carrier: Carrier, ratios: Sequence[float], start: int, end: int, seed: int = 0) -> list[Tensor]:
-    """Frames start … end - 1 of a recording with its frequencies times each of `ratios`: (C, n, n_freqs) each.
-
-    The seed is that of drawn noise, of which every note hears another part.
-    """
-    block = _block(carrier, start, end, max(ratios) > 1.0)
-    return side_by_side(lambda ratio: _moved(carrier, ratio, block, seed), ratios)
-
-
-def _moved(carrier: Carrier, ratio: float, block: _Block, seed: int) -> Tensor:
-    """One note's frames."""
-    spectra = block.spectra
-    n_channels, n = spectra.shape[:2]
-    n_freqs = carrier.n_fft // 2 + 1
-    if ratio == 1.0 and carrier.bend is None:
-        return spectra[..., :: RULES.finer]
-    # Bins that would come to lie above half the sample rate are left out from the start.
-    n_bins = min(n_freqs, math.ceil(n_freqs / ratio * (1.0 if carrier.bend is None else 1.06)) + 2)
-    factor = ratio if carrier.bend is None else ratio * carrier.bend[block.peaks]
-    shift = (factor - 1.0) * carrier.frequency[block.peaks]
-    whole = torch.round(shift)
-    fine = torch.round((shift - whole) * RULES.finer)
-    phasor = torch.polar(*_unit_angle(ratio * carrier.bent[block.peaks] - carrier.cycles[block.peaks]))
-    peak = block.peak[:, :n_bins].flatten()
-    bins = torch.arange(n_bins, dtype=torch.int32)
-    rows = torch.arange(n, dtype=torch.int32)[:, None]
-    target = (whole.int().index_select(0, peak).view(n, n_bins) + bins).clamp_(-1, n_freqs)
-    # A column on either side takes what falls beyond the spectrum.
-    flat = (target + (1 + rows * (n_freqs + 2))).flatten()
-    place = (
-        (bins * RULES.finer - fine.int().index_select(0, peak).view(n, n_bins)).abs_().clamp_(max=spectra.shape[2] - 1)
-    )
-    source = (place + rows * spectra.shape[2]).flatten()
-    drawn = min(1.0, max(0.0, (12.0 * math.log2(ratio) - RULES.noise_from) / (RULES.noise_to - RULES.noise_from)))
-    turned = phasor.index_select(0, peak)
-    if drawn:
-        turned *= (1.0 - drawn * block.noise[:, :n_bins]).sqrt_().flatten()
-    moved = torch.zeros(n_channels, n * (n_freqs + 2), dtype=torch.complex64)
-    for row, channel in zip(moved, spectra, strict=True):
-        row.index_add_(0, flat, channel.reshape(-1).index_select(0, source).mul_(turned))
-    result = moved.view(n_channels, n, n_freqs + 2)[..., 1:-1]
-    if drawn:
-        result = result + _drawn_noise(carrier, block, drawn, ratio, seed)
-    return result
-
-
-def _unit_angle(turns: Tensor) -> tuple[Tensor, Tensor]:
-    """Magnitude 1 and angle of phases in cycles, float64."""
-    angle = ((turns - torch.floor(turns)) * math.tau).float()
-    return torch.ones_like(angle), angle
-
-
-def _drawn_noise(carrier: Carrier, block: _Block, share: float, ratio: float, seed: int) -> Tensor:
-    """Noise as loud as that share of a block's, moved by `ratio`: (C, n, n_freqs)."""
-    assert block.noise_power is not None
-    n_freqs, start = block.noise.shape[1], block.start
-    origin = torch.arange(n_freqs) / ratio
-    low = origin.long().clamp(max=n_freqs - 2)
-    below, above = (block.noise_power.index_select(-1, low + step) for step in (0, 1))
-    level = below.lerp_(above, origin - low).mul_(share / ratio).sqrt_()
-    frames = (torch.arange(start, start + len(block.noise)) + round(1200.0 * math.log2(ratio))) % RULES.noise_frames
-    common = _unit_noise(carrier.n_fft, seed)[frames]
-    if len(level) == 1:
-        return level * common
-    own = [_unit_noise(carrier.n_fft, seed + 1 + channel)[frames] for channel in range(len(level))]
-    alike = carrier.coherence
-    drawn: Tensor = alike**0.5 * common + (1.0 - alike) ** 0.5 * torch.stack(own)
-    return level * drawn
-
-
-def sound(
-    carrier: Carrier, ratio: float, head: Tensor, gain: Callable[[int, int], Tensor], n_samples: int, seed: int = 0
-) -> Tensor:
-    """The moved recording as audio, (C, n_samples).
-
-    Args:
-        carrier: From `analyse`.
-        ratio: Of its frequencies.
-        head: Its first frames, from `moved_spectra`; the others are moved here, block by block.
-        gain: Takes the first frame and one past the last, gives factors (n, n_freqs).
-        n_samples: At most as many as the recording has.
-        seed: Of drawn noise.
-    """
-    n_frames, hop = carrier.frames_until(n_samples), carrier.hop
-    audio = carrier.audio.new_zeros(len(carrier.audio), (n_frames + OVERLAP) * hop)
-    start = 0
-    while start < n_frames:
-        if start < head.shape[1]:
-            end = min(n_frames, head.shape[1])
-            spectra = head[:, start:end]
-        else:
-            end = min(n_frames, start + BLOCK_FRAMES)
-            spectra = _moved(carrier, ratio, _block(carrier, start, end, ratio > 1.0), seed)
-        made = overlap_add(spectra * gain(start, end), carrier.n_fft)
-        audio[:, start * hop : start * hop + made.shape[1]] += made
-        start = end
-    audio = audio[:, carrier.n_fft : carrier.n_fft + n_samples]
-    return audio if ratio == 1.0 and carrier.bend is None else sharpened(carrier, audio)
-
-
-def sharpened(carrier: Carrier, audio: Tensor) -> Tensor:
-    """Audio (C, T), made of a recording, without what windows hear of its onsets before them; in its place."""
-    for rise in carrier.rises:
-        low = max(0, rise - RULES.long_n_fft)
-        high = min(audio.shape[1], rise + carrier.n_fft // 4)
-        behind = (rise - low) // RULES.step
-        if behind < 1 or high - rise < 4 * RULES.step:
-            continue
-        real, made = (_energy(each[:, low:high]) for each in (carrier.audio, audio))
-        scale = real[behind:].sum() / made[behind:].sum().clamp(min=RULES.tiny)
-        factor = (real / (scale * made).clamp(min=RULES.tiny)).clamp(1e-6, 1.0).sqrt()
-        factor[behind:] = 1.0
-        audio[:, low:high] *= torch.nn.functional.interpolate(factor[None, None], size=high - low, mode="linear")[0, 0]
-    return audio
-
-
-def _energy(audio: Tensor) -> Tensor:
-    """Energy of audio (C, T) at every RULES.step samples, over three of them, (T / RULES.step,)."""
-    energy = torch.nn.functional.avg_pool1d(audio.square().sum(0)[None, None], RULES.step, RULES.step)
-    return torch.nn.functional.avg_pool1d(energy, 3, 1, 1)[0, 0]
-
-
-def overlap_add(spectra: Tensor, n_fft: int) -> Tensor:
-    """Audio of frames (C, n, n_freqs) that follow each other, from half a window before the first: (C, n · hop + …)."""
-    hop, half = n_fft // OVERLAP, n_fft // 2
-    frames = torch.fft.irfft(spectra, n_fft)
-    frames = torch.cat([frames[..., half:], frames[..., :half]], -1)
-    frames *= _hann(n_fft) * (hop / float(_hann(n_fft).square().sum()))
-    n = frames.shape[1]
-    hops = frames.new_zeros(len(frames), n + OVERLAP - 1, hop)
-    pieces = frames.reshape(len(frames), n, OVERLAP, hop)
-    for piece in range(OVERLAP):
-        hops[:, piece : piece + n] += pieces[:, :, piece]
-    return hops.flatten(1)

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from hgs_cli.audio.mel import LogMel
 from hgs_cli.models.generator import Envelopes
-from hgs_cli.sampler.carrier import OVERLAP, overlap_add
+from hgs_cli.sampler.carrier import OVERLAP
+from hgs_cli.sampler.moving import overlap_add
 from hgs_cli.spectrum import (
     DB_PER_UNIT,
     HOP_LENGTH,

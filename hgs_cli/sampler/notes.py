@@ -10,10 +10,10 @@ from torch import Tensor
 
 from hgs_cli.audio.loop import fade_out
 from hgs_cli.errors import WeightsError
-from hgs_cli.sampler.carrier import sharpened
 from hgs_cli.sampler.instrument import Instrument
 from hgs_cli.sampler.level import Voices
 from hgs_cli.sampler.model import Model
+from hgs_cli.sampler.moving import sharpened
 from hgs_cli.sampler.settings import Settings
 from hgs_cli.sampler.voices import CarrierHeads, carrier_heads, note_voices
 from hgs_cli.side_by_side import side_by_side

@@ -13,10 +13,11 @@ from torch import Tensor
 from hgs_cli.models.detail_transfer import source_weight
 from hgs_cli.models.generator import Envelopes
 from hgs_cli.sampler import level
-from hgs_cli.sampler.carrier import Carrier, analyse, bend, moved_spectra, sound, straightened
+from hgs_cli.sampler.carrier import Carrier, analyse, bend, straightened
 from hgs_cli.sampler.instrument import Instrument
 from hgs_cli.sampler.level import Voices
 from hgs_cli.sampler.model import Model
+from hgs_cli.sampler.moving import moved_spectra, sound
 from hgs_cli.sampler.settings import Settings
 from hgs_cli.sampler.wanted import NoteBatch, Wanted, make_wanted
 from hgs_cli.side_by_side import side_by_side

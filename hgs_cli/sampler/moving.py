@@ -1,0 +1,206 @@
+"""A carrier moved: its frames at other pitches, with their gains, as sound.
+
+Source: Laroche & Dolson, as in `carrier`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from hgs_cli.sampler.carrier import BLOCK_FRAMES, OVERLAP, RULES, Carrier, bell, hann, short_spectra
+from hgs_cli.side_by_side import side_by_side
+
+
+@lru_cache(maxsize=8)
+def _unit_noise(n_fft: int, seed: int) -> Tensor:
+    """Spectra of periodic white noise of unit expected power in every bin, (RULES.noise_frames, n_freqs)."""
+    hop = n_fft // OVERLAP
+    drawn = torch.randn(1, RULES.noise_frames * hop, generator=torch.Generator().manual_seed(seed % 2**63))
+    around = torch.cat([drawn, drawn[:, :n_fft]], 1)
+    return short_spectra(around, n_fft, OVERLAP, RULES.noise_frames + OVERLAP)[0] / float(
+        hann(n_fft).square().sum().sqrt()
+    )
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Some frames of a carrier, as all notes read them.
+
+    Attributes:
+        start: Its first frame.
+        peaks: Of all frames, in the carrier's list.
+        spectra: RULES.finer points a bin, (C, n, RULES.finer · n_fft / 2 + 1).
+        peak: Of every bin, counted from the first of `peaks`, (n, n_freqs), int32.
+        noise: Share of every bin that is noise, (n, n_freqs).
+        noise_power: Of that noise, smooth across bins, (C, n, n_freqs); None where nothing moves up.
+    """
+
+    start: int
+    peaks: slice
+    spectra: Tensor
+    peak: Tensor
+    noise: Tensor
+    noise_power: Tensor | None
+
+
+def _block(carrier: Carrier, start: int, end: int, upwards: bool) -> _Block:
+    first = torch.from_numpy(carrier.first[start:end] - carrier.first[start]).int()
+    spectra = short_spectra(carrier.audio, carrier.n_fft, start, end, RULES.finer)
+    noise = 1.0 - carrier.tone[start:end].float()
+    noise_power = None
+    if upwards:
+        power = spectra[..., :: RULES.finer].abs().square() * noise
+        padded = torch.nn.functional.pad(power, (RULES.smooth_bins, RULES.smooth_bins))
+        noise_power = torch.zeros_like(power)
+        for step, weight in enumerate(bell(RULES.smooth_bins).tolist()):
+            noise_power.add_(padded[..., step : step + power.shape[-1]], alpha=weight)
+    return _Block(
+        start=start,
+        peaks=slice(int(carrier.first[start]), int(carrier.first[end])),
+        spectra=spectra,
+        peak=carrier.region[start:end].int() + first[:, None],
+        noise=noise,
+        noise_power=noise_power,
+    )
+
+
+def moved_spectra(carrier: Carrier, ratios: Sequence[float], start: int, end: int, seed: int = 0) -> list[Tensor]:
+    """Frames start … end - 1 of a recording with its frequencies times each of `ratios`: (C, n, n_freqs) each.
+
+    The seed is that of drawn noise, of which every note hears another part.
+    """
+    block = _block(carrier, start, end, max(ratios) > 1.0)
+    return side_by_side(lambda ratio: _moved(carrier, ratio, block, seed), ratios)
+
+
+def _moved(carrier: Carrier, ratio: float, block: _Block, seed: int) -> Tensor:
+    """One note's frames."""
+    spectra = block.spectra
+    n_channels, n = spectra.shape[:2]
+    n_freqs = carrier.n_fft // 2 + 1
+    if ratio == 1.0 and carrier.bend is None:
+        return spectra[..., :: RULES.finer]
+    # Bins that would come to lie above half the sample rate are left out from the start.
+    n_bins = min(n_freqs, math.ceil(n_freqs / ratio * (1.0 if carrier.bend is None else 1.06)) + 2)
+    factor = ratio if carrier.bend is None else ratio * carrier.bend[block.peaks]
+    shift = (factor - 1.0) * carrier.frequency[block.peaks]
+    whole = torch.round(shift)
+    fine = torch.round((shift - whole) * RULES.finer)
+    phasor = torch.polar(*_unit_angle(ratio * carrier.bent[block.peaks] - carrier.cycles[block.peaks]))
+    peak = block.peak[:, :n_bins].flatten()
+    bins = torch.arange(n_bins, dtype=torch.int32)
+    rows = torch.arange(n, dtype=torch.int32)[:, None]
+    target = (whole.int().index_select(0, peak).view(n, n_bins) + bins).clamp_(-1, n_freqs)
+    # A column on either side takes what falls beyond the spectrum.
+    flat = (target + (1 + rows * (n_freqs + 2))).flatten()
+    place = (
+        (bins * RULES.finer - fine.int().index_select(0, peak).view(n, n_bins)).abs_().clamp_(max=spectra.shape[2] - 1)
+    )
+    source = (place + rows * spectra.shape[2]).flatten()
+    drawn = min(1.0, max(0.0, (12.0 * math.log2(ratio) - RULES.noise_from) / (RULES.noise_to - RULES.noise_from)))
+    turned = phasor.index_select(0, peak)
+    if drawn:
+        turned *= (1.0 - drawn * block.noise[:, :n_bins]).sqrt_().flatten()
+    moved = torch.zeros(n_channels, n * (n_freqs + 2), dtype=torch.complex64)
+    for row, channel in zip(moved, spectra, strict=True):
+        row.index_add_(0, flat, channel.reshape(-1).index_select(0, source).mul_(turned))
+    result = moved.view(n_channels, n, n_freqs + 2)[..., 1:-1]
+    if drawn:
+        result = result + _drawn_noise(carrier, block, drawn, ratio, seed)
+    return result
+
+
+def _unit_angle(turns: Tensor) -> tuple[Tensor, Tensor]:
+    """Magnitude 1 and angle of phases in cycles, float64."""
+    angle = ((turns - torch.floor(turns)) * math.tau).float()
+    return torch.ones_like(angle), angle
+
+
+def _drawn_noise(carrier: Carrier, block: _Block, share: float, ratio: float, seed: int) -> Tensor:
+    """Noise as loud as that share of a block's, moved by `ratio`: (C, n, n_freqs)."""
+    assert block.noise_power is not None
+    n_freqs, start = block.noise.shape[1], block.start
+    origin = torch.arange(n_freqs) / ratio
+    low = origin.long().clamp(max=n_freqs - 2)
+    below, above = (block.noise_power.index_select(-1, low + step) for step in (0, 1))
+    level = below.lerp_(above, origin - low).mul_(share / ratio).sqrt_()
+    frames = (torch.arange(start, start + len(block.noise)) + round(1200.0 * math.log2(ratio))) % RULES.noise_frames
+    common = _unit_noise(carrier.n_fft, seed)[frames]
+    if len(level) == 1:
+        return level * common
+    own = [_unit_noise(carrier.n_fft, seed + 1 + channel)[frames] for channel in range(len(level))]
+    alike = carrier.coherence
+    drawn: Tensor = alike**0.5 * common + (1.0 - alike) ** 0.5 * torch.stack(own)
+    return level * drawn
+
+
+def sound(
+    carrier: Carrier, ratio: float, head: Tensor, gain: Callable[[int, int], Tensor], n_samples: int, seed: int = 0
+) -> Tensor:
+    """The moved recording as audio, (C, n_samples).
+
+    Args:
+        carrier: From `analyse`.
+        ratio: Of its frequencies.
+        head: Its first frames, from `moved_spectra`; the others are moved here, block by block.
+        gain: Takes the first frame and one past the last, gives factors (n, n_freqs).
+        n_samples: At most as many as the recording has.
+        seed: Of drawn noise.
+    """
+    n_frames, hop = carrier.frames_until(n_samples), carrier.hop
+    audio = carrier.audio.new_zeros(len(carrier.audio), (n_frames + OVERLAP) * hop)
+    start = 0
+    while start < n_frames:
+        if start < head.shape[1]:
+            end = min(n_frames, head.shape[1])
+            spectra = head[:, start:end]
+        else:
+            end = min(n_frames, start + BLOCK_FRAMES)
+            spectra = _moved(carrier, ratio, _block(carrier, start, end, ratio > 1.0), seed)
+        made = overlap_add(spectra * gain(start, end), carrier.n_fft)
+        audio[:, start * hop : start * hop + made.shape[1]] += made
+        start = end
+    audio = audio[:, carrier.n_fft : carrier.n_fft + n_samples]
+    return audio if ratio == 1.0 and carrier.bend is None else sharpened(carrier, audio)
+
+
+def sharpened(carrier: Carrier, audio: Tensor) -> Tensor:
+    """Audio (C, T), made of a recording, without what windows hear of its onsets before them; in its place."""
+    for rise in carrier.rises:
+        low = max(0, rise - RULES.long_n_fft)
+        high = min(audio.shape[1], rise + carrier.n_fft // 4)
+        behind = (rise - low) // RULES.step
+        if behind < 1 or high - rise < 4 * RULES.step:
+            continue
+        real, made = (_energy(each[:, low:high]) for each in (carrier.audio, audio))
+        scale = real[behind:].sum() / made[behind:].sum().clamp(min=RULES.tiny)
+        factor = (real / (scale * made).clamp(min=RULES.tiny)).clamp(1e-6, 1.0).sqrt()
+        factor[behind:] = 1.0
+        audio[:, low:high] *= torch.nn.functional.interpolate(factor[None, None], size=high - low, mode="linear")[0, 0]
+    return audio
+
+
+def _energy(audio: Tensor) -> Tensor:
+    """Energy of audio (C, T) at every RULES.step samples, over three of them, (T / RULES.step,)."""
+    energy = torch.nn.functional.avg_pool1d(audio.square().sum(0)[None, None], RULES.step, RULES.step)
+    return torch.nn.functional.avg_pool1d(energy, 3, 1, 1)[0, 0]
+
+
+def overlap_add(spectra: Tensor, n_fft: int) -> Tensor:
+    """Audio of frames (C, n, n_freqs) that follow each other, from half a window before the first: (C, n · hop + …)."""
+    hop, half = n_fft // OVERLAP, n_fft // 2
+    frames = torch.fft.irfft(spectra, n_fft)
+    frames = torch.cat([frames[..., half:], frames[..., :half]], -1)
+    frames *= hann(n_fft) * (hop / float(hann(n_fft).square().sum()))
+    n = frames.shape[1]
+    hops = frames.new_zeros(len(frames), n + OVERLAP - 1, hop)
+    pieces = frames.reshape(len(frames), n, OVERLAP, hop)
+    for piece in range(OVERLAP):
+        hops[:, piece : piece + n] += pieces[:, :, piece]
+    return hops.flatten(1)
