@@ -24,13 +24,7 @@ from hgs_cli.commands import (
     choose_work,
     invert_one,
     load_weights,
-    make_heard_options,
-    make_listening,
-    make_listenings,
-    make_plan_options,
-    make_render_options,
     mix_all,
-    mix_shares,
     open_all,
     render_one,
     work_on_each,
@@ -38,6 +32,14 @@ from hgs_cli.commands import (
 )
 from hgs_cli.console import Advance, Messages, print_table, say
 from hgs_cli.errors import HgsError
+from hgs_cli.from_options import (
+    make_heard_options,
+    make_listening,
+    make_listenings,
+    make_plan_options,
+    make_render_options,
+    mix_shares,
+)
 from hgs_cli.options import (
     Detail,
     Force,
@@ -175,7 +177,8 @@ def invert(
 
     Example: hgs invert cello.wav --plot
     """
-    from hgs_cli.export.naming import INVERSION_SUFFIX, SOUND_SUFFIXES, find_sources, plan_inversions
+    from hgs_cli.export.naming import plan_inversions
+    from hgs_cli.export.sources import INVERSION_SUFFIX, SOUND_SUFFIXES, find_sources
 
     messages, listening = Messages(quiet), make_listening(pitch, source)
     sources, alone = find_sources(sounds, recursive, sys.stdin, SOUND_SUFFIXES)
@@ -223,7 +226,8 @@ def render(
 
     Example: hgs render snare.wav --pitches C3-C5 --format wav,sfz
     """
-    from hgs_cli.export.naming import INVERSION_SUFFIX, SOUND_SUFFIXES, find_sources, folder_of, make_plan
+    from hgs_cli.export.naming import folder_of, make_plan
+    from hgs_cli.export.sources import INVERSION_SUFFIX, SOUND_SUFFIXES, find_sources
 
     messages, listening = Messages(quiet), make_listening(pitch, source)
     options = make_plan_options(pitches, target, name, plot, length.velocities, level.subtype, messages)

@@ -1,4 +1,4 @@
-"""What commands share: from their options to settings and plans, through the work on each sound, to files and lines.
+"""What commands share: from what is asked for, through the work on each sound, to files and lines.
 
 As in `cli`, nothing heavy is imported before it is needed.
 """
@@ -6,7 +6,6 @@ As in `cli`, nothing heavy is imported before it is needed.
 from __future__ import annotations
 
 import json
-import math
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -18,35 +17,15 @@ import typer
 
 from hgs_cli.console import Advance, Messages, say
 from hgs_cli.errors import ExistingFileError, HgsError, InputError, OutputError, UsageError
-from hgs_cli.export.naming import (
-    InversionPlan,
-    MixPlan,
-    Plan,
-    PlanOptions,
-    describe_note,
-    extra_suffixes,
-    layer_velocities,
-    parse_formats,
-)
-from hgs_cli.options import (
-    LengthOptions,
-    LevelOptions,
-    LoudnessOptions,
-    RunningOptions,
-    ScriptOptions,
-    SoundingOptions,
-    SourceOptions,
-    TargetOptions,
-    keep_memory,
-    set_threads,
-)
-from hgs_cli.pitch import describe_pitch, nearest_note, note_name, parse_note, parse_pitches, unusual_pitches
+from hgs_cli.export.naming import InversionPlan, MixPlan, Plan, describe_note, layer_velocities
+from hgs_cli.options import RunningOptions, ScriptOptions, keep_memory, set_threads
+from hgs_cli.pitch import describe_pitch, nearest_note, note_name
 
 if TYPE_CHECKING:
     from hgs_cli.export.audition import AuditionInput
     from hgs_cli.export.delivery import Job, NoteFiles, RenderOptions
     from hgs_cli.pipeline import Inversion, Model, Reconstruction
-    from hgs_cli.sampler.settings import ListeningOptions, SourceHint
+    from hgs_cli.sampler.settings import ListeningOptions
 
 
 @dataclass(frozen=True)
@@ -211,7 +190,7 @@ def work_on_planned(
     work_on_each([planned[index].name for index in chosen], work_unless_there, messages, steps)
 
 
-# --- from options to what is asked for ------------------------------------------------------------------------------
+# --- from what is asked for to files --------------------------------------------------------------------------------
 
 
 def load_weights(running: RunningOptions) -> Model:
@@ -221,156 +200,6 @@ def load_weights(running: RunningOptions) -> Model:
     set_threads(running.threads)
     keep_memory()
     return load_model(running.weights, running.device)
-
-
-def make_plan_options(
-    pitches: str, target: TargetOptions, name: str | None, plot: bool, velocities: int, subtype: str, messages: Messages
-) -> PlanOptions:
-    """Which files every instrument has; warns of pitches that few sounds have anything to say about.
-
-    Raises:
-        UsageError: A pitch or format is none, or FLAC is to hold floating point.
-    """
-    notes = parse_pitches(pitches)
-    unusual = unusual_pitches(notes)
-    if unusual:
-        listed = ", ".join(f"{note:g}" for note in unusual[:5]) + (", …" if len(unusual) > 5 else "")
-        messages.warn(f"outside a piano's range (21-108) less of the sound is left: {listed}")
-    formats = parse_formats(target.formats)
-    if subtype == "FLOAT" and "flac" in formats:
-        raise UsageError("FLAC holds no floating point", "choose --subtype PCM_24, or wav")
-    return PlanOptions(notes, formats, extra_suffixes(target.audition, plot), velocities, name)
-
-
-def make_listening(pitch: str, source: SourceOptions) -> ListeningOptions:
-    """How a sound is heard.
-
-    Raises:
-        UsageError: `--pitch` is no note, or `--start` is neither auto nor a number of seconds.
-    """
-    return make_listenings([pitch], source, 1)[0]
-
-
-def make_listenings(pitches: Sequence[str], source: SourceOptions, n_sounds: int) -> list[ListeningOptions]:
-    """How each of several sounds is heard; there is one `--pitch` for all or one each.
-
-    Raises:
-        UsageError: As for `make_listening`, or there are fewer pitches than sounds or more.
-    """
-    hints = [_source_hint(text) for text in pitches]
-    if len(hints) not in (1, n_sounds):
-        raise UsageError(f"{len(hints)} source pitches for {n_sounds} sounds", "give one for all or one each")
-    start_s = _start_seconds(source.start)
-    return [
-        {
-            "pitch": hint,
-            "passes": source.passes,
-            "stereo": source.stereo,
-            "start_s": start_s,
-            "max_seconds": source.max_seconds,
-        }
-        for hint in (hints if len(hints) == n_sounds else hints * n_sounds)
-    ]
-
-
-def _source_hint(text: str) -> SourceHint:
-    """What `--pitch` says of a sound's own note.
-
-    Raises:
-        UsageError: It is no note.
-    """
-    word = text.strip().lower()
-    if word == "auto":
-        return "auto"
-    return None if word == "none" else parse_note(text)
-
-
-def _start_seconds(text: str) -> float | None:
-    """What `--start` says of where a sound begins, in seconds; None for its onset.
-
-    Raises:
-        UsageError: It is neither auto nor a number of seconds.
-    """
-    if text.strip().lower() == "auto":
-        return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0.0 <= seconds <= 36_000.0:
-        raise UsageError(f"--start {text}", "give auto or a number of seconds")
-    return seconds
-
-
-def make_render_options(
-    detail: float,
-    sounding: SoundingOptions,
-    level: LevelOptions,
-    length: LengthOptions,
-    stereo: bool,
-    measured: bool,
-) -> RenderOptions:
-    """How notes are made.
-
-    Raises:
-        UsageError: `--tonal` is neither auto nor from 0 to 1, or a length is out of range.
-    """
-    tonal = None
-    if sounding.tonal != "auto":
-        try:
-            tonal = float(sounding.tonal)
-        except ValueError:
-            tonal = -1.0
-        if not 0.0 <= tonal <= 1.0:
-            raise UsageError(f"--tonal {sounding.tonal}", "give auto or a number from 0 to 1")
-
-    from hgs_cli.export.delivery import RenderOptions
-    from hgs_cli.pipeline import Finish, Settings
-
-    settings = Settings(
-        detail=detail,
-        tonal=tonal,
-        variation=sounding.variation,
-        keep_vibrato=sounding.vibrato == "keep",
-        normalize=level.loudness.normalize,
-        lufs=level.loudness.lufs,
-        seed=sounding.seed,
-        tune_cents=level.tune + 1200.0 * math.log2(level.a4 / 440.0),
-        stereo=stereo,
-    )
-    finish = Finish(length.loop, length.duration, length.fade, length.trim, level.sample_rate)
-    return RenderOptions(settings, finish, level.subtype, measured)
-
-
-def make_heard_options(loudness: LoudnessOptions, seed: int, stereo: bool, subtype: str) -> RenderOptions:
-    """How the sound is written as it is heard."""
-    from hgs_cli.export.delivery import RenderOptions
-    from hgs_cli.pipeline import Finish, Settings
-
-    settings = Settings(normalize=loudness.normalize, lufs=loudness.lufs, seed=seed, stereo=stereo)
-    return RenderOptions(settings, Finish(), subtype)
-
-
-def mix_shares(n_sounds: int, ratio: str | None, steps: int | None) -> list[list[float]]:
-    """Shares of every sound in every mix that is asked for."""
-    if n_sounds < 2:
-        raise UsageError("a mix of one sound", "give two or more")
-    if steps is not None:
-        if n_sounds != 2 or ratio is not None:
-            raise UsageError("--steps goes from one sound to another", "give two sounds and no --ratio")
-        return [[1.0 - step / (steps - 1), step / (steps - 1)] for step in range(steps)]
-    if ratio is None:
-        return [[1.0 / n_sounds] * n_sounds]
-    try:
-        shares = [float(text) for text in ratio.split(",")]
-    except ValueError:
-        shares = []
-    if len(shares) != n_sounds or not all(0.0 <= share <= 1e6 for share in shares) or sum(shares) <= 0.0:
-        raise UsageError(f"--ratio {ratio} for {n_sounds} sounds", "give each sound a number, such as 0.7,0.3")
-    return [[share / sum(shares) for share in shares]]
-
-
-# --- from what is asked for to files --------------------------------------------------------------------------------
 
 
 def open_heard(call: Call, path: Path, listening: ListeningOptions) -> Inversion:

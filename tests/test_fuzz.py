@@ -30,7 +30,8 @@ from hypothesis import strategies as st
 from hgs_cli.atomic_files import check_targets
 from hgs_cli.audio.io import DEFAULT_SECONDS, MIN_SAMPLES, read_audio
 from hgs_cli.errors import HgsError, InputError, UsageError, WeightsError
-from hgs_cli.export.naming import SOUND_SUFFIXES, PlanOptions, find_sources, make_plan
+from hgs_cli.export.naming import PlanOptions, make_plan
+from hgs_cli.export.sources import SOUND_SUFFIXES, find_sources
 from hgs_cli.info import describe_file
 from hgs_cli.inversion import Inversion
 from hgs_cli.pipeline import Model, Settings, invert, load_model, open_sound, render
@@ -39,7 +40,7 @@ from hgs_cli.spectrum import SAMPLE_RATE
 
 TIMES = int(os.environ.get("HGS_FUZZ", "1"))
 SLOWEST_S = 20.0  # an example, on a busy machine
-MOST_GROWTH_MIB = 1024  # of this process, over all examples
+MAX_GROWTH_MIB = 1024  # of this process, over all examples
 
 Given = TypeVar("Given", bound=Callable[..., None])
 
@@ -61,7 +62,7 @@ def _within_memory() -> Iterator[None]:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     yield
     grown_mib = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    assert grown_mib < MOST_GROWTH_MIB
+    assert grown_mib < MAX_GROWTH_MIB
 
 
 def tried(work: Callable[..., Any], *arguments: Any, **named: Any) -> Any:

@@ -11,14 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hgs_cli.errors import HgsError, InputError, UsageError
-from hgs_cli.export.naming import (
-    SOUND_SUFFIXES,
-    PlanOptions,
-    find_sources,
-    layer_velocities,
-    make_plan,
-    parse_formats,
-)
+from hgs_cli.export.naming import PlanOptions, layer_velocities, make_plan, parse_formats
+from hgs_cli.export.sources import SOUND_SUFFIXES, find_sources
 from hgs_cli.pitch import NoteKey
 
 

@@ -1,0 +1,171 @@
+"""From what options say to what is asked for: files, pitches, settings, shares.
+
+As in `cli`, nothing heavy is imported before it is needed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from hgs_cli.console import Messages
+from hgs_cli.errors import UsageError
+from hgs_cli.export.naming import PlanOptions, extra_suffixes, parse_formats
+from hgs_cli.options import LengthOptions, LevelOptions, LoudnessOptions, SoundingOptions, SourceOptions, TargetOptions
+from hgs_cli.pitch import parse_note, parse_pitches, unusual_pitches
+
+if TYPE_CHECKING:
+    from hgs_cli.export.delivery import RenderOptions
+    from hgs_cli.sampler.settings import ListeningOptions, SourceHint
+
+MAX_START_S = 36_000.0  # ten hours: more is a slip of the pen
+MAX_SHARE = 1e6  # of a mix, as it is given: sums of shares stay far from overflow
+N_LISTED = 5  # notes that a warning names
+
+
+def make_plan_options(
+    pitches: str, target: TargetOptions, name: str | None, plot: bool, velocities: int, subtype: str, messages: Messages
+) -> PlanOptions:
+    """Which files every instrument has; warns of pitches that few sounds have anything to say about.
+
+    Raises:
+        UsageError: A pitch or format is none, or FLAC is to hold floating point.
+    """
+    notes = parse_pitches(pitches)
+    unusual = unusual_pitches(notes)
+    if unusual:
+        listed = ", ".join(f"{note:g}" for note in unusual[:N_LISTED]) + (", …" if len(unusual) > N_LISTED else "")
+        messages.warn(f"outside a piano's range (21-108) less of the sound is left: {listed}")
+    formats = parse_formats(target.formats)
+    if subtype == "FLOAT" and "flac" in formats:
+        raise UsageError("FLAC holds no floating point", "choose --subtype PCM_24, or wav")
+    return PlanOptions(notes, formats, extra_suffixes(target.audition, plot), velocities, name)
+
+
+def make_listening(pitch: str, source: SourceOptions) -> ListeningOptions:
+    """How a sound is heard.
+
+    Raises:
+        UsageError: `--pitch` is no note, or `--start` is neither auto nor a number of seconds.
+    """
+    return make_listenings([pitch], source, 1)[0]
+
+
+def make_listenings(pitches: Sequence[str], source: SourceOptions, n_sounds: int) -> list[ListeningOptions]:
+    """How each of several sounds is heard; there is one `--pitch` for all or one each.
+
+    Raises:
+        UsageError: As for `make_listening`, or there are fewer pitches than sounds or more.
+    """
+    hints = [_source_hint(text) for text in pitches]
+    if len(hints) not in (1, n_sounds):
+        raise UsageError(f"{len(hints)} source pitches for {n_sounds} sounds", "give one for all or one each")
+    start_s = _start_seconds(source.start)
+    return [
+        {
+            "pitch": hint,
+            "passes": source.passes,
+            "stereo": source.stereo,
+            "start_s": start_s,
+            "max_seconds": source.max_seconds,
+        }
+        for hint in (hints if len(hints) == n_sounds else hints * n_sounds)
+    ]
+
+
+def _source_hint(text: str) -> SourceHint:
+    """What `--pitch` says of a sound's own note.
+
+    Raises:
+        UsageError: It is no note.
+    """
+    word = text.strip().lower()
+    if word == "auto":
+        return "auto"
+    return None if word == "none" else parse_note(text)
+
+
+def _start_seconds(text: str) -> float | None:
+    """What `--start` says of where a sound begins, in seconds; None for its onset.
+
+    Raises:
+        UsageError: It is neither auto nor a number of seconds.
+    """
+    if text.strip().lower() == "auto":
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0.0 <= seconds <= MAX_START_S:
+        raise UsageError(f"--start {text}", "give auto or a number of seconds")
+    return seconds
+
+
+def make_render_options(
+    detail: float,
+    sounding: SoundingOptions,
+    level: LevelOptions,
+    length: LengthOptions,
+    stereo: bool,
+    measured: bool,
+) -> RenderOptions:
+    """How notes are made.
+
+    Raises:
+        UsageError: `--tonal` is neither auto nor from 0 to 1, or a length is out of range.
+    """
+    tonal = None
+    if sounding.tonal != "auto":
+        try:
+            tonal = float(sounding.tonal)
+        except ValueError:
+            tonal = -1.0
+        if not 0.0 <= tonal <= 1.0:
+            raise UsageError(f"--tonal {sounding.tonal}", "give auto or a number from 0 to 1")
+
+    from hgs_cli.export.delivery import RenderOptions
+    from hgs_cli.pipeline import Finish, Settings
+
+    settings = Settings(
+        detail=detail,
+        tonal=tonal,
+        variation=sounding.variation,
+        keep_vibrato=sounding.vibrato == "keep",
+        normalize=level.loudness.normalize,
+        lufs=level.loudness.lufs,
+        seed=sounding.seed,
+        tune_cents=level.tune + 1200.0 * math.log2(level.a4 / 440.0),
+        stereo=stereo,
+    )
+    finish = Finish(length.loop, length.duration, length.fade, length.trim, level.sample_rate)
+    return RenderOptions(settings, finish, level.subtype, measured)
+
+
+def make_heard_options(loudness: LoudnessOptions, seed: int, stereo: bool, subtype: str) -> RenderOptions:
+    """How the sound is written as it is heard."""
+    from hgs_cli.export.delivery import RenderOptions
+    from hgs_cli.pipeline import Finish, Settings
+
+    settings = Settings(normalize=loudness.normalize, lufs=loudness.lufs, seed=seed, stereo=stereo)
+    return RenderOptions(settings, Finish(), subtype)
+
+
+def mix_shares(n_sounds: int, ratio: str | None, steps: int | None) -> list[list[float]]:
+    """Shares of every sound in every mix that is asked for."""
+    if n_sounds < 2:
+        raise UsageError("a mix of one sound", "give two or more")
+    if steps is not None:
+        if n_sounds != 2 or ratio is not None:
+            raise UsageError("--steps goes from one sound to another", "give two sounds and no --ratio")
+        return [[1.0 - step / (steps - 1), step / (steps - 1)] for step in range(steps)]
+    if ratio is None:
+        return [[1.0 / n_sounds] * n_sounds]
+    try:
+        shares = [float(text) for text in ratio.split(",")]
+    except ValueError:
+        shares = []
+    if len(shares) != n_sounds or not all(0.0 <= share <= MAX_SHARE for share in shares) or sum(shares) <= 0.0:
+        raise UsageError(f"--ratio {ratio} for {n_sounds} sounds", "give each sound a number, such as 0.7,0.3")
+    return [[share / sum(shares) for share in shares]]
