@@ -27,7 +27,7 @@ _DONE = ".done"
 _PLAN = "plan.json"
 _OLD_S = 86_400.0  # after a day without a lock, what another machine was making is left over, too
 _PATIENCE_S = 5.0  # for which a move waits for another into the same folder
-_MOST_HELD = 64  # folders: a process may only have so many files open
+_MAX_HELD = 64  # folders: a process may only have so many files open
 
 
 class OutputSet:
@@ -118,7 +118,7 @@ class OutputSet:
         if home in held:
             return held[home]
         # Asking os.access would say yes to root on a read-only file system; making a folder tells the truth.
-        return _Stage(home, locked=len(held) < _MOST_HELD)
+        return _Stage(home, locked=len(held) < _MAX_HELD)
 
     def _commit(self) -> None:
         stages = list(dict.fromkeys(self._stages.values()))
@@ -416,7 +416,7 @@ def _turn(folders: Iterable[Path]) -> Iterator[None]:
     held: list[int] = []
     deadline = time.monotonic() + _PATIENCE_S  # a user's own lock on the folder would never be let go of
     try:
-        for folder in sorted({folder.resolve() for folder in folders})[:_MOST_HELD]:
+        for folder in sorted({folder.resolve() for folder in folders})[:_MAX_HELD]:
             while True:
                 try:
                     lock = _hold(folder)

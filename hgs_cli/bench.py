@@ -41,15 +41,15 @@ from hgs_cli.sampler.voices import carrier_heads, note_voices
 from hgs_cli.spectrum import MODEL_SAMPLES, N_FRAMES, SAMPLE_RATE
 
 OCTAVES = [float(pitch) for pitch in range(48, 73)]  # two octaves, 25 notes
-N_STAGES = 19
-BATCHES = (1, 2, 4, 8, 16, 25, 88)
+N_STAGES = 19  # that are timed alone, in `_time_stages` and before it
+BATCHES = (1, 2, 4, 8, 16, 25, 88)  # notes: up to a piano's keys
 LENGTHS_S = (0.5, 1.0, 2.0, 4.0)
 OTHER_RATE_HZ = 48_000  # from which a sound is resampled
-COLD_RUNS = 3
+COLD_RUNS = 3  # of what takes seconds each
 N_CALLS = 4  # that are timed in new processes
 IMPORTING, RENDERING = "import torch, torchaudio, soundfile, pyloudnorm", "hgs render, 25 notes"
-PEAK_RUNS = 15
-COPIED_BYTES = 2**27
+PEAK_RUNS = 15  # the fastest of which tells what the machine can do
+COPIED_BYTES = 2**27  # more than caches hold
 COMPARED = (RUBBER_BAND_R3, SIGNALSMITH)
 
 

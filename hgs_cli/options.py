@@ -17,6 +17,8 @@ import typer
 
 RUN_PANEL = "Running"
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
+_MMAPPED_BYTES = 32 * 2**20  # from which a block is mapped by itself: the most that glibc allows
+_KEPT_BYTES = 256 * 2**20  # that stay with the process: notes of a batch and what they are made of
 
 files_option = partial(typer.Option, rich_help_panel="Files and scripts")
 source_option = partial(typer.Option, rich_help_panel="How the sound is heard")
@@ -277,8 +279,8 @@ def keep_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
         return
-    mallopt(_M_MMAP_THRESHOLD, 32 * 2**20)
-    mallopt(_M_TRIM_THRESHOLD, 256 * 2**20)
+    mallopt(_M_MMAP_THRESHOLD, _MMAPPED_BYTES)
+    mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 def set_threads(threads: int | None) -> None:

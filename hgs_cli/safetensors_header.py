@@ -74,12 +74,12 @@ def check_file(path: Path, remedy: str) -> int:
     return found.st_size
 
 
-def read_stored(path: Path, most_bytes: int) -> Stored:
+def read_stored(path: Path, max_bytes: int) -> Stored:
     """Header of a safetensors file of hgs, whose tensors lie within the file as it says.
 
     Args:
         path: Of a file, from `check_file`.
-        most_bytes: That it may have.
+        max_bytes: That it may have.
 
     Raises:
         ValueError: It is larger, not such a file, or says something impossible.
@@ -88,7 +88,7 @@ def read_stored(path: Path, most_bytes: int) -> Stored:
     Source: the safetensors format: eight bytes of length, little-endian, JSON, the tensors' bytes.
     """
     size = path.stat().st_size
-    if size > most_bytes:
+    if size > max_bytes:
         raise ValueError(f"{size} bytes")
     with path.open("rb") as file:
         length = int.from_bytes(file.read(_LENGTH_BYTES), "little")

@@ -42,6 +42,18 @@ def run(*command: str | Path) -> str:
     return done.stdout + done.stderr
 
 
+def read_chunk(path: Path, name: bytes) -> bytes | None:
+    """Data of a WAV or AIFF file's first chunk of a name; None if there is none."""
+    data = path.read_bytes()
+    order, position = "<" if data[:4] == b"RIFF" else ">", 12
+    while position + 8 <= len(data):
+        found, length = struct.unpack_from(f"{order}4sI", data, position)
+        if found == name:
+            return data[position + 8 : position + 8 + length]
+        position += 8 + length + length % 2
+    return None
+
+
 def looped_sine(
     folder: Path, pitch: float, layer: int = 0, level: float = 0.5, channels: int = 1, rate: int = RATE
 ) -> Sample:

@@ -16,12 +16,12 @@ import soundfile
 from conftest import tone
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sampler_players import RATE, cents_off, looped_sine, needs, play, run
+from sampler_players import RATE, cents_off, looped_sine, needs, play, read_chunk, run
 
 from hgs_cli.audio.loop import Loop
 from hgs_cli.errors import OutputError
 from hgs_cli.export.dspreset import dspreset_text
-from hgs_cli.export.riff import add_sampler_chunk, add_sampler_chunks_aiff, read_chunk
+from hgs_cli.export.riff import add_sampler_chunk, add_sampler_chunks_aiff
 from hgs_cli.export.sfz import check_sfz_path, sfz_text
 from hgs_cli.export.zones import Sample, velocity_gain, zones
 

@@ -1,6 +1,6 @@
 """Inputs at the edge of what a file can say: each is played or refused in one line, in bounded time and memory.
 
-Real processes are measured: `MOST_MIB` is what the manual (safety) promises for one sound at a time on the CPU.
+Real processes are measured: `MAX_MIB` is what the manual (safety) promises for one sound at a time on the CPU.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from hgs_cli.info import describe_file
 from hgs_cli.inversion import Inversion
 from hgs_cli.pipeline import Model, Settings, invert, load_model, open_sound, render
 
-MOST_MIB = 1024  # 700 of them are torch
-MOST_S = 60.0  # of processor time
+MAX_MIB = 1024  # 700 of them are torch
+MAX_S = 60.0  # of processor time
 
 # A process of its own forks hgs, so that what is measured is not this one; the limit keeps a failure from the machine.
 MEASURE = """
@@ -63,12 +63,12 @@ def measured(arguments: list[str], bundle: Path, folder: Path, stdin: bytes = b"
         input=stdin,
         cwd=folder,
         env={**os.environ, "HGS_WEIGHTS": str(bundle), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        timeout=10 * MOST_S,
+        timeout=10 * MAX_S,
         check=False,
     )
     peak_mib, seconds = map(float, (folder / "peak").read_text().split())
-    assert peak_mib < MOST_MIB, arguments
-    assert seconds < MOST_S, arguments
+    assert peak_mib < MAX_MIB, arguments
+    assert seconds < MAX_S, arguments
     return Measured(done.returncode, done.stdout.decode(), done.stderr.decode(), peak_mib, seconds)
 
 

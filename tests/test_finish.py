@@ -10,9 +10,9 @@ import pytest
 import soundfile
 import torch
 from conftest import Run, tone
+from sampler_players import read_chunk
 
 from hgs_cli.errors import UsageError
-from hgs_cli.export.riff import read_chunk
 from hgs_cli.sampler.finish import Finish, finish_note
 from hgs_cli.spectrum import SAMPLE_RATE
 

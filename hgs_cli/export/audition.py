@@ -6,7 +6,7 @@ import base64
 import hashlib
 import html
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -83,37 +83,8 @@ def write_audition(
     """
     assert sets
     zoned = [(each, zones(each.samples)) for each in sets]
-    page = {
-        "sampleRate": SAMPLE_RATE,
-        "palette": COLOURS,
-        "rangeDb": RANGE_DB,
-        "facts": facts,
-        "inputs": [
-            {"label": each.label, "sound": f"input-{index}", "seconds": each.audio.shape[0] / each.sample_rate}
-            for index, each in enumerate(inputs)
-        ],
-        "sets": [
-            {
-                "label": each.label,
-                "layers": n_layers(found),
-                "zones": [_describe(zone, f"note-{index}-{place}") for place, zone in enumerate(found)],
-                "unheard": len(each.samples) - len(found),
-            }
-            for index, (each, found) in enumerate(zoned)
-        ],
-    }
-    style = _read("page.css")
-    script = "".join(_read(name) for name in _SCRIPTS)
-    head, tail = (
-        Template(half).substitute(
-            title=html.escape(title),
-            policy=_POLICY.format(script=_digest(script), style=_digest(style)),
-            style=style,
-            page=_json(page),
-            script=script,
-        )
-        for half in _read("page.html").split(_SOUNDS)
-    )
+    page = {"facts": facts, "inputs": _describe_inputs(inputs), "sets": _describe_sets(zoned)}
+    head, tail = _page_text(title, page)
     with open(path, "wb") as file:
         _write_text(file, head)
         for index, given in enumerate(inputs):
@@ -124,6 +95,41 @@ def write_audition(
                 audio = _columns(each.read(zone.sample))
                 _write_sound(file, f"note-{index}-{place}", audio, zone.sample.sample_rate)
         _write_text(file, tail)
+
+
+def _page_text(title: str, page: Mapping[str, object]) -> list[str]:
+    """The page before its sounds and after them; `page` is what it is of."""
+    style = _read("page.css")
+    script = "".join(_read(name) for name in _SCRIPTS)
+    return [
+        Template(half).substitute(
+            title=html.escape(title),
+            policy=_POLICY.format(script=_digest(script), style=_digest(style)),
+            style=style,
+            page=_json({"sampleRate": SAMPLE_RATE, "palette": COLOURS, "rangeDb": RANGE_DB, **page}),
+            script=script,
+        )
+        for half in _read("page.html").split(_SOUNDS)
+    ]
+
+
+def _describe_inputs(inputs: Sequence[AuditionInput]) -> list[dict[str, object]]:
+    return [
+        {"label": each.label, "sound": f"input-{index}", "seconds": each.audio.shape[0] / each.sample_rate}
+        for index, each in enumerate(inputs)
+    ]
+
+
+def _describe_sets(zoned: Sequence[tuple[AuditionSet, Sequence[Zone]]]) -> list[dict[str, object]]:
+    return [
+        {
+            "label": each.label,
+            "layers": n_layers(found),
+            "zones": [_describe(zone, f"note-{index}-{place}") for place, zone in enumerate(found)],
+            "unheard": len(each.samples) - len(found),
+        }
+        for index, (each, found) in enumerate(zoned)
+    ]
 
 
 def _describe(zone: Zone, sound: str) -> dict[str, object]:

@@ -37,6 +37,7 @@ from hgs_cli.sampler.settings import Settings
 from hgs_cli.spectrum import MODEL_SAMPLES, SAMPLE_RATE
 
 RELEASE_S = 0.3  # that a sampler lets a note ring for when its key is let go
+MOSTLY_UNPITCHED = 0.5  # share of an instrument's sounds without a pitch from which it rings out as they do
 KEPT_BYTES = 48 * 2**20  # of notes that are kept until it is known that none of them clips
 PICTURE_NOTES = 7  # at most, beside the sounds that came in
 N_CENTS = 12_800  # of MIDI pitches: seeds of two calls never meet
@@ -148,7 +149,7 @@ def deliver(
             for note, sample in zip(notes, samples, strict=True):
                 sources[sample.path] = outputs.aside(sample.path) if note.paths else sample.path
             # What has no pitch of its own is struck and rings out; other notes end when their key is let go.
-            rings = job.instrument.unpitched > 0.5 and all(sample.loop is None for sample in samples)
+            rings = job.instrument.unpitched > MOSTLY_UNPITCHED and all(sample.loop is None for sample in samples)
             _write_instruments(job.plan, samples, outputs, read, math.inf if rings else RELEASE_S)
             sets.append(AuditionSet(job.label, samples, read))
             written.append(notes)

@@ -83,8 +83,8 @@ def _add_ui(root: ElementTree.Element, name: str, release_s: float | None) -> No
     knobs = []
     if release_s is not None:
         knobs.append(("Attack", 0.0, MAX_ATTACK_S, {"type": "amp", "parameter": "ENV_ATTACK"}))
-        most_s = max(MAX_RELEASE_S, release_s)
-        knobs.append(("Release", release_s, most_s, {"type": "amp", "parameter": "ENV_RELEASE"}))
+        longest_s = max(MAX_RELEASE_S, release_s)
+        knobs.append(("Release", release_s, longest_s, {"type": "amp", "parameter": "ENV_RELEASE"}))
     knobs.append(("Reverb", 0.0, 1.0, {"type": "effect", "parameter": "FX_REVERB_WET_LEVEL"}))
     for index, (text, value, most, binding) in enumerate(knobs):
         place = {"x": str(40 + 130 * index), "label": text, "maxValue": _number(most), "value": _number(value)}

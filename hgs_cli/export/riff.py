@@ -100,15 +100,6 @@ def chunk(name: bytes, data: bytes, order: str = "<") -> bytes:
     return name + struct.pack(f"{order}I", len(data)) + data + bytes(len(data) % 2)
 
 
-def read_chunk(path: Path, name: bytes) -> bytes | None:
-    """Data of a WAV or AIFF file's first chunk of a name; None if there is none."""
-    with path.open("rb") as file:
-        for found, length in _walk(file):
-            if found == name:
-                return file.read(length)
-    return None
-
-
 def _append(path: Path, form: bytes, chunks: Sequence[tuple[bytes, bytes]]) -> None:
     order = _order(form)
     with path.open("r+b") as file:
