@@ -90,8 +90,9 @@ def data(
         messages.line(f"{done}/{total} {what}")
 
     fonts = (soundfont or None) if soundfonts else []
-    choice = Choice(SOURCES if nsynth_source is None else (nsynth_source,), pitches)
-    shards = build_dataset(out, real or [], fonts, workers, report, nsynth or [], choice, held_out=held_out)
+    sources = SOURCES if nsynth_source is None else (nsynth_source,)
+    choice = Choice(nsynth, sources, pitches) if nsynth else None
+    shards = build_dataset(out, real or [], fonts, workers, report, choice, held_out=held_out)
     n_notes, n_dropped = sum(shard.n_notes for shard in shards), sum(shard.n_dropped for shard in shards)
     messages.line(f"{len(shards)} instruments, {n_notes} notes in {out}; {n_dropped} without their pitch")
 
@@ -276,28 +277,17 @@ def evaluate(
     Example: hgs train eval --real recordings --quick
     """
     from hgs_cli.atomic_files import OutputSet, check_targets
+    from hgs_cli.evaluation.sources import Sources
 
-    folders = real or []
-    if not folders and data is None and held_out is None and not sounds and not made:
-        raise UsageError("there is nothing to measure with", "give --real, --data, --held-out, --sounds or --made")
-    for option, given in (("--plots", plots is not None), ("--detectors", detectors), ("--trust", trust)):
-        if given and not folders:
-            raise UsageError(f"{option} is about recordings", "give --real too")
-        if given and (trust or ablate) and option != "--trust":
-            raise UsageError(f"{option} is about tables that --trust and --ablate leave out", "give one of them")
-    if ablate and not folders and not made:
-        raise UsageError("rules are measured on notes", "give --real or --made too")
-    if len(folders) > 1 and not (trust or ablate):
-        raise UsageError("--real is given more than once", "give one folder, or --trust or --ablate too")
-    if runs is not None and data is None and held_out is None:
-        raise UsageError("--runs are compared on data sets", "give --data or --held-out too")
+    sources = Sources(tuple(real or ()), data, held_out, runs, detectors, sounds, made, trust, ablate)
+    sources.check(pictures=plots is not None)
     files = [path for path in (to_json, to_markdown) if path is not None]
     check_targets(files, force)
     if plots is not None and plots.exists() and (not plots.is_dir() or (any(plots.iterdir()) and not force)):
         raise OutputError(f"{plots} is not an empty folder", "choose another, or use --force to add pictures to it")
 
-    from hgs_cli.evaluation import CrossPitchOptions
-    from hgs_cli.evaluation.measure import Sources, measure
+    from hgs_cli.evaluation.cross_pitch_result import CrossPitchOptions
+    from hgs_cli.evaluation.measure import measure
     from hgs_cli.evaluation.pictures import choose_pictures, draw_picture
     from hgs_cli.sampler.model import load_model
 
@@ -308,18 +298,6 @@ def evaluate(
 
     model = load_model(weights, device)
     options = CrossPitchOptions(quick=quick, detail=detail, hyper=hyper, seed=seed)
-    sources = Sources(
-        folders[0] if folders and not (trust or ablate) else None,
-        data,
-        held_out,
-        runs,
-        detectors,
-        sounds,
-        made,
-        tuple(folders),
-        trust,
-        ablate,
-    )
     report, cross_pitch = measure(model, sources, options, workers, tell)
     pictures = [] if plots is None or cross_pitch is None else choose_pictures(cross_pitch, plots)
     with OutputSet([*files, *(picture.path for picture in pictures)], force) as outputs:

@@ -15,11 +15,13 @@ from hgs_cli.models.generator import Envelopes
 from hgs_cli.pipeline import Model
 from hgs_cli.pitch import midi_to_hz
 from hgs_cli.spectrum import N_FRAMES, N_MELS
-from hgs_cli.training.batches import NoteTable, PairSampler, transpose_level
+from hgs_cli.training.batches import PairSampler
 from hgs_cli.training.config import DataConfig
 from hgs_cli.training.data import build_dataset
+from hgs_cli.training.notes import NoteTable
 from hgs_cli.training.soundfont import Preset
 from hgs_cli.training.transfer import aligned_distance, level_loss, movement_loss
+from hgs_cli.training.transposition import transpose_level
 
 
 @pytest.fixture
@@ -168,7 +170,7 @@ def test_a_sample_at_two_speeds_is_no_pair(recordings: Path, tmp_path: Path) -> 
         tensors["sample"][-1] = 7
         save_file(tensors, path, metadata=facts)
     table = NoteTable(tmp_path, validation=False)
-    config = DataConfig(self_share=0.0, unpitched_share=0.0, mixture_probability=0.0, new_sample=1, reach=60.0)
+    config = DataConfig(self_share=0.0, unpitched_share=0.0, mixture_probability=0.0, new_sample=True, reach=60.0)
     sampler = PairSampler(table, config, seed=0)
     pairs = [sampler._pair() for _ in range(50)]
     velocity, sample = table.velocity, table.sample

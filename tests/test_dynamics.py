@@ -23,7 +23,7 @@ from hgs_cli.sampler.model import Model
 from hgs_cli.sampler.notes import synthesize
 from hgs_cli.sampler.settings import Settings
 from hgs_cli.spectrum import N_FRAMES, N_MELS, SAMPLE_RATE
-from hgs_cli.training.batches import NoteTable
+from hgs_cli.training.notes import NoteTable
 
 PITCHES = [45.0, 57.0, 69.0]
 
@@ -98,7 +98,7 @@ def made_pairs(harmonic_tilt: float, noise_tilt: float, noise_offset: float) -> 
     pairs = []
     for index in range(40):
         octaves = torch.linspace(-1.0, 6.0, N_MELS)
-        reached = octaves.clamp(0.0, dynamics.REACH_OCTAVES)
+        reached = octaves.clamp(0.0, dynamics.SOFTNESS.reach_octaves)
         level = float(torch.randn((), generator=generator)) * 6.0 - 8.0
         loud = -3.0 * octaves.clamp(min=0.0) - 6.0
         wander = torch.randn(N_MELS, generator=generator)
@@ -118,7 +118,7 @@ def test_the_law_of_softness_is_found_in_notes_that_follow_it() -> None:
 
 
 def test_notes_that_follow_the_law_are_nearer_to_what_is_made_of_the_loud_ones() -> None:
-    law = dynamics.HARMONIC_TILT_DB, dynamics.NOISE_TILT_DB, dynamics.NOISE_OFFSET_DB
+    law = dynamics.SOFTNESS.harmonic_tilt_db, dynamics.SOFTNESS.noise_tilt_db, dynamics.SOFTNESS.noise_offset_db
     for pair in made_pairs(*law):
         assert distance_db(pair, 1.0) < 1.2  # what is left is chance: mean |N(0, 1)| is 0.8
         assert distance_db(pair, 0.0) > 2.0
@@ -132,5 +132,5 @@ def test_softness_is_measured_on_a_data_set(dataset: Path) -> None:
 
 def test_full_softness_is_the_fitted_law() -> None:
     harmonic_db, noise_db = softness_db(torch.tensor([-1.0, 0.0, 2.0, 9.0]), 1.0)
-    assert harmonic_db.tolist() == pytest.approx([dynamics.HARMONIC_TILT_DB * x for x in (0.0, 0.0, 2.0, 5.0)])
-    assert noise_db[0] == pytest.approx(dynamics.NOISE_OFFSET_DB)
+    assert harmonic_db.tolist() == pytest.approx([dynamics.SOFTNESS.harmonic_tilt_db * x for x in (0.0, 0.0, 2.0, 5.0)])
+    assert noise_db[0] == pytest.approx(dynamics.SOFTNESS.noise_offset_db)

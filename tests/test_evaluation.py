@@ -18,21 +18,13 @@ from PIL import Image
 from torch import Tensor
 
 from hgs_cli.errors import InputError
-from hgs_cli.evaluation import (
-    CrossPitchOptions,
-    CrossPitchResult,
-    Distance,
-    Report,
-    Section,
-    Table,
-    cross_pitch,
-    finite,
-    measure_cross_pitch,
-    number,
-    read_notes,
-    track_pitch,
-)
+from hgs_cli.evaluation import cross_pitch
+from hgs_cli.evaluation.cross_pitch import measure_cross_pitch
+from hgs_cli.evaluation.cross_pitch_result import CrossPitchOptions, CrossPitchResult
+from hgs_cli.evaluation.measures import Distance, track_pitch
 from hgs_cli.evaluation.peers import Peers, find_peers, play_faster
+from hgs_cli.evaluation.recordings import read_notes
+from hgs_cli.evaluation.report import Report, Section, Table, finite, number
 from hgs_cli.pipeline import Instrument, Model, Settings
 from hgs_cli.sampler.vocoder import Vocoder
 from hgs_cli.sampler.voices import CarrierHeads, carrier_heads

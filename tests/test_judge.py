@@ -21,7 +21,6 @@ from hgs_cli.models.hyperganstrument import tiny_config
 from hgs_cli.models.pitch_classifier import PitchClassifier, PitchClassifierSizes
 from hgs_cli.models.weights import build_model, save_bundle
 from hgs_cli.spectrum import N_FRAMES, N_MELS, SAMPLE_RATE
-from hgs_cli.training.batches import NoteTable, transpose_level
 from hgs_cli.training.data import build_dataset
 from hgs_cli.training.judge import (
     JUDGE_NAME,
@@ -33,6 +32,8 @@ from hgs_cli.training.judge import (
     soft_pitch_target,
 )
 from hgs_cli.training.loop import RunOptions, run_stage
+from hgs_cli.training.notes import NoteTable
+from hgs_cli.training.transposition import transpose_level
 
 RELEASED_JUDGE = ROOT / "weights" / "train" / JUDGE_NAME
 SMALL = PitchClassifierSizes(channels=(4, 4, 4), narrow=4, feature_dim=8)

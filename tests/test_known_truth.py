@@ -11,7 +11,8 @@ import torch
 from conftest import Run
 from torch import Tensor
 
-from hgs_cli.evaluation import CrossPitchOptions, known_truth_result
+from hgs_cli.evaluation import known_truth_result
+from hgs_cli.evaluation.cross_pitch_result import CrossPitchOptions
 from hgs_cli.evaluation.known_truth import (
     EVALUATION_SEED,
     FAMILIES,

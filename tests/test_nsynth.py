@@ -26,12 +26,14 @@ from hgs_cli.training.bandwidth import (
     known_bands,
     mask_above,
 )
-from hgs_cli.training.batches import Batch, NoteTable, PairSampler
+from hgs_cli.training.batches import PairSampler
 from hgs_cli.training.config import DataConfig, stage_config
-from hgs_cli.training.data import build_dataset, read_index, read_shard
+from hgs_cli.training.data import build_dataset
 from hgs_cli.training.loop import RunOptions, run_stage
 from hgs_cli.training.losses import periodicity_loss, reconstruction_loss
+from hgs_cli.training.notes import Batch, NoteTable
 from hgs_cli.training.nsynth import Choice, is_validation, read_instruments
+from hgs_cli.training.shards import read_index, read_shard
 from hgs_cli.training.stage import Optimiser
 from hgs_cli.training.stages import ALL_STAGES
 from hgs_cli.training.transfer import aligned_distance, level_loss, movement_loss
@@ -88,7 +90,7 @@ def folders(root: Path) -> list[Path]:
 @pytest.fixture(scope="session")
 def dataset(nsynth: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("data")
-    build_dataset(out, [], soundfonts=[], workers=1, nsynth=folders(nsynth))
+    build_dataset(out, [], soundfonts=[], workers=1, nsynth=Choice(folders(nsynth)))
     return out
 
 
@@ -119,11 +121,11 @@ def test_notes_without_the_pitch_they_should_have_are_dropped_and_counted(datase
 
 
 def test_sources_and_pitches_can_be_chosen(nsynth: Path) -> None:
-    chosen = read_instruments(folders(nsynth), Choice(("acoustic",), frozenset({48, 60})))
+    chosen = read_instruments(Choice(folders(nsynth), ("acoustic",), frozenset({48, 60})))
     assert [instrument.name for instrument in chosen] == ["keyboard_acoustic_000", "reed_acoustic_002"]
     assert {example.pitch for instrument in chosen for example in instrument.examples} == {48, 60}
     with pytest.raises(TrainingError, match="no note of NSynth is left"):
-        read_instruments(folders(nsynth), Choice(("electronic",)))
+        read_instruments(Choice(folders(nsynth), ("electronic",)))
 
 
 def test_the_side_of_the_split_is_the_name_of_the_folder(nsynth: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +136,7 @@ def test_the_side_of_the_split_is_the_name_of_the_folder(nsynth: Path, monkeypat
 
 def test_what_is_no_nsynth_is_named(nsynth: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"examples\.json cannot be read"):
-        read_instruments([tmp_path], Choice())
+        read_instruments(Choice([tmp_path]))
     for text, said in (
         ("{", "is not JSON"),
         ("[]", "does not map note names"),
@@ -142,17 +144,17 @@ def test_what_is_no_nsynth_is_named(nsynth: Path, tmp_path: Path) -> None:
     ):
         (tmp_path / "examples.json").write_text(text)
         with pytest.raises(TrainingError, match=said):
-            read_instruments([tmp_path], Choice())
+            read_instruments(Choice([tmp_path]))
     facts = json.loads((nsynth / "nsynth-test" / "examples.json").read_text())
     (tmp_path / "examples.json").write_text(json.dumps(facts))  # the same instruments, in a folder that trains
     with pytest.raises(TrainingError, match="in a training and in a validation folder"):
-        read_instruments([nsynth / "nsynth-test", tmp_path], Choice())
+        read_instruments(Choice([nsynth / "nsynth-test", tmp_path]))
     with pytest.raises(TrainingError, match="cannot be read as sound"):
-        build_dataset(tmp_path / "out", [], soundfonts=[], workers=1, nsynth=[tmp_path])
+        build_dataset(tmp_path / "out", [], soundfonts=[], workers=1, nsynth=Choice([tmp_path]))
     first = next(iter(facts))
     (tmp_path / "examples.json").write_text(json.dumps({first: {**facts[first], "instrument_str": "../away"}}))
     with pytest.raises(TrainingError, match="a path for a name"):
-        read_instruments([tmp_path], Choice())
+        read_instruments(Choice([tmp_path]))
 
 
 def test_the_command_builds_a_data_set_of_nsynth_alone(nsynth: Path, hgs: Run, tmp_path: Path) -> None:

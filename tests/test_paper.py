@@ -26,8 +26,8 @@ from hgs_cli.models.hyperganstrument import HyperGANStrument, tiny_config
 from hgs_cli.models.pitch_classifier import PitchClassifier, PitchClassifierSizes
 from hgs_cli.models.weights import build_model, save_bundle
 from hgs_cli.training import loop
-from hgs_cli.training.batches import NoteTable
 from hgs_cli.training.data import build_dataset
+from hgs_cli.training.notes import NoteTable
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,10 @@ from hgs_cli.errors import TrainingError
 from hgs_cli.models.hyperganstrument import tiny_config
 from hgs_cli.models.weights import build_model, save_bundle
 from hgs_cli.training import loop
-from hgs_cli.training.batches import NoteTable, PairSampler
+from hgs_cli.training.batches import PairSampler
 from hgs_cli.training.checkpoint import Checkpoint, initial_model, load_checkpoint
 from hgs_cli.training.config import DataConfig
+from hgs_cli.training.notes import NoteTable
 from hgs_cli.training.processes import Part
 from hgs_cli.training.stages import STAGES
 

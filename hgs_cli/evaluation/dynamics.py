@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from hgs_cli.evaluation.report import Section, Table, finite, number
-from hgs_cli.sampler.dynamics import REACH_OCTAVES, softness_db
+from hgs_cli.pitch import midi_to_hz
+from hgs_cli.sampler.dynamics import SOFTNESS, softness_db
 from hgs_cli.spectrum import N_BANDS, N_FRAMES, N_MELS, N_STEPS, mel_centres_hz
-from hgs_cli.training.batches import NoteTable
-from hgs_cli.training.data import LOWEST_DB, STEP_DB
+from hgs_cli.training.notes import NoteTable
+from hgs_cli.training.shards import LOWEST_DB
 
 RECORDED_WEIGHT = 0.7  # of the fit: soft layers of SoundFonts are often their loud ones behind a filter
 SOUNDING_DB = 25.0  # below its loudest frame a note is not compared
@@ -62,13 +63,13 @@ def soft_pairs(table: NoteTable, *, recorded_only: bool = False) -> list[SoftPai
         if len(notes) < 2 or (recorded_only and not recorded):
             continue
         both = [notes[max(notes)], notes[min(notes)]]
-        power = torch.pow(10.0, (table.mel[both].float() * STEP_DB + LOWEST_DB) / 10.0)
+        power = torch.pow(10.0, table.decibels(both) / 10.0)
         tone = (table.periodicity[both].float() / 255.0).repeat_interleave(N_MELS // N_BANDS, 1)
         tone = tone.repeat_interleave(N_FRAMES // N_STEPS, 2)
         loudness_db = 10.0 * torch.log10(power.sum(1))
         sounding = loudness_db[0] > loudness_db[0].max() - SOUNDING_DB
         harmonic, noise = ((power * share)[..., sounding].mean(2) for share in (tone, 1.0 - tone))
-        f0_hz = 440.0 * 2.0 ** ((float(table.pitch[both[0]]) - 69.0) / 12.0)
+        f0_hz = midi_to_hz(float(table.pitch[both[0]]))
         pairs.append(
             SoftPair(
                 name,
@@ -94,7 +95,7 @@ def fit_softness(pairs: list[SoftPair]) -> Tensor:
     n_shards = Counter(shard.startswith("real-") for shard in n_pairs)
     left, right = torch.zeros(3, 3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
     for pair in pairs:
-        reached = pair.octaves.clamp(0.0, REACH_OCTAVES)
+        reached = pair.octaves.clamp(0.0, SOFTNESS.reach_octaves)
         none, one = torch.zeros_like(reached), torch.ones_like(reached)
         tone, noise = pair.audible(pair.harmonic), pair.audible(pair.noise_part)
         columns = torch.cat(

@@ -17,8 +17,9 @@ from hgs_cli.evaluation.leakage_result import SIDES, Accuracy, Distances, Leakag
 from hgs_cli.evaluation.measures import bootstrap_interval
 from hgs_cli.models.hyperganstrument import HyperGANStrument
 from hgs_cli.models.pitch_classifier import N_PITCHES
-from hgs_cli.training.batches import NoteTable, PairSampler
+from hgs_cli.training.batches import PairSampler
 from hgs_cli.training.config import DataConfig
+from hgs_cli.training.notes import NoteTable
 
 N_FOLDS = 5
 NOTES_OF_INSTRUMENT, NOTES_OF_SHARD = 32, 16

@@ -9,8 +9,9 @@ from pathlib import Path
 from torch import Tensor
 
 from hgs_cli.errors import WeightsError
-from hgs_cli.evaluation import CrossPitchOptions, CrossPitchResult, Report, Section, measure_cross_pitch
 from hgs_cli.evaluation.ablation import measure_ablation
+from hgs_cli.evaluation.cross_pitch import measure_cross_pitch
+from hgs_cli.evaluation.cross_pitch_result import CrossPitchOptions, CrossPitchResult
 from hgs_cli.evaluation.dynamics import dynamics_section
 from hgs_cli.evaluation.known_truth_result import measure_known_truth
 from hgs_cli.evaluation.leakage import probe_leakage
@@ -20,48 +21,22 @@ from hgs_cli.evaluation.overlap import overlap_section
 from hgs_cli.evaluation.paper import paper_table
 from hgs_cli.evaluation.pitch_trackers import TRACKERS
 from hgs_cli.evaluation.rendered import rendered_notes, rendered_odd_sounds, rendered_sounds
+from hgs_cli.evaluation.report import Report, Section
 from hgs_cli.evaluation.source_pitch import measure_source_pitch
+from hgs_cli.evaluation.sources import Sources
 from hgs_cli.evaluation.trust import trust_section
 from hgs_cli.evaluation.variations import measure_variations
+from hgs_cli.models.hyperganstrument import HyperGANStrument
 from hgs_cli.models.pitch_classifier import PitchClassifier
 from hgs_cli.sampler.model import Model
 from hgs_cli.training.checkpoint import initial_model, load_checkpoint, model_from_checkpoint
-from hgs_cli.training.data import validation_instruments
 from hgs_cli.training.judge import JUDGE_NAME, load_judge
+from hgs_cli.training.shards import validation_instruments
 
 Tell = Callable[[str, int, int], None]  # what was just done, how much is done, how much there is (0: not known)
 
 LEAKAGE_RUNS = {"without the adversary": "no-adversary", "the same steps with it": "with-adversary"}
 """Rows of the leakage table beside the released f: row → folder of the run."""
-
-
-@dataclass(frozen=True)
-class Sources:
-    """What there is to measure with; whatever is None is left out.
-
-    Attributes:
-        real: Recordings with a manifest: cross-pitch table and source pitch.
-        data: The data set that was trained on: leakage, soft and loud notes.
-        held_out: A data set that was not: the paper's table.
-        runs: Folder of runs to compare with.
-        detectors: Whether source pitch is measured of other libraries too, and on rendered notes.
-        sounds: Whether odd sounds, mixes and variations are measured: on rendered sounds, and on `real` where given.
-        made: Whether made sounds with known truth are measured.
-        folders: Recordings with manifests for what is fitted or ablated, which `real` is not.
-        trust: Whether the law of trust is fitted on `folders`.
-        ablate: Whether rules are done without in turn: on `folders`, and on made sounds instead of their own table.
-    """
-
-    real: Path | None = None
-    data: Path | None = None
-    held_out: Path | None = None
-    runs: Path | None = None
-    detectors: bool = False
-    sounds: bool = False
-    made: bool = False
-    folders: tuple[Path, ...] = ()
-    trust: bool = False
-    ablate: bool = False
 
 
 def find_judge(model: Model) -> PitchClassifier:
@@ -93,127 +68,139 @@ def measure(
         TrainingError: A data set or a run cannot be used.
         WeightsError: There is no judge.
     """
-    sections: list[Section] = []
-    cross_pitch = None
+    job = _Job(model, sources, options, workers, tell)
     # What may fail for want of a file comes first: nobody waits minutes to hear that.
     judge = None if sources.held_out is None and not sources.sounds else find_judge(model)
-    networks = {"released f": initial_model(model.path, 0)[0]} if sources.data is not None else {}
-    for row, folder in LEAKAGE_RUNS.items() if networks else ():
-        if sources.runs is not None and (sources.runs / folder).exists():
-            networks[row] = model_from_checkpoint(load_checkpoint(sources.runs / folder))
-        else:
-            tell(f"no run {folder}: {row} is left out", 0, 0)
-    if sources.real is not None:
-        cross_pitch = measure_cross_pitch(
-            model,
-            sources.real,
-            sorted(validation_instruments()),
-            options,
-            workers=workers,
-            advance=lambda done, total: tell("instruments", done, total),
-        )
-        sections.append(cross_pitch.section())
-        tell("source pitch", 0, 0)
-        sections.append(
-            measure_source_pitch(
-                sources.real,
-                quick=options.quick,
-                detectors=tuple(TRACKERS) if sources.detectors else (),
-                rendered=rendered_sounds() if sources.detectors else (),
-            ).section()
-        )
-    if sources.made and not sources.ablate:
-        known_truth = measure_known_truth(
-            model, options, workers=workers, advance=lambda done, total: tell("made sounds", done, total)
-        )
-        sections.append(known_truth.section())
-    if sources.trust:
-        sections.append(
-            trust_section(
-                model,
-                sources.folders,
-                quick=options.quick,
-                workers=workers,
-                advance=lambda done, total: tell("instruments and families", done, total),
-            )
-        )
-    if sources.ablate:
-        ablation = measure_ablation(
-            model,
-            sources.folders,
-            sorted(validation_instruments()),
-            options,
-            made=sources.made,
-            workers=workers,
-            advance=lambda done, total: tell("instruments and families", done, total),
-        )
-        sections.append(ablation.section())
+    networks = job.networks()
+    cross_pitch = None if sources.recordings is None else job.cross_pitch(sources.recordings)
+    sections: list[Section] = [] if cross_pitch is None else [cross_pitch.section()]
+    if sources.recordings is not None:
+        sections.append(job.source_pitch(sources.recordings))
+    sections += job.notes()
     if sources.sounds:
         assert judge is not None
-        sections += sound_sections(model, sources.real, judge, options, tell)
+        sections += job.odd_sounds(judge)
     if sources.data is not None:
-        leakage = probe_leakage(
-            networks, sources.data, options.quick, lambda done, total: tell("probes of h", done, total)
-        )
-        sections.append(leakage.section())
-        tell("soft and loud notes", 0, 0)
-        sections.append(dynamics_section(sources.data))
+        sections += job.data(networks, sources.data)
     if sources.held_out is not None:
         assert judge is not None
-        if sources.data is not None:
-            tell("held-out notes beside training notes", 0, 0)
-            sections.append(overlap_section(sources.held_out, sources.data))
-        paper = paper_table(
-            model.network,
-            judge,
-            sources.held_out,
-            sources.runs,
-            quick=options.quick,
-            seed=options.seed,
-            advance=lambda done, total: tell("parts of the paper's table", done, total),
-        )
-        sections.append(paper.section())
+        sections += job.held_out(judge, sources.held_out)
     settings = {"quick": options.quick, "detail": options.detail, "hyper": options.hyper, "seed": options.seed}
     return Report({"version": model.version, "sha256": model.sha256}, settings, sections), cross_pitch
 
 
-def sound_sections(
-    model: Model, real_dir: Path | None, judge: PitchClassifier, options: CrossPitchOptions, tell: Tell
-) -> list[Section]:
-    """Odd sounds as notes, mixes and variations.
+@dataclass(frozen=True)
+class _Job:
+    """One evaluation; attributes as `measure` takes them."""
 
-    Args:
-        model: From `load_model`.
-        real_dir: Recordings with a manifest: one-shots, and the validation instruments' middle notes.
-        judge: Hears the keys of mixes.
-        options: How much is measured, and the seed.
-        tell: Told how far everything is.
+    model: Model
+    sources: Sources
+    options: CrossPitchOptions
+    workers: int
+    tell: Tell
 
-    Raises:
-        InputError: A recording cannot be used.
-    """
+    def advance(self, what: str) -> Callable[[int, int], None]:
+        """A function that tells how much of something is done."""
+        return lambda done, total: self.tell(what, done, total)
 
-    def advance(what: str) -> Callable[[int, int], None]:
-        return lambda done, total: tell(what, done, total)
+    def networks(self) -> dict[str, HyperGANStrument]:
+        """Whose f is probed for pitch, by row."""
+        if self.sources.data is None:
+            return {}
+        found, runs = {"released f": initial_model(self.model.path, 0)[0]}, self.sources.runs
+        for row, folder in LEAKAGE_RUNS.items():
+            if runs is not None and (runs / folder).exists():
+                found[row] = model_from_checkpoint(load_checkpoint(runs / folder))
+            else:
+                self.tell(f"no run {folder}: {row} is left out", 0, 0)
+        return found
 
-    def hear_keys(x: Tensor) -> Tensor:
-        return judge.pitch_logits(judge.features(x.cpu())).argmax(1)
+    def cross_pitch(self, recordings: Path) -> CrossPitchResult:
+        """Notes of the validation instruments beside their real ones."""
+        return measure_cross_pitch(
+            self.model,
+            recordings,
+            sorted(validation_instruments()),
+            self.options,
+            workers=self.workers,
+            advance=self.advance("instruments"),
+        )
 
-    odd = measure_odd_sounds(
-        model, real_dir, rendered_odd_sounds(), quick=options.quick, seed=options.seed, advance=advance("odd sounds")
-    )
-    notes = [] if real_dir is None else middle_notes(real_dir, sorted(validation_instruments()))
-    notes += rendered_notes()
-    if len(notes) < 2:  # neither recordings nor SoundFonts
-        return [odd.section()]
-    mixes = measure_mixes(
-        model,
-        notes,
-        hear_keys,
-        judge.accuracy["validation"],
-        quick=options.quick,
-        seed=options.seed,
-        advance=advance("mixes"),
-    )
-    variations = measure_variations(model, notes, quick=options.quick, advance=advance("variations"))
-    return [odd.section(), mixes.section(), variations.section()]
+    def source_pitch(self, recordings: Path) -> Section:
+        """How often the pitch of a recording is found."""
+        self.tell("source pitch", 0, 0)
+        detectors = self.sources.detectors
+        result = measure_source_pitch(
+            recordings,
+            quick=self.options.quick,
+            detectors=tuple(TRACKERS) if detectors else (),
+            rendered=rendered_sounds() if detectors else (),
+        )
+        return result.section()
+
+    def notes(self) -> list[Section]:
+        """Made sounds, the law of trust, and what each rule is worth, as far as they are asked for."""
+        model, sources, options, workers = self.model, self.sources, self.options, self.workers
+        advance = self.advance("instruments and families")
+        sections = []
+        if sources.made and not sources.ablate:
+            known_truth = measure_known_truth(model, options, workers=workers, advance=self.advance("made sounds"))
+            sections.append(known_truth.section())
+        if sources.trust:
+            sections.append(
+                trust_section(model, sources.folders, quick=options.quick, workers=workers, advance=advance)
+            )
+        if sources.ablate:
+            ablation = measure_ablation(
+                model,
+                sources.folders,
+                sorted(validation_instruments()),
+                options,
+                made=sources.made,
+                workers=workers,
+                advance=advance,
+            )
+            sections.append(ablation.section())
+        return sections
+
+    def odd_sounds(self, judge: PitchClassifier) -> list[Section]:
+        """Odd sounds as notes, mixes and variations; the judge hears the keys of mixes."""
+        model, quick, seed, recordings = self.model, self.options.quick, self.options.seed, self.sources.recordings
+
+        def hear_keys(x: Tensor) -> Tensor:
+            return judge.pitch_logits(judge.features(x.cpu())).argmax(1)
+
+        odd = measure_odd_sounds(
+            model, recordings, rendered_odd_sounds(), quick=quick, seed=seed, advance=self.advance("odd sounds")
+        )
+        notes = [] if recordings is None else middle_notes(recordings, sorted(validation_instruments()))
+        notes += rendered_notes()
+        if len(notes) < 2:  # neither recordings nor SoundFonts
+            return [odd.section()]
+        accuracy = judge.accuracy["validation"]
+        mixes = measure_mixes(model, notes, hear_keys, accuracy, quick=quick, seed=seed, advance=self.advance("mixes"))
+        variations = measure_variations(model, notes, quick=quick, advance=self.advance("variations"))
+        return [odd.section(), mixes.section(), variations.section()]
+
+    def data(self, networks: dict[str, HyperGANStrument], data: Path) -> list[Section]:
+        """On the data that was trained on: pitch in h, soft and loud notes."""
+        leakage = probe_leakage(networks, data, self.options.quick, self.advance("probes of h"))
+        self.tell("soft and loud notes", 0, 0)
+        return [leakage.section(), dynamics_section(data)]
+
+    def held_out(self, judge: PitchClassifier, held_out: Path) -> list[Section]:
+        """On data that was not: the paper's table, and how far that data is new."""
+        sections = []
+        if self.sources.data is not None:
+            self.tell("held-out notes beside training notes", 0, 0)
+            sections.append(overlap_section(held_out, self.sources.data))
+        paper = paper_table(
+            self.model.network,
+            judge,
+            held_out,
+            self.sources.runs,
+            quick=self.options.quick,
+            seed=self.options.seed,
+            advance=self.advance("parts of the paper's table"),
+        )
+        return [*sections, paper.section()]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hgs_cli.audio.mel import resample
 from hgs_cli.evaluation.report import finite, number
+from hgs_cli.pitch import hz_to_midi, midi_to_hz
 from hgs_cli.spectrum import SAMPLE_RATE, MelConfig, mel_filters
 
 RESOLUTIONS = ((2048, 512, 128), (4096, 1024, 192), (1024, 256, 64))
@@ -20,10 +21,25 @@ FLOOR_DB = 70.0  # below the reference's loudest bin
 ALIGNED_DB = 50.0  # bins within this of the loudest decide by how much the output is shifted
 
 HNR_RANGE_HZ = (100.0, 5000.0)
-YIN_THRESHOLD = 0.15
-YIN_RATE = 22_050
-YIN_FINER = 4  # points per lag: between whole lags bright sounds repeat too, and are else heard an octave low
 N_BOOTSTRAP = 2000
+
+
+@dataclass(frozen=True)
+class Yin:
+    """How pitch is tracked.
+
+    Attributes:
+        threshold: Of the normalised difference, below which a lag is a period.
+        rate_hz: At which it is looked for.
+        finer: Points per lag: between whole lags bright sounds repeat too, and are else heard an octave low.
+    """
+
+    threshold: float = 0.15
+    rate_hz: int = 22_050
+    finer: int = 4
+
+
+YIN = Yin()
 
 
 @dataclass(frozen=True)
@@ -104,7 +120,7 @@ def onset_rise_ms(audio: Tensor, midi: float) -> float:
     box = 64
     head = audio[: SAMPLE_RATE // 2]
     energy = torch.nn.functional.avg_pool1d(head.square()[None, None], box, box)
-    period = SAMPLE_RATE / (440.0 * 2.0 ** ((midi - 69.0) / 12.0)) / box
+    period = SAMPLE_RATE / midi_to_hz(midi) / box
     width = 2 * max(1, math.ceil(period / 2.0)) + 1
     envelope = torch.nn.functional.avg_pool1d(energy, width, 1, padding=width // 2)[0, 0].sqrt()
     top = int(envelope.argmax())
@@ -135,7 +151,7 @@ def harmonic_to_noise_db(audio: Tensor, midi: float) -> float:
     hz = torch.arange(spectrum.shape[-1]) * (SAMPLE_RATE / audio.shape[-1])
     spectrum = spectrum * ((hz >= HNR_RANGE_HZ[0]) & (hz <= HNR_RANGE_HZ[1]))
     band = torch.fft.irfft(spectrum, audio.shape[-1]).float()
-    period = SAMPLE_RATE / (440.0 * 2.0 ** ((midi - 69.0) / 12.0))
+    period = SAMPLE_RATE / midi_to_hz(midi)
     window = max(1024, 2 * math.ceil(period))
     lags = torch.arange(max(1, math.floor(0.97 * period)), math.ceil(1.03 * period) + 1)
     if audio.shape[-1] < window + int(lags[-1]) + 1:
@@ -179,11 +195,11 @@ def track_pitch(audio: Tensor) -> float | None:
     Returns:
         None where nothing periodic is heard.
 
-    Source: de Cheveigné & Kawahara, YIN (JASA 2002), equations 6 and 8, over the loudest second, at YIN_FINER points
+    Source: de Cheveigné & Kawahara, YIN (JASA 2002), equations 6 and 8, over the loudest second, at YIN.finer points
     per lag; the period found is sharpened by the peaks of the first harmonics in a long spectrum.
     """
-    slow = resample(audio[None], SAMPLE_RATE, YIN_RATE)[0]
-    n_lags, window = YIN_RATE // 20, 2048
+    slow = resample(audio[None], SAMPLE_RATE, YIN.rate_hz)[0]
+    n_lags, window = YIN.rate_hz // 20, 2048
     span = window + n_lags
     if slow.shape[-1] < span:
         slow = torch.nn.functional.pad(slow, (0, span - slow.shape[-1]))
@@ -193,8 +209,8 @@ def track_pitch(audio: Tensor) -> float | None:
     n_fft = 4096
     head = torch.fft.rfft(frames[:, :window], n_fft)
     whole = torch.fft.rfft(frames, n_fft)
-    finer = YIN_FINER * n_fft
-    correlation = YIN_FINER * torch.fft.irfft(head.conj() * whole, finer)[:, : YIN_FINER * n_lags + 1]
+    finer = YIN.finer * n_fft
+    correlation = YIN.finer * torch.fft.irfft(head.conj() * whole, finer)[:, : YIN.finer * n_lags + 1]
     cumulative = torch.nn.functional.pad(frames.square().cumsum(1), (1, 0))
     late = cumulative[:, window : window + n_lags + 1] - cumulative[:, : n_lags + 1]
     late = torch.nn.functional.interpolate(late[:, None], correlation.shape[1], mode="linear", align_corners=True)[:, 0]
@@ -202,14 +218,14 @@ def track_pitch(audio: Tensor) -> float | None:
     lags = torch.arange(1, correlation.shape[1])
     normed = difference[:, 1:] * lags / (difference[:, 1:].cumsum(1) + 1e-12)  # (n, lags), the first lag above 0 first
     estimates = []
-    first = 3 * YIN_FINER - 1
+    first = 3 * YIN.finer - 1
     for curve in normed:
-        below = (curve[first:] < YIN_THRESHOLD).nonzero()
+        below = (curve[first:] < YIN.threshold).nonzero()
         if len(below):
             lag = int(below[0]) + first
             while lag + 1 < len(curve) and curve[lag + 1] < curve[lag]:
                 lag += 1
-            estimates.append(YIN_FINER * YIN_RATE / (lag + 1))
+            estimates.append(YIN.finer * YIN.rate_hz / (lag + 1))
     if len(estimates) < max(1, len(normed) // 4):
         return None
     f0_hz = median(estimates)
@@ -238,7 +254,7 @@ def _sharpen(audio: Tensor, f0_hz: float) -> float:
         weight = float(magnitude[index]) ** 2
         found += weight * (index + shift) * bin_hz / harmonic
         weights += weight
-    return 69.0 + 12.0 * math.log2((found / weights if weights else f0_hz) / 440.0)
+    return hz_to_midi(found / weights if weights else f0_hz)
 
 
 @dataclass(frozen=True)

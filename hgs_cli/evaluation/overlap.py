@@ -10,8 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hgs_cli.evaluation.report import Section, Table, finite, number
-from hgs_cli.training.batches import NoteTable
-from hgs_cli.training.data import LOWEST_DB, STEP_DB
+from hgs_cli.training.notes import NoteTable
 
 SAME_KEY = 0.5  # semitones
 POOL = (2, 8)  # mel bands and frames averaged before notes are compared
@@ -42,7 +41,7 @@ def _coarse(table: NoteTable) -> Tensor:
     """Log-mels in dB below each note's loudest bin, averaged over POOL, one row a note."""
     parts = []
     for start in range(0, table.mel.shape[0], 256):
-        decibels = table.mel[start : start + 256].float() * STEP_DB + LOWEST_DB
+        decibels = table.decibels(slice(start, start + 256))
         decibels = (decibels - decibels.amax((1, 2), keepdim=True)).clamp(min=-AUDIBLE_DB - 25.0)
         parts.append(F.avg_pool2d(decibels[:, None], POOL).flatten(1))
     return torch.cat(parts)

@@ -27,8 +27,8 @@ from hgs_cli.models.hyperganstrument import HyperGANStrument
 from hgs_cli.models.pitch_classifier import PitchClassifier
 from hgs_cli.spectrum import N_MELS, level_to_power, power_to_level
 from hgs_cli.training.bandwidth import FLOOR_LEVEL, known_bands
-from hgs_cli.training.batches import NoteTable, SpeckleBank
-from hgs_cli.training.data import LOWEST_DB, STEP_DB
+from hgs_cli.training.batches import SpeckleBank
+from hgs_cli.training.notes import NoteTable
 
 N_NOTES = 2048
 N_QUICK = 256
@@ -240,7 +240,7 @@ class _TableBuilder:
 
     def _notes(self, table: NoteTable, notes: list[int], gain: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Log-mels, pitches, and the gain in dB that brings each note's loudest bin to 0 dB or was given."""
-        decibels = table.mel[notes].float() * STEP_DB + LOWEST_DB
+        decibels = table.decibels(notes)
         gain = -decibels.amax((1, 2), keepdim=True) if gain is None else gain
         x = power_to_level(torch.pow(10.0, (decibels + gain) / 10.0))
         return self._masked(x.to(self.device)), torch.from_numpy(table.pitch[notes]).to(self.device), gain

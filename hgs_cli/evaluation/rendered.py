@@ -10,7 +10,7 @@ import torch
 from hgs_cli.evaluation.mixes import NamedSound
 from hgs_cli.evaluation.odd_sounds import OddSound
 from hgs_cli.evaluation.source_pitch import Sound
-from hgs_cli.training.data import verify_pitch
+from hgs_cli.training.pitch_check import verify_pitch
 from hgs_cli.training.soundfont import DEBIAN_SOUNDFONTS, DRUM_BANK, FIRST_EFFECT_PROGRAM, Renderer, read_presets
 
 VELOCITY = 100

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from hgs_cli.models.discriminator import Discriminator
 from hgs_cli.models.hyperganstrument import HyperGANStrument
 from hgs_cli.training.bandwidth import mask_above
-from hgs_cli.training.batches import nearest_neighbours
 from hgs_cli.training.config import GanConfig, HyperGanConfig, PitchGanConfig, StageConfig
 from hgs_cli.training.losses import (
     Term,
@@ -173,3 +172,24 @@ class Gan(Adversarial):
         loss = total(terms)
         figures["gradient"] = optimisers["generator"].step(loss)
         return figures | {"loss": loss.item(), **logged(terms)}
+
+
+def nearest_neighbours(features: Tensor, count: int) -> Tensor:
+    """Indices of the nearest features of every feature, itself left out.
+
+    Args:
+        features: L2-normalised, (N, D).
+        count: How many.
+
+    Returns:
+        (N, count).
+
+    Source: IC-GAN, instance conditioning.
+    """
+    found = []
+    for start in range(0, features.shape[0], 1024):
+        likeness = features[start : start + 1024] @ features.T
+        rows = torch.arange(likeness.shape[0])
+        likeness[rows, rows + start] = -2.0
+        found.append(likeness.topk(min(count, features.shape[0] - 1), dim=1).indices)
+    return torch.cat(found)

@@ -13,10 +13,10 @@ from hgs_cli.models.hyperganstrument import HyperGANStrument
 from hgs_cli.models.hypernetwork import add_offsets
 from hgs_cli.training.adversarial import Adversarial
 from hgs_cli.training.bandwidth import known_bands, mask_above
-from hgs_cli.training.batches import Batch
 from hgs_cli.training.config import EncoderConfig, MelHyperConfig, PitchGanConfig, StageConfig
 from hgs_cli.training.hyper import Hyper
 from hgs_cli.training.losses import Term, logged, nearness, relativistic_loss, smoothness_loss, total
+from hgs_cli.training.notes import Batch
 from hgs_cli.training.stage import Figures, Optimiser, Stage, set_trainable
 
 

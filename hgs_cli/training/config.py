@@ -51,8 +51,8 @@ class DataConfig:
         targets: Notes that one input has to explain; a multiple makes H cheaper, whose offsets then serve several.
         reach: Largest interval between input and target in semitones.
         fold: 1 or 2: half of the recorded training instruments, and some of the rendered ones, are set aside; 0: none.
-        set_aside: 1: draw from those, else from the others. An f and a G that learnt from the others do not know them.
-        new_sample: 1: a rendered target plays another sample of its SoundFont than the input, if there is one. A sample
+        set_aside: Draw from those instead of the others. An f and a G that learnt from the others do not know them.
+        new_sample: A rendered target plays another sample of its SoundFont than the input, if there is one. A sample
             at two pitches is resampled, which no instrument does.
         shift_probability: Of moving input and targets along frequency together, colour and pitch and all: another
             instrument, as if recorded at another speed.
@@ -70,8 +70,8 @@ class DataConfig:
     targets: int = 1
     reach: float = 24.0
     fold: int = 0
-    set_aside: int = 0
-    new_sample: int = 0
+    set_aside: bool = False
+    new_sample: bool = False
     shift_probability: float = 0.4
     shift: float = 3.0
     mixture_probability: float = 0.25
@@ -173,7 +173,7 @@ class HyperGanConfig:
         discriminator_share: Part of the budget in which D alone learns.
         discriminator_rate: Learning rate of D.
         max_passes: Passes of H are drawn from 1 to this.
-        projection: 1: D projects on pitch and timbre. 0: it does not, a row of the paper's table.
+        projection: Whether D projects on pitch and timbre; without it, it is a row of the paper's table.
     """
 
     loop: LoopConfig = LoopConfig(batch_size=36, learning_rate=2e-4, warmup_steps=100, ema_decay=0.995)
@@ -187,7 +187,7 @@ class HyperGanConfig:
     discriminator_share: float = 0.1
     discriminator_rate: float = 2e-4
     max_passes: int = 1
-    projection: int = 1
+    projection: bool = True
 
 
 @dataclass(frozen=True)
@@ -274,12 +274,12 @@ class DetailConfig:
     )
     data: DataConfig = DataConfig(
         fold=1,
-        set_aside=1,
+        set_aside=True,
         recorded_share=0.6,
         unpitched_share=0.0,
         self_share=0.0,
         targets=4,
-        new_sample=1,
+        new_sample=True,
         mixture_probability=0.1,
         equaliser_probability=0.3,
         fine_probability=0.0,
@@ -327,6 +327,10 @@ def _override(config: Any, values: dict[str, Any], where: str) -> Any:
             if not isinstance(value, dict):
                 raise TrainingError(f"{where}{name} is a table", f"write [{where}{name}] and its settings below it")
             changes[name] = _override(old, value, f"{where}{name}.")
+        elif isinstance(old, bool):
+            if value not in (0, 1):  # which true and false equal
+                raise TrainingError(f"{where}{name} is {value!r}", "give true or false, or 1 or 0")
+            changes[name] = bool(value)
         elif isinstance(value, bool) or not isinstance(value, (int, float)):
             raise TrainingError(f"{where}{name} is {value!r}", "give a number")
         elif isinstance(old, int) and not isinstance(value, int):

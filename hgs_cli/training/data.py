@@ -9,10 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +18,7 @@ import numpy as np
 import soundfile
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from hgs_cli.atomic_files import write_whole
@@ -33,123 +30,19 @@ from hgs_cli.spectrum import MODEL_SAMPLES, N_BANDS, N_FRAMES, N_STEPS, SAMPLE_R
 from hgs_cli.training.bandwidth import FULL_BANDWIDTH_HZ, file_bandwidth_hz
 from hgs_cli.training.nsynth import LICENCE as NSYNTH_LICENCE
 from hgs_cli.training.nsynth import Choice, Example, read_instruments
+from hgs_cli.training.pitch_check import verify_pitch
+from hgs_cli.training.shards import FORMAT_VERSION, Shard, to_levels, validation_instruments, write_index
 from hgs_cli.training.soundfont import DEBIAN_SOUNDFONTS, DRUM_BANK, Preset, Renderer, read_presets
 
-FORMAT_VERSION = 1
-STEP_DB = 0.5  # of the 8-bit log-mel
-LOWEST_DB = -127.5  # level 0 of it, relative to the loudest mel bin of the shard
 KEY_STEP = 3  # every third key, on a common grid, so that two instruments can be mixed at the same two pitches
 VELOCITIES = (60, 110)
 KEYS = range(21, 109)
-KEYS_BESIDE_RECORDED = (
-    5,
-    7,
-)  # below the lowest and above the highest recorded pitch; further out samples are stretched
+KEYS_BESIDE_RECORDED = (5, 7)  # below the lowest, above the highest recorded pitch; further out samples are stretched
 SKIPPED_BANKS = range(17, DRUM_BANK)  # MuseScore General's expressive doubles of bank 0
-PITCH_TOLERANCE_CENTS = 50.0
-MIN_PERIODIC = 0.5  # autocorrelation at the period below which a note has no pitch to verify
 SHARED_SAMPLES = 0.5  # presets that share this part of the smaller one's samples are one instrument
 
 Report = Callable[[str, int, int], None]  # what was just done, how many are done, how many there are
-
-
-@dataclass(frozen=True)
-class Shard:
-    """What the index says of one shard.
-
-    Attributes:
-        name: File name without its ending.
-        instrument: Presets and recordings of the same instrument share this, and its side of the split.
-        source: SoundFont file, or the folder of recordings or of NSynth.
-        family: For tables; the General MIDI group, the manifest's or NSynth's word.
-        pitched: Whether its notes have a verified pitch.
-        validation: Never trained on.
-        n_notes: Notes kept.
-        n_dropped: Notes whose pitch could not be verified.
-        licence: As stated by the source.
-    """
-
-    name: str
-    instrument: str
-    source: str
-    family: str
-    pitched: bool
-    validation: bool
-    n_notes: int
-    n_dropped: int
-    licence: str
-
-
-def validation_instruments() -> frozenset[str]:
-    """Names of the recorded instruments that are never trained on, from the tracked split file.
-
-    It lists those of the first recordings and those that came with later ones apart: figures of either are comparable.
-    `kin` plays what an instrument of the first list plays: that cello, violin and guitar would be known by them.
-    """
-    text = resources.files("hgs_cli.training").joinpath("split.json").read_text(encoding="utf-8")
-    return frozenset(name for names in json.loads(text).values() for name in names)
-
-
-def verify_pitch(audio: Tensor, expected: float) -> float | None:
-    """The measured pitch of a note that should sound at `expected`, or None where it does not.
-
-    Args:
-        audio: Mono at 44.1 kHz, (T,).
-        expected: MIDI note number.
-
-    Returns:
-        MIDI note number within PITCH_TOLERANCE_CENTS of `expected`; None when the note repeats too weakly at that
-        period, as well at a half or a third of it (it sounds an octave or a twelfth higher), or only at twice of it.
-
-    Source: normalised square difference of McLeod & Wyvill (2005), refined over many periods.
-    """
-    size = 8192
-    period = SAMPLE_RATE / (440.0 * 2.0 ** ((expected - 69.0) / 12.0))
-    if size < 5 * period:
-        size *= 2
-    found = []
-    for start_s in (0.08, 0.25, 0.6, 1.2):
-        start = int(start_s * SAMPLE_RATE)
-        part = audio[start : start + size].double()
-        if part.shape[0] < size or float(part.abs().max()) < 1e-4:
-            continue
-        part = part - part.mean()
-        spectrum = torch.fft.rfft(part, 2 * size)
-        correlation = torch.fft.irfft(spectrum.abs().square())[:size]
-        energy = torch.cat([torch.zeros(1, dtype=torch.double), part.square().cumsum(0)])
-        lags = torch.arange(size)
-        norm = energy[size - lags] + energy[size] - energy[lags]
-        nsdf = (2.0 * correlation / (norm + 1e-12)).numpy()
-
-        def peak(lag: float, width: float, nsdf: NDArray[np.float64] = nsdf) -> tuple[float, float]:
-            """Best lag within ± width of `lag`, parabolic, and its height."""
-            low, high = max(2, math.floor(lag - width)), math.ceil(lag + width) + 1
-            best = low + int(np.argmax(nsdf[low:high]))
-            if not 1 < best < len(nsdf) - 1:
-                return lag, 0.0
-            left, middle, right = nsdf[best - 1 : best + 2]
-            curve = left - 2 * middle + right
-            shift = 0.5 * (left - right) / curve if curve < 0 else 0.0
-            return best + float(np.clip(shift, -0.5, 0.5)), float(middle)
-
-        lag, height = peak(period, max(1.0, 0.03 * period))
-        if height < MIN_PERIODIC:
-            continue
-        if any(peak(lag / part_of, 1.0)[1] > 0.97 * height for part_of in (2, 3) if lag / part_of > 4):
-            continue
-        if 2 * lag < size / 2 and peak(2 * lag, 1.0)[1] > height + 0.2:
-            continue
-        n_periods = 1
-        while 2 * n_periods * lag / n_periods < size / 3 and n_periods < 64:
-            longer, longer_height = peak(2 * lag, max(1.0, 0.2 * lag / n_periods))
-            if longer_height < 0.6 * height:
-                break
-            lag, n_periods = longer, 2 * n_periods
-        found.append(69.0 + 12.0 * math.log2(SAMPLE_RATE / (lag / n_periods) / 440.0))
-    if not found:
-        return None
-    measured = float(np.median(found))
-    return measured if abs(measured - expected) * 100.0 <= PITCH_TOLERANCE_CENTS else None
+_Job = tuple[str, Callable[..., None], tuple[Any, ...]]
 
 
 class _Analyser:
@@ -191,7 +84,7 @@ class _Analyser:
         decibels = torch.stack(self._decibels)
         decibels = decibels - decibels.max()
         tensors = {
-            "mel": ((decibels - LOWEST_DB) / STEP_DB).round().clamp(0, 255).to(torch.uint8),
+            "mel": to_levels(decibels),
             "periodicity": (torch.stack(self._periodicity) * 255).round().to(torch.uint8),
             "pitch": torch.tensor(self._pitch),
             "velocity": torch.tensor(self._velocity, dtype=torch.int16),
@@ -315,11 +208,9 @@ def _group_presets(presets: list[tuple[str, Preset]]) -> dict[tuple[str, int, in
     }
 
 
-def _jobs(
-    out: Path, real: list[Path], soundfonts: list[Path], nsynth: list[Path], nsynth_choice: Choice
-) -> list[tuple[str, Callable[..., None], tuple[Any, ...]]]:
+def _jobs(out: Path, real: list[Path], soundfonts: list[Path], nsynth: Choice | None) -> list[_Job]:
     """Everything that has to be analysed: (shard name, function, its arguments)."""
-    jobs: list[tuple[str, Callable[..., None], tuple[Any, ...]]] = []
+    jobs: list[_Job] = []
     licences = dict.fromkeys((path for path, _ in DEBIAN_SOUNDFONTS), "MIT")
     fonts = {path: [p for p in read_presets(path) if p.bank not in SKIPPED_BANKS] for path in soundfonts}
     instruments = _group_presets([(path.name, preset) for path, presets in fonts.items() for preset in presets])
@@ -346,7 +237,7 @@ def _jobs(
                 "licence": entries[0]["licence"],
             }  # fmt: skip
             jobs.append((name, _read_recordings, (folder, entries, out / f"{name}.safetensors", facts)))
-    for instrument in read_instruments(nsynth, nsynth_choice) if nsynth else []:
+    for instrument in [] if nsynth is None else read_instruments(nsynth):
         name = f"nsynth-{instrument.name}"
         facts = {
             "name": name, "source": instrument.folder, "family": instrument.family, "instrument": instrument.name,
@@ -380,8 +271,7 @@ def build_dataset(
     soundfonts: list[Path] | None = None,
     workers: int = 2,
     report: Report | None = None,
-    nsynth: list[Path] | None = None,
-    nsynth_choice: Choice | None = None,
+    nsynth: Choice | None = None,
     *,
     held_out: bool = False,
 ) -> list[Shard]:
@@ -393,8 +283,7 @@ def build_dataset(
         soundfonts: SoundFonts to render; the two that Debian packages when None.
         workers: Processes; with one, everything happens in this one.
         report: Called after every shard.
-        nsynth: Unpacked folders of NSynth; those named …valid and …test are never trained on.
-        nsynth_choice: Which of NSynth's notes; all when None. Another choice needs another `out`.
+        nsynth: Notes of NSynth's unpacked folders, if any. Another choice needs another `out`.
         held_out: Put every instrument on the validation side: a data set to measure with and never to train on.
 
     Returns:
@@ -404,6 +293,20 @@ def build_dataset(
         TrainingError: When a SoundFont, a manifest, a sound file or FluidSynth is missing, NSynth is not laid out as
             published, or nothing was found to analyse.
     """
+    fonts = _existing(soundfonts)
+    out.mkdir(parents=True, exist_ok=True)
+    jobs = _jobs(out, real, fonts, nsynth)
+    for _, _, (*_, facts) in jobs if held_out else []:
+        facts["validation"] = True
+    todo = [job for job in jobs if not any((out / f"{job[0]}{end}").exists() for end in (".safetensors", ".empty"))]
+    for n_done, name in enumerate(_done(todo, workers), 1 + len(jobs) - len(todo)):
+        if report is not None:
+            report(name, n_done, len(jobs))
+    return write_index(out)
+
+
+def _existing(soundfonts: list[Path] | None) -> list[Path]:
+    """SoundFonts to render, Debian's when None, after a look at whether they and FluidSynth are there."""
     if soundfonts is None:
         for path, package in DEBIAN_SOUNDFONTS:
             if not path.exists():
@@ -414,81 +317,25 @@ def build_dataset(
             raise TrainingError(f"{path} is missing", "name an existing SoundFont")
     if soundfonts:
         Renderer(soundfonts[0]).close()  # says at once what is missing
-    out.mkdir(parents=True, exist_ok=True)
-    jobs = _jobs(out, real, soundfonts, nsynth or [], nsynth_choice or Choice())
-    for _, _, (*_, facts) in jobs if held_out else []:
-        facts["validation"] = True
-    todo = [job for job in jobs if not any((out / f"{job[0]}{end}").exists() for end in (".safetensors", ".empty"))]
-    n_done = len(jobs) - len(todo)
+    return soundfonts
+
+
+def _done(jobs: list[_Job], workers: int) -> Iterator[str]:
+    """Names of jobs as they are done, by several processes or in this one."""
     if workers <= 1:
-        for name, function, arguments in todo:
+        for name, function, arguments in jobs:
             function(*arguments)
-            n_done += 1
-            if report is not None:
-                report(name, n_done, len(jobs))
-        return write_index(out)
+            yield name
+        return
     context = torch.multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         futures: dict[Future[None], str] = {
-            pool.submit(function, *arguments): name for name, function, arguments in todo
+            pool.submit(function, *arguments): name for name, function, arguments in jobs
         }
         try:
             for future in as_completed(futures):
                 future.result()
-                n_done += 1
-                if report is not None:
-                    report(futures[future], n_done, len(jobs))
+                yield futures[future]
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return write_index(out)
-
-
-def write_index(out: Path) -> list[Shard]:
-    """Read the facts of every shard in a folder and write them to its `index.json`.
-
-    Raises:
-        TrainingError: When there is no shard, or one is damaged.
-    """
-    shards = []
-    for path in sorted(out.glob("*.safetensors")):
-        try:
-            with safe_open(path, framework="pt") as file:
-                facts = json.loads(file.metadata()["facts"])
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise TrainingError(f"{path} is damaged", "delete it and build the data again") from error
-        shards.append(Shard(**facts))
-    if not shards:
-        raise TrainingError(f"{out} holds no data", "name SoundFonts, recordings or NSynth folders")
-    text = json.dumps({"format": FORMAT_VERSION, "shards": [asdict(s) for s in shards]}, indent=1)
-    write_whole(out / "index.json", lambda aside: aside.write_text(text, encoding="utf-8"))
-    return shards
-
-
-def read_index(out: Path) -> list[Shard]:
-    """The index of a data set.
-
-    Raises:
-        TrainingError: When there is none, or it is of another format.
-    """
-    try:
-        index = json.loads((out / "index.json").read_text(encoding="utf-8"))
-        if index["format"] != FORMAT_VERSION:
-            raise TrainingError(f"{out} has data of format {index['format']}", "build it again with hgs train data")
-        return [Shard(**facts) for facts in index["shards"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TrainingError(f"{out} is not a complete data set", "build it with hgs train data") from error
-
-
-def read_shard(out: Path, shard: Shard) -> dict[str, Tensor]:
-    """Tensors of a shard: 8-bit mel (N, n_mels, n_frames) and periodicity (N, N_BANDS, N_STEPS), and facts of N notes.
-
-    Those are pitch, velocity, bandwidth_hz and sample, the same number for notes that play the same samples of a
-    SoundFont. Shards that were built before these were stored are full-band, and no two notes of them share a sample.
-    """
-    tensors = load_file(out / f"{shard.name}.safetensors")
-    plain = {
-        "bandwidth_hz": torch.full_like(tensors["pitch"], FULL_BANDWIDTH_HZ),
-        "sample": torch.arange(tensors["pitch"].shape[0]),
-    }
-    return plain | tensors

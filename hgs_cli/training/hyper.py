@@ -11,9 +11,9 @@ from hgs_cli.models.discriminator import Discriminator
 from hgs_cli.models.hyperganstrument import HyperGANStrument
 from hgs_cli.training.adversarial import Adversarial
 from hgs_cli.training.bandwidth import mask_above
-from hgs_cli.training.batches import Batch
 from hgs_cli.training.config import HyperConfig, HyperGanConfig
 from hgs_cli.training.losses import Term, logged, nearness, relativistic_loss, timbre_loss, total
+from hgs_cli.training.notes import Batch
 from hgs_cli.training.stage import Figures, Optimiser, Stage
 
 
@@ -102,7 +102,7 @@ class HyperGan(Adversarial):
     def build_discriminator(self) -> Discriminator:
         """A fresh D, as wide as f, with or without projection."""
         sizes = self.model.config.feature_extractor
-        return Discriminator(sizes.timbre_dim, sizes.channels, projection=bool(self.config.projection))
+        return Discriminator(sizes.timbre_dim, sizes.channels, projection=self.config.projection)
 
     def trained(self) -> dict[str, nn.Module]:
         """H with its map, and D."""

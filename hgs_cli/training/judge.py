@@ -24,11 +24,13 @@ from hgs_cli.errors import TrainingError, WeightsError
 from hgs_cli.models.hyperganstrument import HyperGANStrument
 from hgs_cli.models.pitch_classifier import N_PITCHES, PitchClassifier, PitchClassifierSizes
 from hgs_cli.spectrum import level_to_power, power_to_level
-from hgs_cli.training.batches import NoteTable, PairSampler, transpose_level
+from hgs_cli.training.batches import PairSampler
 from hgs_cli.training.checkpoint import load_checkpoint
 from hgs_cli.training.config import DataConfig, JudgeConfig, StageConfig
 from hgs_cli.training.losses import Term, logged, total
+from hgs_cli.training.notes import NoteTable
 from hgs_cli.training.stage import Figures, Optimiser, Stage
+from hgs_cli.training.transposition import transpose_level
 
 FORMAT = "hgs-judge"
 FORMAT_VERSION = 1

@@ -122,22 +122,6 @@ def describe(stage: Stage) -> dict[str, Any]:
     }
 
 
-def _checkpoint(stage: Stage, average: Average, optimisers: dict[str, Optimiser], run: _Run) -> Checkpoint:
-    return Checkpoint(
-        stage=stage.name,
-        step=run.step,
-        elapsed_s=run.elapsed_s,
-        config=stage.model.config.to_dict(),
-        model=stage.model.state_dict(),
-        averaged=average.module.state_dict(),
-        networks=run.carried | {name: network.state_dict() for name, network in stage.extra_networks().items()},
-        optimisers={name: optimiser.adam.state_dict() for name, optimiser in optimisers.items()},
-        random={"sampler": stage.sampler.state(), "torch": torch.get_rng_state(), "stage_steps": run.step},
-        settings=dataclasses.asdict(stage.config),
-        figures=run.figures,
-    )
-
-
 @dataclass
 class _Run:
     """Where a run stands.
@@ -153,27 +137,6 @@ class _Run:
     elapsed_s: float = 0.0
     figures: Figures = dataclasses.field(default_factory=dict)
     carried: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
-
-
-def _restore(stage: Stage, average: Average, optimisers: dict[str, Optimiser], checkpoint: Checkpoint) -> _Run:
-    if checkpoint.stage != stage.name:
-        raise TrainingError(
-            f"the checkpoint is of stage {checkpoint.stage}, not {stage.name}", "give another --out, or --init it"
-        )
-    if checkpoint.settings != dataclasses.asdict(stage.config):
-        raise TrainingError("the checkpoint was made with other settings", "resume with the same --config")
-    stage.model.load_state_dict(checkpoint.model)
-    average.module.load_state_dict(checkpoint.averaged)
-    for name, network in stage.extra_networks().items():
-        network.load_state_dict(checkpoint.networks[name])
-    for name, optimiser in optimisers.items():
-        optimiser.adam.load_state_dict(checkpoint.optimisers[name])
-    stage.sampler.restore(checkpoint.random["sampler"])
-    torch.set_rng_state(checkpoint.random["torch"])
-    if hasattr(stage, "n_steps"):
-        stage.n_steps = checkpoint.random["stage_steps"]
-    carried = {name: state for name, state in checkpoint.networks.items() if name not in stage.extra_networks()}
-    return _Run(checkpoint.step, checkpoint.elapsed_s, dict(checkpoint.figures), carried)
 
 
 def run_stage(name: str, options: RunOptions, callback: Callback | None = None) -> Figures:
@@ -227,126 +190,185 @@ def _run(
     for extra, network in stage.extra_networks().items():
         if extra in networks:
             network.load_state_dict(networks[extra])
-    average = Average(model, config.loop.ema_decay)
-    optimisers = {key: Optimiser(module, config.loop) for key, module in stage.trained().items()}
-    run = _Run(carried={name: state for name, state in networks.items() if name not in stage.extra_networks()})
+    training = _Training(stage, networks, options, callback if part.rank == 0 else None)
     if options.resume and checkpoint_path.exists():
-        run = _restore(stage, average, optimisers, load_checkpoint(checkpoint_path))
+        training.restore(load_checkpoint(checkpoint_path))
 
     settings = {**describe(stage), "seed": options.seed, "device": str(device), "settings": dataclasses.asdict(config)}
-    if callback is not None and part.rank == 0:
-        callback(settings)
+    if training.callback is not None:
+        training.callback(settings)
     if options.dry_run:
         return {}
     if part.rank == 0:
         options.out.mkdir(parents=True, exist_ok=True)
         text = json.dumps(settings, indent=1)
         write_whole(options.out / SETTINGS_NAME, lambda aside: aside.write_text(text, encoding="utf-8"))
-
-    stopped: list[int] = []
-    previous = {number: signal.signal(number, lambda got, _: stopped.append(got)) for number in _SIGNALS}
+    previous = {
+        number: signal.signal(number, lambda got, _: training.stopped.append(got))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
-        _train(stage, average, optimisers, run, options, callback, stopped, part.rank)
+        training.train()
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-    if signal.SIGINT in stopped:
+    if signal.SIGINT in training.stopped:
         raise KeyboardInterrupt
-    return run.figures
+    return training.run.figures
 
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+class _Training:
+    """A stage and all that its steps change, in one of the processes that train it.
 
+    Args:
+        stage: What is trained.
+        networks: States of networks beside the model that it starts from, by name.
+        options: What is asked for.
+        callback: Takes every line of the log; of the first process alone.
 
-def _progress(run: _Run, options: RunOptions) -> float:
-    if options.steps is not None:
-        return run.step / options.steps
-    assert options.budget_s is not None
-    return run.elapsed_s / options.budget_s
-
-
-def _agree(run: _Run, stopped: list[int], due: bool, device: torch.device) -> bool:
-    """Let all processes see the same time and the same wishes: one that stopped or validated alone would hang others.
-
-    Returns:
-        Whether a line of the log is due.
+    Attributes:
+        stopped: Signals that asked to stop.
     """
-    if not are_several():
-        return due
-    wishes = [run.elapsed_s, float(max(stopped, default=0)), float(due)]
-    shared = torch.tensor(wishes, dtype=torch.float64, device=device)
-    torch.distributed.all_reduce(shared, op=torch.distributed.ReduceOp.MAX)
-    run.elapsed_s = float(shared[0])
-    if shared[1] and not stopped:
-        stopped.append(int(shared[1]))
-    return bool(shared[2])
+
+    def __init__(
+        self, stage: Stage, networks: dict[str, dict[str, Any]], options: RunOptions, callback: Callback | None
+    ) -> None:
+        self.stage, self.options, self.callback = stage, options, callback
+        self.average = Average(stage.model, stage.loop.ema_decay)
+        self.optimisers = {key: Optimiser(module, stage.loop) for key, module in stage.trained().items()}
+        extra = stage.extra_networks()
+        self.run = _Run(carried={name: state for name, state in networks.items() if name not in extra})
+        self.stopped: list[int] = []
+        self._rows: list[Figures] = []  # since the last line of the log
+        self._last_tick = self._last_checkpoint = time.monotonic()
+
+    def train(self) -> None:
+        """Step until the budget is spent or a signal asks to stop; the last checkpoint is always written."""
+        loop, run = self.stage.loop, self.run
+        self._last_tick = self._last_checkpoint = time.monotonic()
+        while self._progress() < 1.0 and not self.stopped:
+            began = time.monotonic()
+            self._step()
+            now = time.monotonic()
+            run.elapsed_s += now - began
+            if self._agree(now - self._last_tick > loop.tick_s):
+                self._tick(final=False)
+            if now - self._last_checkpoint > loop.checkpoint_s:
+                self._save()
+        self._tick(final=True)
+        self._save()
+
+    def _progress(self) -> float:
+        if self.options.steps is not None:
+            return self.run.step / self.options.steps
+        assert self.options.budget_s is not None
+        return self.run.elapsed_s / self.options.budget_s
+
+    def _step(self) -> None:
+        stage, run = self.stage, self.run
+        stage.progress = self._progress()
+        for key, optimiser in self.optimisers.items():
+            optimiser.set_rate(stage.learning_rate(key) * rate_at(run.step, stage.progress, stage.loop))
+        figures = stage.step(self.optimisers)
+        bad = [key for key, value in figures.items() if value != value and key not in ("gradient", "d_gradient")]
+        if bad:
+            raise TrainingError(f"{', '.join(bad)} is not finite at step {run.step}", "lower the learning rate")
+        run.step += 1
+        self.average.update(stage.model, run.step)
+        self._rows.append(figures)
+
+    def _agree(self, due: bool) -> bool:
+        """Let all processes see the same time and wishes: one that stopped or validated alone would hang the others.
+
+        Returns:
+            Whether a line of the log is due.
+        """
+        if not are_several():
+            return due
+        wishes = [self.run.elapsed_s, float(max(self.stopped, default=0)), float(due)]
+        shared = torch.tensor(wishes, dtype=torch.float64, device=self.stage.device)
+        torch.distributed.all_reduce(shared, op=torch.distributed.ReduceOp.MAX)
+        self.run.elapsed_s = float(shared[0])
+        if shared[1] and not self.stopped:
+            self.stopped.append(int(shared[1]))
+        return bool(shared[2])
+
+    def _tick(self, *, final: bool) -> None:
+        """Validate the averaged networks and write a line of the log."""
+        stage, run = self.stage, self.run
+        spent = time.monotonic() - self._last_tick
+        means = _everyones(mean_figures(self._rows), stage.device)
+        trained, stage.model = stage.model, self.average.module  # type: ignore[assignment]
+        try:
+            run.figures = stage.validate()
+        finally:
+            stage.model = trained
+        n_examples = len(self._rows) * stage.loop.batch_size
+        line: dict[str, Any] = {
+            "stage": stage.name,
+            "step": run.step,
+            "elapsed_s": round(run.elapsed_s, 1),
+            "examples_per_s": round(n_examples / max(spent, 1e-9), 1),
+            **{key: round(value, 5) for key, value in (means | run.figures).items()},
+        }
+        if stage.part.rank == 0:
+            with (self.options.out / LOG_NAME).open("a", encoding="utf-8") as log:
+                log.write(json.dumps(line) + "\n")
+        if self.callback is not None:
+            self.callback({**line, "progress": min(1.0, self._progress()), "final": final})
+        self._rows, self._last_tick = [], time.monotonic()
+
+    def _save(self) -> None:
+        """Write the checkpoint, in the first process."""
+        if self.stage.part.rank == 0:
+            save_checkpoint(self.options.out, self._checkpoint())
+            self._last_checkpoint = time.monotonic()
+
+    def _checkpoint(self) -> Checkpoint:
+        stage, run = self.stage, self.run
+        return Checkpoint(
+            stage=stage.name,
+            step=run.step,
+            elapsed_s=run.elapsed_s,
+            config=stage.model.config.to_dict(),
+            model=stage.model.state_dict(),
+            averaged=self.average.module.state_dict(),
+            networks=run.carried | {name: network.state_dict() for name, network in stage.extra_networks().items()},
+            optimisers={name: optimiser.adam.state_dict() for name, optimiser in self.optimisers.items()},
+            random={"sampler": stage.sampler.state(), "torch": torch.get_rng_state(), "stage_steps": run.step},
+            settings=dataclasses.asdict(stage.config),
+            figures=run.figures,
+        )
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint.
+
+        Raises:
+            TrainingError: It is of another stage or other settings.
+        """
+        stage = self.stage
+        if checkpoint.stage != stage.name:
+            raise TrainingError(
+                f"the checkpoint is of stage {checkpoint.stage}, not {stage.name}", "give another --out, or --init it"
+            )
+        if checkpoint.settings != dataclasses.asdict(stage.config):
+            raise TrainingError("the checkpoint was made with other settings", "resume with the same --config")
+        stage.model.load_state_dict(checkpoint.model)
+        self.average.module.load_state_dict(checkpoint.averaged)
+        extra = stage.extra_networks()
+        for name, network in extra.items():
+            network.load_state_dict(checkpoint.networks[name])
+        for name, optimiser in self.optimisers.items():
+            optimiser.adam.load_state_dict(checkpoint.optimisers[name])
+        stage.sampler.restore(checkpoint.random["sampler"])
+        torch.set_rng_state(checkpoint.random["torch"])
+        if hasattr(stage, "n_steps"):
+            stage.n_steps = checkpoint.random["stage_steps"]
+        carried = {name: state for name, state in checkpoint.networks.items() if name not in extra}
+        self.run = _Run(checkpoint.step, checkpoint.elapsed_s, dict(checkpoint.figures), carried)
 
 
 def _everyones(figures: Figures, device: torch.device) -> Figures:
     """Means over all processes, each of which saw its part of the batches."""
     values = torch.tensor(list(figures.values()), dtype=torch.float64, device=device)
     return dict(zip(figures, mean_over_processes(values).tolist(), strict=True))
-
-
-def _train(
-    stage: Stage,
-    average: Average,
-    optimisers: dict[str, Optimiser],
-    run: _Run,
-    options: RunOptions,
-    callback: Callback | None,
-    stopped: list[int],
-    rank: int,
-) -> None:
-    """Step until the budget is spent or a signal asks to stop; the last checkpoint is always written."""
-    loop = stage.loop
-    rows: list[Figures] = []
-    last_tick = last_checkpoint = time.monotonic()
-    n_tick_examples = 0
-
-    def tick(*, final: bool) -> None:
-        nonlocal rows, last_tick, n_tick_examples
-        spent = time.monotonic() - last_tick
-        means = _everyones(mean_figures(rows), stage.device)
-        trained, stage.model = stage.model, average.module  # type: ignore[assignment]
-        try:
-            run.figures = stage.validate()
-        finally:
-            stage.model = trained
-        line: dict[str, Any] = {
-            "stage": stage.name,
-            "step": run.step,
-            "elapsed_s": round(run.elapsed_s, 1),
-            "examples_per_s": round(n_tick_examples / max(spent, 1e-9), 1),
-            **{key: round(value, 5) for key, value in (means | run.figures).items()},
-        }
-        if rank == 0:
-            with (options.out / LOG_NAME).open("a", encoding="utf-8") as log:
-                log.write(json.dumps(line) + "\n")
-            if callback is not None:
-                callback({**line, "progress": min(1.0, _progress(run, options)), "final": final})
-        rows, n_tick_examples, last_tick = [], 0, time.monotonic()
-
-    while _progress(run, options) < 1.0 and not stopped:
-        began = time.monotonic()
-        stage.progress = _progress(run, options)
-        for key, optimiser in optimisers.items():
-            optimiser.set_rate(stage.learning_rate(key) * rate_at(run.step, stage.progress, loop))
-        figures = stage.step(optimisers)
-        bad = [key for key, value in figures.items() if value != value and key not in ("gradient", "d_gradient")]
-        if bad:
-            raise TrainingError(f"{', '.join(bad)} is not finite at step {run.step}", "lower the learning rate")
-        run.step += 1
-        average.update(stage.model, run.step)
-        rows.append(figures)
-        n_tick_examples += loop.batch_size
-        now = time.monotonic()
-        run.elapsed_s += now - began
-        if _agree(run, stopped, now - last_tick > loop.tick_s, stage.device):
-            tick(final=False)
-        if rank == 0 and now - last_checkpoint > loop.checkpoint_s:
-            save_checkpoint(options.out, _checkpoint(stage, average, optimisers, run))
-            last_checkpoint = time.monotonic()
-    tick(final=True)
-    if rank == 0:
-        save_checkpoint(options.out, _checkpoint(stage, average, optimisers, run))

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from hgs_cli.models.generator import Envelopes, Generator
 from hgs_cli.spectrum import DB_PER_UNIT, N_BANDS, N_FRAMES, N_MELS, N_STEPS, power_to_level
 from hgs_cli.training.bandwidth import known_bands, mask_above, mean_below
-from hgs_cli.training.batches import Batch
+from hgs_cli.training.notes import Batch
 from hgs_cli.training.processes import mean_over_processes
 
 EXCESS_WEIGHT = 10.0

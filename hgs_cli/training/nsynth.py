@@ -6,7 +6,7 @@ A folder holds `examples.json` (note name → facts) and `audio/{note name}.wav`
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,12 @@ class Choice:
     """Which notes are wanted.
 
     Attributes:
+        folders: Unpacked ones; those named …valid and …test are never trained on.
         sources: How an instrument was made, of SOURCES.
         pitches: MIDI note numbers; all when None.
     """
 
+    folders: Sequence[Path]
     sources: tuple[str, ...] = SOURCES
     pitches: frozenset[int] | None = None
 
@@ -86,8 +88,8 @@ def _entries(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     yield from entries.items()
 
 
-def read_instruments(folders: list[Path], choice: Choice) -> list[Instrument]:
-    """Instruments of NSynth folders with the notes that are wanted.
+def read_instruments(choice: Choice) -> list[Instrument]:
+    """Instruments of NSynth with the notes that are wanted.
 
     Raises:
         TrainingError: When a folder is not laid out as NSynth is, an instrument stands on both sides of the split, or
@@ -95,7 +97,7 @@ def read_instruments(folders: list[Path], choice: Choice) -> list[Instrument]:
     """
     found: dict[str, Instrument] = {}
     seen: set[str] = set()
-    for folder in folders:
+    for folder in choice.folders:
         validation = is_validation(folder)
         for note, facts in _entries(folder):
             try:

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from hgs_cli.models.hyperganstrument import HyperGANStrument
 from hgs_cli.spectrum import DB_PER_UNIT
 from hgs_cli.training.bandwidth import known_bands
-from hgs_cli.training.batches import Batch, NoteTable, PairSampler, SpeckleBank
+from hgs_cli.training.batches import PairSampler, SpeckleBank
 from hgs_cli.training.config import LoopConfig, StageConfig
 from hgs_cli.training.losses import nearness
+from hgs_cli.training.notes import Batch, NoteTable
 from hgs_cli.training.processes import WHOLE, are_several, mean_over_processes
 
 Figures = dict[str, float]
@@ -43,7 +44,7 @@ class Stage(ABC):
         set_trainable(model, False)
         for name in self.learns:
             set_trainable(model.get_submodule(name), True)
-        self.table = NoteTable(folder, validation=False, fold=config.data.fold, set_aside=bool(config.data.set_aside))
+        self.table = NoteTable(folder, validation=False, fold=config.data.fold, set_aside=config.data.set_aside)
         self.sampler = PairSampler(self.table, config.data, seed)
         self.speckle = SpeckleBank(model.generator.filters)
         self.validation_table = NoteTable(folder, validation=True)

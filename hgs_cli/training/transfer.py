@@ -10,9 +10,9 @@ from hgs_cli.models.generator import Envelopes
 from hgs_cli.sampler.detail import residuals
 from hgs_cli.spectrum import DB_PER_UNIT, level_to_power
 from hgs_cli.training.bandwidth import known_bands, mask_above, mean_below
-from hgs_cli.training.batches import Batch, NoteTable
 from hgs_cli.training.config import DetailConfig
 from hgs_cli.training.losses import Term, audible_powers, logged, periodicity_loss, total
+from hgs_cli.training.notes import Batch, NoteTable
 from hgs_cli.training.stage import Figures, Optimiser, Stage
 
 FLOOR_DB, ALIGNED_DB = 70.0, 50.0  # as the cross-pitch distance of the evaluation has them
