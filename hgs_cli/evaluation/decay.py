@@ -19,18 +19,44 @@ from hgs_cli.evaluation.measures import Mean
 from hgs_cli.evaluation.report import Table, number
 from hgs_cli.spectrum import SAMPLE_RATE
 
-LEVEL_S, SMOOTH_S, STEP_S = 0.05, 0.1, 0.01  # over which levels are measured; from one to the next
-BEGIN_S, END_S = 0.2, 3.6  # after the onset, between which a note falls
-LAST_S = 0.1  # of a recording: where it may be faded out
-LEAST_S = 0.3  # between the two, for a fall to be measured
-ONSET_DB = 20.0  # below the loudest moment: there the note has begun
-FLOOR_DB = 70.0  # below the loudest moment everything is silence
-DECAYING_DB = 6.0  # by which a note falls that is not held
-DIED_DB = 25.0  # below the loudest moment: what comes louder after that has risen again
-RISEN_DB = 3.0  # beyond what real notes do: heard
 N_WORST = 10
 
 Band = tuple[str, int, int]
+
+
+@dataclass(frozen=True)
+class DecayRule:
+    """By what notes are said to die away, and to rise again.
+
+    Attributes:
+        level_s: Over which levels are measured for a fall.
+        smooth_s: Over which they are for a rise.
+        step_s: From one level to the next.
+        begin_s, end_s: After the onset, between which a note falls.
+        fade_s: Of a recording's end, where it may be faded out.
+        min_fall_s: Between the two, for a fall to be measured.
+        onset_db: Below the loudest moment: there the note has begun.
+        floor_db: Below the loudest moment everything is silence.
+        decaying_db: By which a note falls that is not held.
+        died_db: Below the loudest moment: what comes louder after that has risen again.
+        risen_db: Beyond what real notes do: heard.
+    """
+
+    level_s: float = 0.05
+    smooth_s: float = 0.1
+    step_s: float = 0.01
+    begin_s: float = 0.2
+    end_s: float = 3.6
+    fade_s: float = 0.1
+    min_fall_s: float = 0.3
+    onset_db: float = 20.0
+    floor_db: float = 70.0
+    decaying_db: float = 6.0
+    died_db: float = 25.0
+    risen_db: float = 3.0
+
+
+RULE = DecayRule()
 
 
 @dataclass(frozen=True)
@@ -38,8 +64,8 @@ class Decay:
     """How one note dies away.
 
     Attributes:
-        fall_db: Between BEGIN_S and END_S after its onset, or as long as all sounds last that it is compared with.
-        rise_db: The most that it rises after it has been DIED_DB below its loudest moment.
+        fall_db: Between begin_s and end_s after its onset, or as long as all sounds last that it is compared with.
+        rise_db: The most that it rises after it has been died_db below its loudest moment.
     """
 
     fall_db: float
@@ -69,7 +95,7 @@ class DecayPair:
     @property
     def decaying(self) -> bool:
         """Whether the real note is not held."""
-        return self.real.fall_db > DECAYING_DB
+        return self.real.fall_db > RULE.decaying_db
 
     def fall_beside_real(self, row: str) -> float:
         """By how much more a row falls than the real note, dB."""
@@ -87,34 +113,34 @@ class DecayPair:
 
 
 def levels_db(audio: Tensor, window_s: float) -> Tensor:
-    """Level of audio (T,) every STEP_S over a window, 0 dB at its loudest and -FLOOR_DB at the least, (n,)."""
-    width, step = round(window_s * SAMPLE_RATE), round(STEP_S * SAMPLE_RATE)
+    """Level of audio (T,) every step_s over a window, 0 dB at its loudest and -floor_db at the least, (n,)."""
+    width, step = round(window_s * SAMPLE_RATE), round(RULE.step_s * SAMPLE_RATE)
     padded = torch.nn.functional.pad(audio, (0, max(0, width - audio.shape[-1])))
     energy = torch.nn.functional.avg_pool1d(padded.double().square()[None, None], width, step)[0, 0]
     level = 10.0 * torch.log10(energy + 1e-20)
-    return (level - level.max()).clamp(min=-FLOOR_DB)
+    return (level - level.max()).clamp(min=-RULE.floor_db)
 
 
 def onset_s(audio: Tensor) -> float:
-    """Where a note (T,) begins, in seconds: at the first moment that is within ONSET_DB of its loudest."""
-    return int((levels_db(audio, STEP_S) > -ONSET_DB).nonzero()[0]) * STEP_S
+    """Where a note (T,) begins, in seconds: at the first moment that is within onset_db of its loudest."""
+    return int((levels_db(audio, RULE.step_s) > -RULE.onset_db).nonzero()[0]) * RULE.step_s
 
 
 def fall_db(audio: Tensor, seconds: float) -> float:
-    """By how much a note (T,) falls from BEGIN_S after its onset to `seconds` after it, dB; nan if that is too soon."""
-    level = levels_db(audio, LEVEL_S)
-    begin = round((onset_s(audio) + BEGIN_S) / STEP_S)
-    end = min(round((onset_s(audio) + seconds - LEVEL_S) / STEP_S), len(level) - 1)
-    if (end - begin) * STEP_S < LEAST_S:
+    """By how much a note (T,) falls from begin_s after its onset to `seconds` after it, dB; nan if that is too soon."""
+    level = levels_db(audio, RULE.level_s)
+    begin = round((onset_s(audio) + RULE.begin_s) / RULE.step_s)
+    end = min(round((onset_s(audio) + seconds - RULE.level_s) / RULE.step_s), len(level) - 1)
+    if (end - begin) * RULE.step_s < RULE.min_fall_s:
         return math.nan
     return float(level[begin] - level[end])
 
 
 def rise_again_db(audio: Tensor) -> float:
-    """The most that a note (T,) rises after it has been DIED_DB below its loudest moment, dB."""
-    level = levels_db(audio, SMOOTH_S)
+    """The most that a note (T,) rises after it has been died_db below its loudest moment, dB."""
+    level = levels_db(audio, RULE.smooth_s)
     after = level[int(level.argmax()) :]
-    died = (after < -DIED_DB).nonzero()
+    died = (after < -RULE.died_db).nonzero()
     if not len(died):
         return 0.0
     rest = after[int(died[0]) :]
@@ -122,8 +148,8 @@ def rise_again_db(audio: Tensor) -> float:
 
 
 def shared_seconds(*sounds: Tensor) -> float:
-    """For how long after their onsets all of some sounds can be compared: to END_S at the most."""
-    return min(END_S, *(audio.shape[-1] / SAMPLE_RATE - LAST_S - onset_s(audio) for audio in sounds))
+    """For how long after their onsets all of some sounds can be compared: to end_s at the most."""
+    return min(RULE.end_s, *(audio.shape[-1] / SAMPLE_RATE - RULE.fade_s - onset_s(audio) for audio in sounds))
 
 
 def compare_decay(
@@ -238,7 +264,8 @@ def _fall_table(kind: str, pairs: Sequence[DecayPair], bands: Sequence[Band]) ->
         ("row", *(text for name, _, _ in bands for text in (name, "beside real / source"))),
         table,
         (
-            f"From {BEGIN_S:g} to {END_S:g} s after the onset, or while both last; real notes fall by {fallen.text(1)}."
+            f"From {RULE.begin_s:g} to {RULE.end_s:g} s after the onset, or while both last; real notes fall by"
+            f" {fallen.text(1)}."
             " Above 0 beside the real note or the source: it falls further.",
         ),
     )
@@ -247,15 +274,16 @@ def _fall_table(kind: str, pairs: Sequence[DecayPair], bands: Sequence[Band]) ->
 def _rise_table(pairs: Sequence[DecayPair], bands: Sequence[Band]) -> Table:
     """How often and how far notes rise again."""
     table = []
+    died = f"{RULE.died_db:g} dB below its loudest moment"
     for row in pairs[0].rows:
         value = partial(DecayPair.risen_db, row=row)
         risen = [value(pair) for pair in pairs]
         means = (_mean(pairs, least, most, value).text(1) for _, least, most in bands)
-        n_heard = sum(each > RISEN_DB for each in risen)
+        n_heard = sum(each > RULE.risen_db for each in risen)
         table.append((row, *means, f"{n_heard} of {len(risen)}", number(max(risen), 1)))
     return Table(
-        f"Rises again after it was {DIED_DB:g} dB below its loudest moment, dB beyond the real note and the source",
-        ("row", *(name for name, _, _ in bands), f"above {RISEN_DB:g} dB", "most"),
+        f"Rises again after it was {died}, dB beyond the real note and the source",
+        ("row", *(name for name, _, _ in bands), f"above {RULE.risen_db:g} dB", "most"),
         table,
     )
 
@@ -263,7 +291,7 @@ def _rise_table(pairs: Sequence[DecayPair], bands: Sequence[Band]) -> Table:
 def _worst_table(pairs: Sequence[DecayPair], row: str) -> Table:
     """Notes that are furthest from the real fall, and those that rise the most."""
     fallen = sorted(_kinds(pairs)["decaying"], key=lambda pair: -abs(pair.fall_beside_real(row)))[:N_WORST]
-    risen = [pair for pair in sorted(pairs, key=lambda pair: -pair.risen_db(row)) if pair.risen_db(row) > RISEN_DB]
+    risen = [pair for pair in sorted(pairs, key=lambda pair: -pair.risen_db(row)) if pair.risen_db(row) > RULE.risen_db]
     chosen = dict.fromkeys([*(pair.name for pair in fallen), *(pair.name for pair in risen[:N_WORST])])
     by_name = {pair.name: pair for pair in pairs}
     return Table(

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hgs_cli.evaluation.known_truth_families import RECIPES, Sound
+from hgs_cli.evaluation.known_truth_draws import Sound
+from hgs_cli.evaluation.known_truth_families import RECIPES
 from hgs_cli.evaluation.known_truth_voices import attack, seconds_from_onset
 from hgs_cli.spectrum import SAMPLE_RATE
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from hgs_cli.audio.mel import resample
 from hgs_cli.audio.source_pitch import SEARCH
+from hgs_cli.pitch import hz_to_midi
 from hgs_cli.spectrum import SAMPLE_RATE
 
 Floats = NDArray[np.float64]
@@ -78,7 +78,7 @@ def summarize(track: Track, audio: Tensor) -> float | None:
     f0_hz, weight = track.f0_hz[heard], weight[heard]
     order = np.argsort(f0_hz)
     middle = int(np.searchsorted(weight[order].cumsum(), 0.5 * weight.sum()))
-    return 69.0 + 12.0 * math.log2(float(f0_hz[order][min(middle, len(order) - 1)]) / 440.0)
+    return hz_to_midi(float(f0_hz[order][min(middle, len(order) - 1)]))
 
 
 def _at(audio: Tensor, rate_hz: int) -> NDArray[np.float32]:
