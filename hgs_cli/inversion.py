@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from hgs_cli.audio.io import LOUDEST, MAX_SECONDS, MIN_SAMPLES, decode_flac, encode_flac
+from hgs_cli.audio.io import FILES, MAX_SECONDS, MIN_SAMPLES, decode_flac, encode_flac
 from hgs_cli.errors import InputError
 from hgs_cli.models.detail_transfer import Detail
 from hgs_cli.models.generator import Envelopes
@@ -44,16 +44,16 @@ _SHAPES = {
 }
 _FORMER = ("detail.attack", "detail.phases", "detail.stretch", "detail.remainder", "side")  # of formats 1 and 2
 # What no sound comes near, and from which finite notes can be made; see `Inversion.impossible`.
-_MOST = {
+_MAX_OF = {
     "feature": 2.0,  # its parts are of unit length
     "cents": 200.0,
     "mel": 1.5,
     "harmonic": 50.0,  # a G that was never asked for such a note gives -15 now and then, and its residual 14
     "noise_part": 50.0,
     "offsets": 1000.0,
-    "recording": LOUDEST,
+    "recording": FILES.loudest,
 }
-MOST_DB = 300.0  # of gains and levels
+MAX_DB = 300.0  # of gains and levels
 _FULL_PRECISION = ("feature", "cents")  # small, and the networks or the ear are sensitive to them
 RECORDING_BITS = 24
 
@@ -154,7 +154,7 @@ class Inversion:
         """Name of a tensor that holds values no sound gives: not finite, or so large that a note would not be."""
         recording = {} if self.recording is None else {"recording": self.recording}
         for name, tensor in (_named(self) | recording).items():
-            most = _MOST["offsets" if name.startswith("offsets.") else name.split(".")[-1]]
+            most = _MAX_OF["offsets" if name.startswith("offsets.") else name.split(".")[-1]]
             if tensor.numel() and not float(tensor.abs().max()) <= most:  # NaN is not less than anything
                 return name
         return None
@@ -278,7 +278,7 @@ def _check_header(path: Path, header: dict[str, Any]) -> None:
     numbers = ("input_gain_db", "reference_lufs", "reference_peak_db")
     pitch = header["source_pitch"]
     for value in [header[name] for name in numbers] + ([] if pitch is None else [pitch]):
-        if type(value) not in (int, float) or not math.isfinite(value) or abs(value) > MOST_DB:
+        if type(value) not in (int, float) or not math.isfinite(value) or abs(value) > MAX_DB:
             raise ValueError(value)
     if pitch is not None and not 0.0 <= pitch <= 127.0:
         raise ValueError(pitch)

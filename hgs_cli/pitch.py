@@ -20,7 +20,7 @@ P = TypeVar("P", float, "Tensor")
 
 MIN_PITCH = 0.0
 MAX_PITCH = 127.0
-MOST_NOTES = 100_000  # of all ranges of a spec together; there are 12,701 pitches
+MAX_NOTES = 100_000  # of all ranges of a spec together; there are 12,701 pitches
 USUAL_PITCHES = (21.0, 108.0)  # the piano's keys; outside them a warning is given
 NOTE_NAMES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 
@@ -80,7 +80,7 @@ def parse_pitches(spec: str) -> tuple[float, ...]:
 
     Raises:
         UsageError: An entry is no note or range, lies outside 0 to 127, descends, the spec is empty, or its ranges have
-            over MOST_NOTES notes.
+            over MAX_NOTES notes.
     """
     pitches: dict[float, None] = {}
     asked = 0
@@ -98,8 +98,8 @@ def parse_pitches(spec: str) -> tuple[float, ...]:
             raise UsageError(f"range {text!r} has a stride below one cent", "use a stride of 0.01 semitones or more")
         count = math.floor((high - low) / stride + 1e-9) + 1
         asked += count
-        if asked > MOST_NOTES:
-            raise UsageError(f"ranges of over {MOST_NOTES:,} notes", "every note is played once: give a range once")
+        if asked > MAX_NOTES:
+            raise UsageError(f"ranges of over {MAX_NOTES:,} notes", "every note is played once: give a range once")
         for index in range(count):
             pitches[round(low + index * stride, 2)] = None
     return tuple(pitches)

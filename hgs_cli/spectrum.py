@@ -25,7 +25,7 @@ N_BANDS = 32  # periodicity is measured over groups of four mel bands
 N_STEPS = N_FRAMES // 4  # and for every fourth frame: the grid on which G's head stands
 
 FLOOR_DB = -100.0
-LEAST_POWER = 1e-13  # keeps the logarithm of silence finite
+MIN_POWER = 1e-13  # keeps the logarithm of silence finite
 DB_PER_UNIT = 50.0  # a scaled level runs from -1 (FLOOR_DB) to 1 (a full-scale sinusoid)
 
 
@@ -53,7 +53,7 @@ def power_to_level(power: Tensor) -> Tensor:
 
 def power_to_exact_level(power: Tensor) -> Tensor:
     """As `power_to_level` with no floor added: envelopes may lie below the floor of log-mels, which bands sum up to."""
-    return torch.log10(power.clamp(min=LEAST_POWER)) * (10.0 / DB_PER_UNIT) + 1.0
+    return torch.log10(power.clamp(min=MIN_POWER)) * (10.0 / DB_PER_UNIT) + 1.0
 
 
 def level_to_power(level: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -83,8 +84,7 @@ def test_a_sound_resampled_in_pieces_has_no_seams(monkeypatch: pytest.MonkeyPatc
     rng = np.random.default_rng(2)
     both = rng.uniform(-0.5, 0.5, (5 * sample_rate, 2)).astype(np.float32)
     whole = to_sample_rate(torch.from_numpy(both.T.copy()), sample_rate)
-    monkeypatch.setattr(io, "RESAMPLED_FRAMES", 30_000)
-    monkeypatch.setattr(io, "BLOCK_FRAMES", 7_001)
+    monkeypatch.setattr(io, "FILES", replace(io.FILES, resampled_frames=30_000, block_frames=7_001))
     pieces = from_array(both, sample_rate, stereo=True)
     assert pieces.channels is not None
     torch.testing.assert_close(pieces.channels, whole, atol=1e-6, rtol=0.0)

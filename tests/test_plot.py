@@ -11,21 +11,11 @@ from conftest import tone
 from PIL import Image
 
 from hgs_cli.audio.mel import LogMel
-from hgs_cli.export.plot import (
-    BAND_PIXELS,
-    MARGIN,
-    PANEL_PIXELS,
-    SHEET_COLUMNS,
-    WAVE_PIXELS,
-    Panel,
-    draw_sheet,
-    draw_spectrograms,
-    spread,
-)
+from hgs_cli.export.plot import LAYOUT, Panel, draw_sheet, draw_spectrograms, spread
 from hgs_cli.spectrum import N_MELS
 
 LOG_MEL = LogMel()
-HEIGHT = WAVE_PIXELS + N_MELS * BAND_PIXELS
+HEIGHT = LAYOUT.wave_pixels + N_MELS * LAYOUT.band_pixels
 
 
 def panel(title: str, f0_hz: float = 440.0, seconds: float = 1.0, gain: float = 1.0) -> Panel:
@@ -35,10 +25,13 @@ def panel(title: str, f0_hz: float = 440.0, seconds: float = 1.0, gain: float = 
 
 def crop(picture: np.ndarray, index: int) -> tuple[np.ndarray, np.ndarray]:
     """Waveform and spectrogram of a panel of a sheet, (height, width, 3) each."""
-    row, column = divmod(index, SHEET_COLUMNS)
-    left, top = MARGIN + column * (PANEL_PIXELS + MARGIN), MARGIN + row * (HEIGHT + 2 * MARGIN)
-    whole = picture[top : top + HEIGHT, left : left + PANEL_PIXELS]
-    return whole[:WAVE_PIXELS], whole[WAVE_PIXELS:]
+    row, column = divmod(index, LAYOUT.sheet_columns)
+    left, top = (
+        LAYOUT.margin + column * (LAYOUT.panel_pixels + LAYOUT.margin),
+        LAYOUT.margin + row * (HEIGHT + 2 * LAYOUT.margin),
+    )
+    whole = picture[top : top + HEIGHT, left : left + LAYOUT.panel_pixels]
+    return whole[: LAYOUT.wave_pixels], whole[LAYOUT.wave_pixels :]
 
 
 def sheet(path: Path, panels: list[Panel]) -> np.ndarray:
@@ -53,13 +46,17 @@ def test_a_sheet_shows_every_sound_with_its_pitch_and_length(tmp_path: Path) -> 
     seconds = (2.0, 0.5, 1.0, 2.0, 1.5)
     panels = [panel(f"{hz} Hz", hz, length) for hz, length in zip(pitches_hz, seconds, strict=True)]
     picture = sheet(tmp_path / "sheet.png", panels)
-    assert picture.shape == (2 * (HEIGHT + 2 * MARGIN), SHEET_COLUMNS * (PANEL_PIXELS + MARGIN) + MARGIN, 3)
+    assert picture.shape == (
+        2 * (HEIGHT + 2 * LAYOUT.margin),
+        LAYOUT.sheet_columns * (LAYOUT.panel_pixels + LAYOUT.margin) + LAYOUT.margin,
+        3,
+    )
     rows = []
     for index, length in enumerate(seconds):
         wave, mel = crop(picture, index)
         drawn = np.flatnonzero((wave.sum(axis=2) < 3 * 255).any(axis=0))
         assert drawn[0] == 0
-        assert drawn[-1] + 1 == pytest.approx(length / 2.0 * PANEL_PIXELS, abs=2)
+        assert drawn[-1] + 1 == pytest.approx(length / 2.0 * LAYOUT.panel_pixels, abs=2)
         rows.append(int(mel[:, 40].sum(axis=1).argmax()))  # right of the labels' ticks, left of nothing
     assert rows == sorted(rows, reverse=True)
     assert len(set(rows)) == len(rows)
@@ -72,7 +69,7 @@ def test_a_sheet_has_one_scale_of_level_and_brightness(tmp_path: Path) -> None:
         wave, mel = crop(picture, index)
         heights.append((wave.sum(axis=2) < 3 * 255).any(axis=1).sum())
         brightnesses.append(mel[:, 100:].sum(axis=2).max())
-    assert heights[0] == pytest.approx(WAVE_PIXELS - 8, abs=6)
+    assert heights[0] == pytest.approx(LAYOUT.wave_pixels - 8, abs=6)
     assert heights[1] == pytest.approx(heights[0] / 10, abs=3)
     assert brightnesses[1] < brightnesses[0]
 
@@ -80,7 +77,7 @@ def test_a_sheet_has_one_scale_of_level_and_brightness(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seconds", [0.01, 4.0])
 def test_a_sheet_of_one_sound_is_as_wide_as_it(tmp_path: Path, seconds: float) -> None:
     picture = sheet(tmp_path / "sheet.png", [panel("one", seconds=seconds)])
-    assert picture.shape == (HEIGHT + 2 * MARGIN, PANEL_PIXELS + 2 * MARGIN, 3)
+    assert picture.shape == (HEIGHT + 2 * LAYOUT.margin, LAYOUT.panel_pixels + 2 * LAYOUT.margin, 3)
 
 
 def test_spectrograms_stand_side_by_side_with_the_loudest_band_brightest(tmp_path: Path) -> None:
@@ -91,9 +88,9 @@ def test_spectrograms_stand_side_by_side_with_the_loudest_band_brightest(tmp_pat
     with Image.open(path) as opened:
         picture = np.asarray(opened).astype(int)
     for index, band in enumerate((10, 100)):
-        column = MARGIN + index * (PANEL_PIXELS + MARGIN) + PANEL_PIXELS // 2
-        brightness = picture[MARGIN : MARGIN + N_MELS * BAND_PIXELS, column].sum(axis=1)
-        assert (N_MELS - 1 - band) * BAND_PIXELS <= brightness.argmax() < (N_MELS - band) * BAND_PIXELS
+        column = LAYOUT.margin + index * (LAYOUT.panel_pixels + LAYOUT.margin) + LAYOUT.panel_pixels // 2
+        brightness = picture[LAYOUT.margin : LAYOUT.margin + N_MELS * LAYOUT.band_pixels, column].sum(axis=1)
+        assert (N_MELS - 1 - band) * LAYOUT.band_pixels <= brightness.argmax() < (N_MELS - band) * LAYOUT.band_pixels
 
 
 @pytest.mark.parametrize(("n_items", "most"), [(1, 6), (5, 6), (6, 6), (7, 6), (25, 6), (128, 2)])

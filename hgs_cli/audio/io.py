@@ -25,19 +25,41 @@ DEFAULT_SECONDS = 120.0  # read unless more is asked for: longer than any note o
 MAX_SECONDS = 600.0  # 106 MB a channel at SAMPLE_RATE
 MODEL_SECONDS = MODEL_SAMPLES / SAMPLE_RATE  # what the networks hear of a sound
 MIN_SAMPLES = 441  # 10 ms: less has no spectrum to speak of
-SILENCE_DB = -90.0  # a peak below this is the noise of an empty 16-bit file
-LOUDEST = 1e10  # whole numbers of 32 bits, stored as they are, are less; the power of more overflows
-MAX_CHANNELS = 64
-MIN_RATE_HZ, MAX_RATE_HZ = 4_000, 768_000
-BLOCK_FRAMES = 65_536  # read in blocks, so that channels and rates only cost what is kept of them
-FILTER_FRAMES = 4096  # beyond the last frame used: what the resampler's filter looks ahead to; 1,176 at 768 kHz
-RESAMPLED_FRAMES = 1 << 20  # at once: a filter bank is made for each, and what it works on is a few times as large
-CANCELLED_DB = -20.0  # a mono sum so far below its loudest channel has cancelled itself out
-PEAK_ROUNDING = 1e-6  # float rounding at full scale is no clipping
 
-# The largest term of a resampling ratio: a rate such as 44,056 Hz would otherwise ask for a filter bank of gigabytes.
-# Rounding the ratio costs less than 0.002 cents of pitch at any rate.
-MAX_RATIO_TERM = 1000
+
+@dataclass(frozen=True)
+class FileRules:
+    """What sound files are taken.
+
+    Attributes:
+        silence_db: A peak below this is the noise of an empty 16-bit file.
+        loudest: Whole numbers of 32 bits, stored as they are, are less; the power of more overflows.
+        max_channels: More is no sound.
+        min_rate_hz, max_rate_hz: Rates that are resampled from.
+        block_frames: Read in blocks, so that channels and rates only cost what is kept of them.
+        filter_frames: Beyond the last frame used: what the resampler's filter looks ahead to; 1,176 at 768 kHz.
+        resampled_frames: At once: a filter bank is made for each, and what it works on is a few times as large.
+        cancelled_db: A mono sum so far below its loudest channel has cancelled itself out.
+        peak_rounding: Float rounding at full scale is no clipping.
+        max_ratio_term: The largest term of a resampling ratio: a rate such as 44,056 Hz would otherwise ask for
+            a filter bank of gigabytes. Rounding the ratio costs less than 0.002 cents of pitch at any rate.
+    """
+
+    silence_db: float = -90.0
+    loudest: float = 1e10
+    max_channels: int = 64
+    min_rate_hz: int = 4_000
+    max_rate_hz: int = 768_000
+    block_frames: int = 65_536
+    filter_frames: int = 4096
+    resampled_frames: int = 1 << 20
+    cancelled_db: float = -20.0
+    peak_rounding: float = 1e-6
+    max_ratio_term: int = 1000
+
+
+FILES = FileRules()
+
 
 _SUPPORTED = "give a WAV, FLAC, AIFF, OGG or MP3 file"
 
@@ -77,14 +99,14 @@ def read_audio(path: Path, stereo: bool = False, *, max_seconds: float = DEFAULT
     try:
         # As bytes: names need not be UTF-8, and soundfile would encode them as such.
         with _silent_decoders(), soundfile.SoundFile(os.fsencode(path)) as file:
-            if not MIN_RATE_HZ <= file.samplerate <= MAX_RATE_HZ or file.channels > MAX_CHANNELS:
+            if not FILES.min_rate_hz <= file.samplerate <= FILES.max_rate_hz or file.channels > FILES.max_channels:
                 raise InputError(
                     f"{path} has {file.channels} channels at {file.samplerate} Hz",
-                    f"give at most {MAX_CHANNELS} channels at {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz",
+                    f"give at most {FILES.max_channels} channels at {FILES.min_rate_hz} to {FILES.max_rate_hz} Hz",
                 )
             rate_hz, claimed_frames = file.samplerate, file.frames
             used_frames = math.ceil(max_seconds * rate_hz)
-            n_frames = used_frames + FILTER_FRAMES
+            n_frames = used_frames + FILES.filter_frames
             audio, levels = _read_channels(
                 lambda: _file_blocks(file, n_frames), file.channels, rate_hz, stereo, str(path)
             )
@@ -113,19 +135,20 @@ def from_array(
     """
     _check_seconds(max_seconds)
     audio = torch.as_tensor(audio)
-    if audio.ndim not in (1, 2) or (audio.ndim == 2 and not 1 <= audio.shape[1] <= MAX_CHANNELS):
+    if audio.ndim not in (1, 2) or (audio.ndim == 2 and not 1 <= audio.shape[1] <= FILES.max_channels):
         raise InputError(
-            f"audio of shape {tuple(audio.shape)} is no sound", f"give (T,), or (T, C) of up to {MAX_CHANNELS} channels"
+            f"audio of shape {tuple(audio.shape)} is no sound",
+            f"give (T,), or (T, C) of up to {FILES.max_channels} channels",
         )
-    if not MIN_RATE_HZ <= sample_rate <= MAX_RATE_HZ:
-        raise InputError(f"a sample rate of {sample_rate} Hz", f"give {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz")
+    if not FILES.min_rate_hz <= sample_rate <= FILES.max_rate_hz:
+        raise InputError(f"a sample rate of {sample_rate} Hz", f"give {FILES.min_rate_hz} to {FILES.max_rate_hz} Hz")
     if not audio.shape[0]:
         raise InputError("the audio is empty", "give sound")
     used_frames = math.ceil(max_seconds * sample_rate)
     cropped_s = max(0, audio.shape[0] - used_frames) / sample_rate
-    samples = audio[: used_frames + FILTER_FRAMES].detach().float().cpu().numpy()
+    samples = audio[: used_frames + FILES.filter_frames].detach().float().cpu().numpy()
     samples = samples[:, None] if samples.ndim == 1 else samples
-    blocks = [samples[start : start + BLOCK_FRAMES] for start in range(0, len(samples), BLOCK_FRAMES)]
+    blocks = [samples[start : start + FILES.block_frames] for start in range(0, len(samples), FILES.block_frames)]
     result, levels = _read_channels(lambda: iter(blocks), samples.shape[1], sample_rate, stereo, "the audio")
     return _recording(result, levels, cropped_s, max_seconds, "the audio")
 
@@ -156,7 +179,7 @@ def write_audio(
     samples = audio.numpy()
     # libsndfile writes NaN and clips values beyond ±1 without a word.
     assert np.isfinite(samples).all()
-    assert np.abs(samples).max(initial=0.0) <= 1.0 + PEAK_ROUNDING
+    assert np.abs(samples).max(initial=0.0) <= 1.0 + FILES.peak_rounding
     if subtype == "PCM_16":
         noise = np.random.default_rng(seed).random((2, *samples.shape))
         samples = _quantize(samples + (noise[0] - noise[1]) / 2**15, 16).astype(np.int16)
@@ -237,21 +260,21 @@ class _Levels:
 
     def cancelled(self) -> bool:
         """Whether hardly anything is left of the channels where they are mixed."""
-        return bool(self.mix_energy < self.energies.max() * 10.0 ** (CANCELLED_DB / 10.0))
+        return bool(self.mix_energy < self.energies.max() * 10.0 ** (FILES.cancelled_db / 10.0))
 
 
 class _Resampler:
     """Brings blocks, one after the other, to SAMPLE_RATE as if they were one sound.
 
-    Only the result is held whole: at the rate of the file there is never much more than RESAMPLED_FRAMES of it.
+    Only the result is held whole: at the rate of the file there is never much more than FILES.resampled_frames of it.
     """
 
     def __init__(self, rate_hz: int) -> None:
         ratio = _ratio(rate_hz, SAMPLE_RATE)
         self.new, self.orig = ratio.numerator, ratio.denominator
         # Pieces begin at whole periods of the filter bank and overlap by its reach, so that there is no seam.
-        self.overlap = -(-FILTER_FRAMES // self.orig) * self.orig
-        self.piece = -(-RESAMPLED_FRAMES // self.orig) * self.orig
+        self.overlap = -(-FILES.filter_frames // self.orig) * self.orig
+        self.piece = -(-FILES.resampled_frames // self.orig) * self.orig
         self.held: list[Tensor] = []
         self.n_held = self.n_before = 0
         self.done: list[Tensor] = []
@@ -333,7 +356,7 @@ def _file_blocks(file: soundfile.SoundFile, n_frames: int) -> Iterator[np.ndarra
         file.seek(0)
     left = n_frames
     while left > 0:
-        block = file.read(min(BLOCK_FRAMES, left), dtype="float32", always_2d=True)
+        block = file.read(min(FILES.block_frames, left), dtype="float32", always_2d=True)
         if not len(block):
             return
         left -= len(block)
@@ -347,7 +370,7 @@ def to_sample_rate(audio: Tensor, rate_hz: int, wanted_hz: int = SAMPLE_RATE) ->
 
 
 def _ratio(rate_hz: int, wanted_hz: int) -> Fraction:
-    return Fraction(wanted_hz, rate_hz).limit_denominator(MAX_RATIO_TERM)
+    return Fraction(wanted_hz, rate_hz).limit_denominator(FILES.max_ratio_term)
 
 
 def _check_seconds(max_seconds: float) -> None:
@@ -360,7 +383,7 @@ def _check_values(block: np.ndarray, name: str) -> None:
     if not np.isfinite(block).all():
         raise InputError(f"{name} holds values that are not finite numbers", "export it again")
     peak = float(np.abs(block).max(initial=0.0))
-    if peak > LOUDEST:
+    if peak > FILES.loudest:
         raise InputError(f"{name} holds values up to {peak:.0e}", "export it again with a full scale of 1")
 
 
@@ -370,6 +393,6 @@ def _check_sound(audio: Tensor, name: str, cropped_s: float) -> None:
             f"{name} is too short ({1000 * audio.shape[0] / SAMPLE_RATE:.1f} ms)", "give at least 10 ms of sound"
         )
     peak = float((audio - audio.mean()).abs().max())  # a constant offset is no sound
-    if peak < 10.0 ** (SILENCE_DB / 20.0):
+    if peak < 10.0 ** (FILES.silence_db / 20.0):
         where = f"in its first {audio.shape[0] / SAMPLE_RATE:.1f} s, all that is read," if cropped_s else "throughout"
         raise InputError(f"{name} is silent {where}", "give a file with sound in it")

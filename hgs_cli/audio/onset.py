@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from hgs_cli.audio.io import MIN_SAMPLES, SILENCE_DB, Recording
+from hgs_cli.audio.io import FILES, MIN_SAMPLES, Recording
 from hgs_cli.errors import InputError
 from hgs_cli.spectrum import SAMPLE_RATE
 
@@ -213,7 +213,7 @@ def begin_at(recording: Recording, start_s: float | None) -> Recording:
     if start == 0:
         return recording
     rest = audio[start:]
-    if rest.shape[-1] < MIN_SAMPLES or float((rest - rest.mean()).abs().max()) < 10.0 ** (SILENCE_DB / 20.0):
+    if rest.shape[-1] < MIN_SAMPLES or float((rest - rest.mean()).abs().max()) < 10.0 ** (FILES.silence_db / 20.0):
         raise InputError(f"there is no sound after {start / SAMPLE_RATE:.2f} s", "give an earlier start")
     channels = None if recording.channels is None else _faded_in(recording.channels[:, start:])
     return replace(recording, audio=_faded_in(rest), channels=channels)

@@ -24,12 +24,33 @@ SLOPES_DB = {"white": 0.0, "pink": -3.0}
 """Density an octave, by name of the noise."""
 
 SEMITONES = (7.0, 12.0, -12.0)
-BURST_S = 1.5
-MARGIN_S = 0.1  # left out at both ends
-SPREAD_RANGE_HZ = (200.0, 12_000.0)
-N_FFT, HOP = 2048, 512
-SMOOTHED_OCTAVES = 1.0 / 3.0  # of the outline that the bins are compared with
-SMOOTHED_BINS = 13  # at least
+
+
+@dataclass(frozen=True)
+class SpreadRules:
+    """How the fine spectrum of noise is measured.
+
+    Attributes:
+        burst_s: Length of the noise.
+        margin_s: Left out at both ends.
+        range_hz: Between which its spectrum is looked at.
+        n_fft, hop: Of that spectrum.
+        smoothed_octaves: Of the outline that the bins are compared with.
+        smoothed_bins: At least.
+    """
+
+    burst_s: float = 1.5
+    margin_s: float = 0.1
+    range_hz: tuple[float, ...] = (200.0, 12_000.0)
+    n_fft: int = 2048
+    hop: int = 512
+    smoothed_octaves: float = 1.0 / 3.0
+    smoothed_bins: int = 13
+
+
+SPREAD = SpreadRules()
+
+
 GAUSSIAN_SPREAD_DB = 10.0 / math.log(10.0) * math.pi / math.sqrt(6.0)  # of a bin's power, which is exponential: 5.57
 
 TRUTH = "the noise itself"
@@ -63,8 +84,8 @@ class NoiseSpreads:
             ("row", *(f"{name} {interval}" for name, interval in columns)),
             [(row, *(number(self.spread_db[name][interval][row]) for name, interval in columns)) for row in first],
             (
-                f"Standard deviation in dB of bins ({N_FFT} points) around the smooth outline; Gaussian noise has"
-                f" {GAUSSIAN_SPREAD_DB:.2f}. More: sparse or with tones; less: drawn too evenly.",
+                f"Standard deviation in dB of bins ({SPREAD.n_fft} points) around the smooth outline; Gaussian noise"
+                f" has {GAUSSIAN_SPREAD_DB:.2f}. More: sparse or with tones; less: drawn too evenly.",
                 f"Pitch told: {NOISE_MIDI:.0f}, as if noise had one. Tonal 0: no tone is added to what is unpitched.",
             ),
         )
@@ -75,14 +96,14 @@ def fine_spread_db(audio: Tensor, low_hz: float, high_hz: float) -> float:
 
     The outline is the mean power of neighbouring bins over all frames, times that of each frame.
     """
-    window = torch.hann_window(N_FFT, dtype=torch.float64)
-    spectrum = torch.stft(audio.double(), N_FFT, HOP, window=window, center=False, return_complex=True)
+    window = torch.hann_window(SPREAD.n_fft, dtype=torch.float64)
+    spectrum = torch.stft(audio.double(), SPREAD.n_fft, SPREAD.hop, window=window, center=False, return_complex=True)
     power = spectrum.abs().square() + 1e-20  # (F, N)
-    hz = torch.arange(power.shape[0], dtype=torch.float64) * (SAMPLE_RATE / N_FFT)
+    hz = torch.arange(power.shape[0], dtype=torch.float64) * (SAMPLE_RATE / SPREAD.n_fft)
     first, last = (int(torch.searchsorted(hz, edge)) for edge in (low_hz, high_hz))
     total = torch.nn.functional.pad(power.mean(1).cumsum(0), (1, 0))
     bins = torch.arange(first, last)
-    reach = (bins * (2.0 ** (SMOOTHED_OCTAVES / 2.0) - 1.0)).round().long().clamp(min=SMOOTHED_BINS // 2)
+    reach = (bins * (2.0 ** (SPREAD.smoothed_octaves / 2.0) - 1.0)).round().long().clamp(min=SPREAD.smoothed_bins // 2)
     below, above = (bins - reach).clamp(min=0), (bins + reach + 1).clamp(max=power.shape[0])
     outline = (total[above] - total[below]) / (above - below)
     flat = power[first:last] / outline[:, None]
@@ -107,7 +128,7 @@ def measure_noise_spread(model: Model, options: CrossPitchOptions, workers: int 
 def noise_burst(name: str, semitones: float = 0.0) -> Tensor:
     """A stationary burst of noise of one of SLOPES_DB, as it is or moved, with a peak of 0.5, (T,)."""
     slope = SLOPES_DB[name] / 20.0 / math.log10(2.0)
-    time_s = seconds_from_onset(round(BURST_S * SAMPLE_RATE))
+    time_s = seconds_from_onset(round(SPREAD.burst_s * SAMPLE_RATE))
     # What the source has above TOP_HZ nobody can move down.
     moved = noise(time_s, 1, 2.0 ** (semitones / 12.0), lambda hz: (hz / 1000.0) ** slope * (hz < TOP_HZ))
     burst = moved * held(time_s, 0.01, 0.01)
@@ -131,7 +152,7 @@ def _spreads(model: Model, name: str, options: CrossPitchOptions) -> dict[str, d
         if peer.name in ROWS:
             shift = peer.open(source, NOISE_MIDI)
             rows[peer.name] = [shift(semitones) for semitones in SEMITONES]
-    low_hz, high_hz = SPREAD_RANGE_HZ
+    low_hz, high_hz = SPREAD.range_hz
     result = {}
     for index, semitones in enumerate(SEMITONES):
         edge_hz = min(high_hz, TOP_EDGE * TOP_HZ * 2.0 ** (semitones / 12.0))
@@ -144,6 +165,6 @@ def _spreads(model: Model, name: str, options: CrossPitchOptions) -> dict[str, d
 
 def _inside(audio: Tensor, semitones: float, row: str) -> Tensor:
     """Audio (T,) without its ends; resampling upwards ends early."""
-    seconds = BURST_S * (min(1.0, 2.0 ** (-semitones / 12.0)) if row == RESAMPLING else 1.0)
-    n_margin = round(MARGIN_S * SAMPLE_RATE)
+    seconds = SPREAD.burst_s * (min(1.0, 2.0 ** (-semitones / 12.0)) if row == RESAMPLING else 1.0)
+    n_margin = round(SPREAD.margin_s * SAMPLE_RATE)
     return fit(audio, round(seconds * SAMPLE_RATE))[n_margin:-n_margin]

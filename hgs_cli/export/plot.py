@@ -16,12 +16,31 @@ from torch import Tensor
 from hgs_cli.export.palette import COLOURS, RANGE_DB
 from hgs_cli.spectrum import DB_PER_UNIT, HOP_LENGTH, SAMPLE_RATE
 
-BAND_PIXELS = 3
-PANEL_PIXELS = 480  # width of a panel, whatever the sound's length
-WAVE_PIXELS = 96
-SHEET_COLUMNS = 4
-BAR_PIXELS = 22
-MARGIN = 36
+
+@dataclass(frozen=True)
+class Layout:
+    """Sizes in a picture, in pixels.
+
+    Attributes:
+        band_pixels: Height of a mel band.
+        panel_pixels: Width of a panel, whatever the sound's length.
+        wave_pixels: Height of a waveform.
+        sheet_columns: Panels beside each other.
+        bar_pixels: Height of a bar.
+        margin: Around panels.
+    """
+
+    band_pixels: int = 3
+    panel_pixels: int = 480
+    wave_pixels: int = 96
+    sheet_columns: int = 4
+    bar_pixels: int = 22
+    margin: int = 36
+
+
+LAYOUT = Layout()
+
+
 SILENT_LEVEL = -1.0  # of a log-mel
 
 _COLOURS = np.array(COLOURS, float)
@@ -59,7 +78,7 @@ def draw_spectrograms(path: Path, panels: Sequence[tuple[str, Tensor]], filters:
         panels: Title and log-mel (N_MELS, T) of each, of one size.
         filters: Mel filters, (n_freqs, N_MELS): they tell the frequency of a band.
     """
-    drawing = _Drawing(len(panels), 1, panels[0][1].shape[0] * BAND_PIXELS, [mel for _, mel in panels], filters)
+    drawing = _Drawing(len(panels), 1, panels[0][1].shape[0] * LAYOUT.band_pixels, [mel for _, mel in panels], filters)
     for index, (title, mel) in enumerate(panels):
         left, top = drawing.place(index)
         drawing.title(left, top, title)
@@ -72,7 +91,7 @@ def draw_sheet(path: Path, panels: Sequence[Panel], filters: Tensor) -> None:
 
     Args:
         path: The picture; `outputs.OutputSet` gives the path of a file put aside.
-        panels: The sounds, SHEET_COLUMNS in a row.
+        panels: The sounds, LAYOUT.sheet_columns in a row.
         filters: Mel filters, (n_freqs, N_MELS): they tell the frequency of a band.
     """
     n_samples = max(panel.audio.shape[0] for panel in panels)
@@ -82,14 +101,14 @@ def draw_sheet(path: Path, panels: Sequence[Panel], filters: Tensor) -> None:
     for panel in panels:
         own = panel.mel[:, : panel.audio.shape[0] // HOP_LENGTH + 1]
         mels.append(torch.nn.functional.pad(own, (0, n_frames - own.shape[1]), value=SILENT_LEVEL))
-    columns = min(SHEET_COLUMNS, len(panels))
-    height = WAVE_PIXELS + mels[0].shape[0] * BAND_PIXELS
+    columns = min(LAYOUT.sheet_columns, len(panels))
+    height = LAYOUT.wave_pixels + mels[0].shape[0] * LAYOUT.band_pixels
     drawing = _Drawing(columns, math.ceil(len(panels) / columns), height, mels, filters)
     for index, (panel, mel) in enumerate(zip(panels, mels, strict=True)):
         left, top = drawing.place(index)
         drawing.title(left, top, panel.title)
         drawing.wave(left, top, panel.audio, n_samples, loudest)
-        drawing.spectrogram(left, top + WAVE_PIXELS, mel)
+        drawing.spectrogram(left, top + LAYOUT.wave_pixels, mel)
     drawing.picture.save(path, format="PNG")
 
 
@@ -101,19 +120,21 @@ def draw_bars(path: Path, groups: Sequence[tuple[str, Sequence[tuple[str, float]
         groups: Title, and label and value of every bar.
     """
     rows = sum(len(bars) + 2 for _, bars in groups)
-    label, width = 340, PANEL_PIXELS
-    picture = Image.new("RGB", (label + width + 3 * MARGIN, rows * BAR_PIXELS + MARGIN), (255, 255, 255))
-    draw, font, top = ImageDraw.Draw(picture), ImageFont.load_default(14), MARGIN // 2
+    label, width = 340, LAYOUT.panel_pixels
+    picture = Image.new(
+        "RGB", (label + width + 3 * LAYOUT.margin, rows * LAYOUT.bar_pixels + LAYOUT.margin), (255, 255, 255)
+    )
+    draw, font, top = ImageDraw.Draw(picture), ImageFont.load_default(14), LAYOUT.margin // 2
     for title, bars in groups:
-        draw.text((MARGIN, top), title, fill=_WAVE_COLOUR, font=font)
+        draw.text((LAYOUT.margin, top), title, fill=_WAVE_COLOUR, font=font)
         longest = max(value for _, value in bars)
         for name, value in bars:
-            top += BAR_PIXELS
-            draw.text((MARGIN, top), name, fill=(0, 0, 0), font=font)
-            end = label + MARGIN + round(width * value / max(longest, 1e-9))
-            draw.rectangle((label + MARGIN, top + 2, end, top + BAR_PIXELS - 6), fill=_WAVE_COLOUR)
+            top += LAYOUT.bar_pixels
+            draw.text((LAYOUT.margin, top), name, fill=(0, 0, 0), font=font)
+            end = label + LAYOUT.margin + round(width * value / max(longest, 1e-9))
+            draw.rectangle((label + LAYOUT.margin, top + 2, end, top + LAYOUT.bar_pixels - 6), fill=_WAVE_COLOUR)
             draw.text((end + 6, top), f"{value:.0f}" if value >= 100.0 else f"{value:.3g}", fill=(0, 0, 0), font=font)
-        top += 2 * BAR_PIXELS
+        top += 2 * LAYOUT.bar_pixels
     picture.save(path, format="PNG")
 
 
@@ -130,7 +151,7 @@ class _Drawing:
 
     def __init__(self, columns: int, rows: int, height: int, mels: Sequence[Tensor], filters: Tensor) -> None:
         self.columns, self.height = columns, height
-        size = (columns * (PANEL_PIXELS + MARGIN) + MARGIN, rows * (height + 2 * MARGIN))
+        size = (columns * (LAYOUT.panel_pixels + LAYOUT.margin) + LAYOUT.margin, rows * (height + 2 * LAYOUT.margin))
         self.picture = Image.new("RGB", size, (255, 255, 255))
         self.draw = ImageDraw.Draw(self.picture)
         self.font = ImageFont.load_default(14)
@@ -141,7 +162,9 @@ class _Drawing:
     def place(self, index: int) -> tuple[int, int]:
         """Left and upper edge of a panel."""
         row, column = divmod(index, self.columns)
-        return MARGIN + column * (PANEL_PIXELS + MARGIN), MARGIN + row * (self.height + 2 * MARGIN)
+        return LAYOUT.margin + column * (LAYOUT.panel_pixels + LAYOUT.margin), LAYOUT.margin + row * (
+            self.height + 2 * LAYOUT.margin
+        )
 
     def title(self, left: int, top: int, title: str) -> None:
         self.draw.text((left, top - 22), title, fill=(0, 0, 0), font=self.font)
@@ -149,8 +172,8 @@ class _Drawing:
     def wave(self, left: int, top: int, audio: Tensor, n_samples: int, loudest: float) -> None:
         """Extremes of audio (T,) column by column; the panel's width is n_samples, its height twice `loudest`."""
         samples = audio.double().numpy()
-        middle, half = top + WAVE_PIXELS / 2, (WAVE_PIXELS / 2 - 4) / max(loudest, 1e-9)
-        edges = np.arange(PANEL_PIXELS + 1) * n_samples // PANEL_PIXELS
+        middle, half = top + LAYOUT.wave_pixels / 2, (LAYOUT.wave_pixels / 2 - 4) / max(loudest, 1e-9)
+        edges = np.arange(LAYOUT.panel_pixels + 1) * n_samples // LAYOUT.panel_pixels
         for column, (begin, end) in enumerate(pairwise(edges)):
             part = samples[begin : max(end, begin + 1)]
             if not part.size:
@@ -161,12 +184,12 @@ class _Drawing:
     def spectrogram(self, left: int, top: int, mel: Tensor) -> None:
         """A log-mel (N_MELS, n_frames) with its frequencies and, below it, its time."""
         n_mels, n_frames = mel.shape
-        width, height = PANEL_PIXELS, n_mels * BAND_PIXELS
+        width, height = LAYOUT.panel_pixels, n_mels * LAYOUT.band_pixels
         pixels = _colour((mel.flip(0).double().numpy() * DB_PER_UNIT - self.top_db) / RANGE_DB + 1.0)
         self.picture.paste(Image.fromarray(pixels).resize((width, height), Image.Resampling.NEAREST), (left, top))
         for hz, label in _FREQUENCY_LABELS:
             band = float(np.interp(hz, self.centres_hz, np.arange(n_mels)))
-            row = top + round((n_mels - 0.5 - band) * BAND_PIXELS)
+            row = top + round((n_mels - 0.5 - band) * LAYOUT.band_pixels)
             self.draw.line((left - 5, row, left, row), fill=(0, 0, 0))
             self.draw.text((left + 4, row - 8), label, fill=(255, 255, 255), font=self.font)
         seconds = n_frames * HOP_LENGTH / SAMPLE_RATE

@@ -10,6 +10,7 @@ import struct
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,23 +22,70 @@ from hgs_cli.export.riff import MAX_SIZE, chunk
 from hgs_cli.export.zones import Sample, Zone, n_layers
 from hgs_cli.pitch import note_name
 
-GAP_FRAMES = 46  # zeros after every sample (6.1), which players read ahead into
-MIN_FRAMES = 48  # of a sample (7.10)
-MIN_LOOP_FRAMES = 32  # (7.10)
-LOOP_MARGIN = 8  # sample points that players read around a loop (7.10)
-MAX_RECORDS = 2**16 - 1  # records of a list are counted with 16 bits
-MAX_RELEASE_S = 100.0  # (8.1.3, releaseVolEnv)
-VELOCITY_DEPTH_CB = 960  # of the default velocity to attenuation modulator (8.4.1)
+
+@dataclass(frozen=True)
+class Limits:
+    """Of the format; numbers in brackets are sections of its specification.
+
+    Attributes:
+        gap_frames: Zeros after every sample (6.1), which players read ahead into.
+        min_frames: Of a sample (7.10).
+        min_loop_frames: (7.10).
+        loop_margin: Sample points that players read around a loop (7.10).
+        max_records: Records of a list are counted with 16 bits.
+        max_release_s: (8.1.3, releaseVolEnv).
+        velocity_depth_cb: Of the default velocity to attenuation modulator (8.4.1).
+    """
+
+    gap_frames: int = 46
+    min_frames: int = 48
+    min_loop_frames: int = 32
+    loop_margin: int = 8
+    max_records: int = 2**16 - 1
+    max_release_s: float = 100.0
+    velocity_depth_cb: int = 960
+
+
+LIMITS = Limits()
+
+
 DEFAULT_NAME = "hgs"  # where nothing of a name is ASCII
 
 _NAME_BYTES = 20
 _LINEAR_16 = 2**15
 
-# Generators (8.1.2).
-_PAN, _RELEASE, _INSTRUMENT, _KEYS, _VELOCITIES, _SAMPLE, _MODES, _ROOT_KEY = 17, 38, 41, 43, 44, 53, 54, 58
-_ATTENUATION, _FILTER = 48, 8  # what modulators move
-_CONCAVE_VELOCITY, _LINEAR_VELOCITY, _SWITCHED_VELOCITY = 0x0502, 0x0102, 0x0D02  # modulator sources (8.2)
-_MONO, _RIGHT, _LEFT = 1, 2, 4  # sample types (7.10)
+
+class _Generator(IntEnum):
+    """What a zone says (8.1.2)."""
+
+    PAN = 17
+    RELEASE = 38
+    INSTRUMENT = 41
+    KEYS = 43
+    VELOCITIES = 44
+    SAMPLE = 53
+    MODES = 54
+    ROOT_KEY = 58
+    ATTENUATION = 48
+    FILTER = 8
+
+
+class _Source(IntEnum):
+    """What moves a modulator (8.2)."""
+
+    CONCAVE_VELOCITY = 0x0502
+    LINEAR_VELOCITY = 0x0102
+    SWITCHED_VELOCITY = 0x0D02
+
+
+class _Channel(IntEnum):
+    """Sample types (7.10)."""
+
+    MONO = 1
+    RIGHT = 2
+    LEFT = 4
+
+
 _LOOP_CONTINUOUSLY = 1  # sampleModes (8.1.3)
 
 Read = Callable[[Sample], NDArray[np.float32]]
@@ -85,7 +133,7 @@ def write_sf2(path: Path, name: str, zones: Sequence[Zone], read: Read, release_
     """
     samples = list(dict.fromkeys(zone.sample for zone in zones))
     layouts = {sample: _layout(sample) for sample in samples}
-    n_points = sum((layouts[sample].length + GAP_FRAMES) * sample.channels for sample in samples)
+    n_points = sum((layouts[sample].length + LIMITS.gap_frames) * sample.channels for sample in samples)
     info = _info(name)
     records = _records(name, zones, layouts, release_s)
     # RIFF, its kind; LIST sdta, smpl.
@@ -107,14 +155,14 @@ def write_sf2(path: Path, name: str, zones: Sequence[Zone], read: Read, release_
 def _layout(sample: Sample) -> _Layout:
     loop = sample.loop
     if loop is None:
-        return _Layout(0, 0, 0, max(sample.n_frames, MIN_FRAMES))
+        return _Layout(0, 0, 0, max(sample.n_frames, LIMITS.min_frames))
     assert 0 <= loop.start < loop.end <= sample.n_frames, loop
     # A loop that is too short is played several times over; one too near the sample's start is as good further on.
     period = loop.end - loop.start
-    length = period * math.ceil(MIN_LOOP_FRAMES / period)
-    start = max(loop.start, LOOP_MARGIN)
+    length = period * math.ceil(LIMITS.min_loop_frames / period)
+    start = max(loop.start, LIMITS.loop_margin)
     end = start + length
-    total = max(end + LOOP_MARGIN, MIN_FRAMES)
+    total = max(end + LIMITS.loop_margin, LIMITS.min_frames)
     return _Layout(math.ceil((total - loop.start) / period), start, end, total)
 
 
@@ -125,7 +173,7 @@ def _write_sample(file: BinaryIO, sample: Sample, layout: _Layout, audio: NDArra
     if sample.loop:
         cycle = steps[sample.loop.start : sample.loop.end]
         steps = np.concatenate([steps[: sample.loop.start], *[cycle] * layout.repeats])[: layout.length]
-    gap = layout.length + GAP_FRAMES - steps.shape[0]
+    gap = layout.length + LIMITS.gap_frames - steps.shape[0]
     for channel in steps.T:
         file.write(channel.tobytes() + bytes(2 * gap))
 
@@ -149,7 +197,9 @@ def _records(name: str, zones: Sequence[Zone], layouts: dict[Sample, _Layout], r
     """
     # The first zone has no sample: it holds for all others (7.3).
     bags = [(0, 0)]
-    generators = [_generator(_RELEASE, round(1200.0 * math.log2(min(max(release_s, 0.001), MAX_RELEASE_S))))]
+    generators = [
+        _generator(_Generator.RELEASE, round(1200.0 * math.log2(min(max(release_s, 0.001), LIMITS.max_release_s))))
+    ]
     modulators = _modulators(n_layers(zones))
     headers: list[bytes] = []
     numbers: dict[Sample, range] = {}
@@ -161,19 +211,19 @@ def _records(name: str, zones: Sequence[Zone], layouts: dict[Sample, _Layout], r
             numbers[sample] = range(len(headers), len(headers) + sample.channels)
             for number in numbers[sample]:
                 headers.append(_sample_header(zone, layouts[sample], number, numbers[sample], position))
-                position += layouts[sample].length + GAP_FRAMES
+                position += layouts[sample].length + LIMITS.gap_frames
         for number in numbers[sample]:
             bags.append((len(generators), len(modulators)))
             generators += _zone_generators(zone, number, numbers[sample])
     bags.append((len(generators), len(modulators)))
-    if max(len(generators), len(headers)) >= MAX_RECORDS:
+    if max(len(generators), len(headers)) >= LIMITS.max_records:
         raise OutputError(f"{len(zones)} zones are more than a SoundFont can hold", "render fewer notes or layers")
     title = _name(_ascii(name) or DEFAULT_NAME)
     data = {
         b"phdr": title + struct.pack("<3H3I", 0, 0, 0, 0, 0, 0) + _name("EOP") + struct.pack("<3H3I", 0, 0, 1, 0, 0, 0),
         b"pbag": struct.pack("<4H", 0, 0, 1, 0),
         b"pmod": bytes(10),
-        b"pgen": _generator(_INSTRUMENT, 0) + bytes(4),
+        b"pgen": _generator(_Generator.INSTRUMENT, 0) + bytes(4),
         b"inst": title + struct.pack("<H", 0) + _name("EOI") + struct.pack("<H", len(bags) - 1),
         b"ibag": b"".join(struct.pack("<2H", *bag) for bag in bags),
         b"imod": b"".join(modulators) + bytes(10),
@@ -188,12 +238,12 @@ def _zone_generators(zone: Zone, number: int, channels: range) -> list[bytes]:
     sides = {1: (0,), 2: (-500, 500)}[len(channels)]
     side = sides[number - channels.start]
     return [
-        struct.pack("<H2B", _KEYS, zone.low_key, zone.high_key),
-        struct.pack("<H2B", _VELOCITIES, zone.low_velocity, zone.high_velocity),
-        *([_generator(_PAN, side)] if side else []),
-        *([_generator(_MODES, _LOOP_CONTINUOUSLY)] if zone.sample.loop else []),
-        _generator(_ROOT_KEY, zone.root_key),
-        _generator(_SAMPLE, number),
+        struct.pack("<H2B", _Generator.KEYS, zone.low_key, zone.high_key),
+        struct.pack("<H2B", _Generator.VELOCITIES, zone.low_velocity, zone.high_velocity),
+        *([_generator(_Generator.PAN, side)] if side else []),
+        *([_generator(_Generator.MODES, _LOOP_CONTINUOUSLY)] if zone.sample.loop else []),
+        _generator(_Generator.ROOT_KEY, zone.root_key),
+        _generator(_Generator.SAMPLE, number),
     ]
 
 
@@ -203,8 +253,10 @@ def _sample_header(zone: Zone, layout: _Layout, number: int, channels: range, po
     if sample.loop:
         loop = layout.loop_start, layout.loop_end
     else:  # never played, but players check it
-        loop = LOOP_MARGIN, layout.length - LOOP_MARGIN
-    kind, linked = (_MONO, 0) if len(channels) == 1 else ((_LEFT, _RIGHT)[index], channels[1 - index])
+        loop = LIMITS.loop_margin, layout.length - LIMITS.loop_margin
+    kind, linked = (
+        (_Channel.MONO, 0) if len(channels) == 1 else ((_Channel.LEFT, _Channel.RIGHT)[index], channels[1 - index])
+    )
     title = f"{number + 1:03d} {note_name(zone.root_key)} {sample.path.stem}"
     points = (position, position + layout.length, position + loop[0], position + loop[1])
     pitch = zone.root_key, round(zone.tune_cents)
@@ -213,11 +265,11 @@ def _sample_header(zone: Zone, layout: _Layout, number: int, channels: range, po
 
 def _modulators(layers: int) -> list[bytes]:
     """What supersedes default modulators (8.4): source, destination, amount, amount's source, transform."""
-    depth_cb = round(VELOCITY_DEPTH_CB / layers)
+    depth_cb = round(LIMITS.velocity_depth_cb / layers)
     return [
-        struct.pack("<2Hh2H", _CONCAVE_VELOCITY, _ATTENUATION, depth_cb, 0, 0),
-        struct.pack("<2Hh2H", _LINEAR_VELOCITY, _FILTER, 0, 0, 0),
-        struct.pack("<2Hh2H", _LINEAR_VELOCITY, _FILTER, 0, _SWITCHED_VELOCITY, 0),
+        struct.pack("<2Hh2H", _Source.CONCAVE_VELOCITY, _Generator.ATTENUATION, depth_cb, 0, 0),
+        struct.pack("<2Hh2H", _Source.LINEAR_VELOCITY, _Generator.FILTER, 0, 0, 0),
+        struct.pack("<2Hh2H", _Source.LINEAR_VELOCITY, _Generator.FILTER, 0, _Source.SWITCHED_VELOCITY, 0),
     ]
 
 

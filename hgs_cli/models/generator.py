@@ -26,7 +26,7 @@ from hgs_cli.spectrum import N_FRAMES, N_MELS, comb_power, level_to_power, noise
 FRAMES_PER_STEP = 4
 N_PARTS = 2  # harmonic, noise
 Z_INIT = 0.15
-LEAST_COMB = 1e-4  # of a harmonic's power
+MIN_COMB = 1e-4  # of a harmonic's power
 MAX_LEVEL = 1.2  # of an envelope: 10 dB above a full-scale sinusoid
 
 
@@ -231,7 +231,7 @@ class Generator(nn.Module):
         Without that zero G explained the noise below a high note by raising the side lobes of its fundamental.
         """
         comb = torch.matmul(comb_power(midi_to_hz(p.float())), self.filters)
-        return torch.where(comb > LEAST_COMB, comb, torch.zeros_like(comb))
+        return torch.where(comb > MIN_COMB, comb, torch.zeros_like(comb))
 
     def noise_template(self) -> Tensor:
         """Mel power of noise with unit expected power in every DFT bin, (n_mels,)."""

@@ -16,8 +16,8 @@ from hgs_cli.models.hypernetwork import Hypernetwork, HypernetworkConfig, add_of
 from hgs_cli.models.layers import MelTrunk, WeightUpdate
 from hgs_cli.spectrum import MelConfig
 
-MOST_SIZE = 65_536  # of any number in a header: the sample rate is one of them
-MOST_SIZES = 16  # in a list of them, and of passes: no network has more
+MAX_SIZE = 65_536  # of any number in a header: the sample rate is one of them
+MAX_SIZES = 16  # in a list of them, and of passes: no network has more
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class ModelConfig:
         last_steps = MelTrunk.n_steps(config.mel.n_frames, len(f.channels))
         if len(f.channels) < 2 or f.segments != tuple(sorted(set(f.segments))) or f.segments[-1] > last_steps:
             raise ValueError("channels and segments of f do not fit the frames")
-        if config.hypernetwork.n_passes > MOST_SIZES:
+        if config.hypernetwork.n_passes > MAX_SIZES:
             raise ValueError("n_passes is out of range")
         if len(f.map_grid) != 2 or f.timbre_dim != g.timbre_dim:
             raise ValueError("f does not fit G")
@@ -76,10 +76,10 @@ def _sizes(usual: object, values: dict[str, Any]) -> dict[str, Any]:
         like = getattr(usual, name, None)
         several = isinstance(like, tuple)
         each = value if several else [value]
-        if not isinstance(each, list | tuple) or not 1 <= len(each) <= MOST_SIZES:
+        if not isinstance(each, list | tuple) or not 1 <= len(each) <= MAX_SIZES:
             raise ValueError(f"{name} is out of range")
         kind: Any = type(like[0]) if isinstance(like, tuple) else type(like)
-        if kind not in (int, float) or not all(type(size) is kind and 1 <= size <= MOST_SIZE for size in each):
+        if kind not in (int, float) or not all(type(size) is kind and 1 <= size <= MAX_SIZE for size in each):
             raise ValueError(f"{name} is out of range")
         sizes[name] = tuple(each) if several else value
     return sizes

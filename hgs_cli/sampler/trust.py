@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hgs_cli.spectrum import DB_PER_UNIT
 
-LEAST = 0.03  # of a weight: below it the networks need not be asked
+MIN_TRUST = 0.03  # of a weight: below it the networks need not be asked
 AUDIBLE_DB, SILENT_DB = 40.0, 85.0  # below the loudest point of a log-mel
 
 
@@ -81,4 +81,4 @@ def judge_trust(traits: Traits, law: TrustLaw = LAW) -> float:
     """Weight of the networks' word for a sound, 0 … 1."""
     score = law.bias + sum(getattr(law, name) * value for name, value in vars(traits).items())
     weight = float(torch.sigmoid(torch.tensor(score)))
-    return 0.0 if weight < LEAST else weight
+    return 0.0 if weight < MIN_TRUST else weight
