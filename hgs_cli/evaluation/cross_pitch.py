@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from torch import Tensor
 
-from hgs_cli.audio.io import MODEL_SECONDS, read_audio
 from hgs_cli.evaluation.cross_pitch_result import (
     BANDS,
     OFF,
@@ -21,12 +20,11 @@ from hgs_cli.evaluation.cross_pitch_result import (
     InstrumentResult,
     Pair,
     pair_name,
-    semitones_between,
 )
 from hgs_cli.evaluation.decay import compare_decay
 from hgs_cli.evaluation.measures import Distance, SideMeasures, fit, side_measures, track_pitch
 from hgs_cli.evaluation.peers import RUBBER_BAND_R3, find_peers
-from hgs_cli.evaluation.recordings import Note, read_notes
+from hgs_cli.evaluation.recordings import Note, choose_source, notes_of_band, read_notes, read_sound, semitones_between
 from hgs_cli.evaluation.workers import measure_each
 from hgs_cli.pipeline import Instrument, Model, Settings, invert, make_instrument, reconstruct, synthesize
 from hgs_cli.sampler.playing import BATCH_NOTES
@@ -93,13 +91,13 @@ def render_notes(
 def _measure_instrument(model: Model, recordings: list[Note], options: CrossPitchOptions) -> InstrumentResult:
     source, loud = choose_source(recordings)
     targets = _targets(source, loud, options.quick)
-    original = read_audio(source.path, max_seconds=MODEL_SECONDS).audio
+    original = read_sound(source.path)
     renders, found = _render_rows(model, original, [target.midi for target in targets], options)
     shifts = [(peer, peer.open(original, source.midi)) for peer in find_peers().found]
     distance = Distance()
     pairs = []
     for index, target in enumerate(targets):
-        real = read_audio(target.path, max_seconds=MODEL_SECONDS).audio
+        real = read_sound(target.path)
         n_samples = min(original.shape[-1], real.shape[-1])
         outputs = {peer.name: (shift(target.midi - source.midi), peer.while_it_lasts) for peer, shift in shifts}
         outputs |= {name: (audio[index], False) for name, audio in renders.items()}
@@ -120,17 +118,11 @@ def _measure_instrument(model: Model, recordings: list[Note], options: CrossPitc
     )
 
 
-def choose_source(recordings: Sequence[Note]) -> tuple[Note, list[Note]]:
-    """The middle loud note of an instrument, and its loud notes."""
-    loud = [note for note in recordings if note.dynamic == "loud"] or list(recordings)
-    return loud[len(loud) // 2], loud
-
-
-def _targets(source: Note, notes: Iterable[Note], quick: bool) -> list[Note]:
+def _targets(source: Note, notes: Sequence[Note], quick: bool) -> list[Note]:
     """Notes to render from a source: itself and all within two octaves, or the middle one of each band."""
     chosen = []
     for _, least, most in BANDS:
-        band = [note for note in notes if least <= semitones_between(source, note) <= most]
+        band = notes_of_band(source, notes, least, most)
         if quick:
             middle = len(band) // 2
             band = band[middle : middle + QUICK_PER_BAND]
@@ -182,9 +174,7 @@ def _compare_hyper(model: Model, recordings: list[Note], quick: bool) -> list[Hy
     step = max(1, math.ceil(len(recordings) / wanted))
     found = []
     for note in recordings[step // 2 :: step]:
-        result = reconstruct(
-            model, invert(model, read_audio(note.path, max_seconds=MODEL_SECONDS).audio, SAMPLE_RATE, pitch=note.midi)
-        )
+        result = reconstruct(model, invert(model, read_sound(note.path), SAMPLE_RATE, pitch=note.midi))
         mel = result.mel[:, : result.length_frames]
         mses = [float((mel - x[:, : result.length_frames]).square().mean()) for x in (result.x_init, result.x_hat)]
         dbs = [result.distance_db(x) for x in (result.x_init, result.x_hat)]

@@ -9,7 +9,7 @@ from typing import Any
 
 from hgs_cli.evaluation.decay import DecayPair, decay_figures, decay_tables
 from hgs_cli.evaluation.measures import Mean, SideMeasures, median
-from hgs_cli.evaluation.recordings import Note
+from hgs_cli.evaluation.recordings import Note, semitones_between
 from hgs_cli.evaluation.report import Section, Table, finite, number
 
 BANDS = (("0", 0, 0), ("1-5", 1, 5), ("6-12", 6, 12), ("13-24", 13, 24))
@@ -388,11 +388,6 @@ class CrossPitchResult:
             "source_pitch_cents": {name: result.source_pitch_cents for name, result in self.instruments.items()},
             "pairs": [_pair_figures(pair) for pair in self.pairs],
         }  # fmt: skip
-
-
-def semitones_between(source: Note, target: Note) -> int:
-    """Whole semitones between two notes, without sign."""
-    return abs(round(target.midi - source.midi))
 
 
 def pair_name(source: Note, target: Note) -> str:

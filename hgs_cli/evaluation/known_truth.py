@@ -20,6 +20,8 @@ from hgs_cli.spectrum import SAMPLE_RATE
 
 PEAK = 0.5
 ONSET_S = 0.005
+SEMITONES = (3.0, -4.0, 7.0, -12.0, 12.0, 19.0, -17.0)  # from their own pitch, at which patches are asked for
+QUICK_SEMITONES = (3.0, -12.0, 19.0)
 END_S = 0.01  # faded at the end of every sound
 EVALUATION_SEED = 1_000_000  # the first seed of patches that are measured with; training draws below
 

@@ -14,6 +14,8 @@ from hgs_cli.evaluation.cross_pitch_result import BANDS, CrossPitchOptions
 from hgs_cli.evaluation.known_truth import (
     FAMILIES,
     HELD_OUT_FAMILIES,
+    QUICK_SEMITONES,
+    SEMITONES,
     Patch,
     draw_patch,
     evaluation_patches,
@@ -26,8 +28,6 @@ from hgs_cli.evaluation.workers import measure_each
 from hgs_cli.pipeline import Model, SourceHint, invert, make_instrument
 from hgs_cli.spectrum import SAMPLE_RATE
 
-SEMITONES = (0.0, 3.0, -4.0, 7.0, -12.0, 12.0, 19.0, -17.0)
-QUICK_SEMITONES = (0.0, 3.0, -12.0, 19.0)
 N_PATCHES, QUICK_PATCHES = 4, 1
 N_WORST = 10
 RIGHT_SEMITONES = 0.5
@@ -235,7 +235,7 @@ def _measure_patch(model: Model, which: tuple[str, int], options: CrossPitchOpti
     """One patch, by family and seed: what makes its sound does not go to another process."""
     patch = draw_patch(*which)
     source = patch.render()
-    intervals = QUICK_SEMITONES if options.quick else SEMITONES
+    intervals = (0.0, *(QUICK_SEMITONES if options.quick else SEMITONES))
     told, _ = _render(model, patch, patch.midi, intervals, options)
     ours, found_midi = _render(model, patch, "auto", intervals, options)
     shifts = {peer.name: peer.open(source, patch.midi) for peer in find_peers().found if peer.name in PEERS}

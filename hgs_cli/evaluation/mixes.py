@@ -12,11 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hgs_cli.audio.io import MODEL_SECONDS, read_audio
 from hgs_cli.audio.loudness import measure_lufs
 from hgs_cli.evaluation.measures import median, track_pitch
 from hgs_cli.evaluation.odd_sounds import RIGHT_CENTS, hear_timbre, to_full_scale
-from hgs_cli.evaluation.recordings import read_notes
+from hgs_cli.evaluation.recordings import choose_source, read_notes, read_sound
 from hgs_cli.evaluation.report import Section, Table, finite, number
 from hgs_cli.pipeline import Inversion, Model, Settings, invert, mix, render
 from hgs_cli.spectrum import SAMPLE_RATE
@@ -180,9 +179,8 @@ def middle_notes(real_dir: Path, instruments: Sequence[str]) -> list[NamedSound]
     """
     sounds = []
     for name, notes in read_notes(real_dir, instruments).items():
-        loud = [note for note in notes if note.dynamic == "loud"] or notes
-        note = loud[len(loud) // 2]
-        sounds.append(NamedSound(name, "recordings", note.midi, read_audio(note.path, max_seconds=MODEL_SECONDS).audio))
+        note, _ = choose_source(notes)
+        sounds.append(NamedSound(name, "recordings", note.midi, read_sound(note.path)))
     return sounds
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
+from hgs_cli.audio.io import MODEL_SECONDS, read_audio
 from hgs_cli.errors import InputError
 
 MANIFEST_NAME = "manifest.json"
@@ -22,6 +25,31 @@ class Note:
     family: str
     midi: float
     dynamic: str
+
+
+def read_sound(path: Path) -> Tensor:
+    """A recording, as much of it as the networks hear, mono at 44.1 kHz, (T,).
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    return read_audio(path, max_seconds=MODEL_SECONDS).audio
+
+
+def choose_source(recordings: Sequence[Note]) -> tuple[Note, list[Note]]:
+    """The middle loud note of an instrument, and its loud notes."""
+    loud = [note for note in recordings if note.dynamic == "loud"] or list(recordings)
+    return loud[len(loud) // 2], loud
+
+
+def semitones_between(source: Note, target: Note) -> int:
+    """Whole semitones between two notes, without sign."""
+    return abs(round(target.midi - source.midi))
+
+
+def notes_of_band(source: Note, notes: Iterable[Note], least: int, most: int) -> list[Note]:
+    """Those of some notes that are so many semitones from a source."""
+    return [note for note in notes if least <= semitones_between(source, note) <= most]
 
 
 def read_entries(real_dir: Path) -> list[dict[str, Any]]:

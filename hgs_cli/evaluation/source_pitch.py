@@ -11,11 +11,10 @@ from typing import Any
 
 from torch import Tensor
 
-from hgs_cli.audio.io import MODEL_SECONDS, read_audio
 from hgs_cli.audio.source_pitch import SEARCH, Candidate, choose, detect_pitch, find_candidates
 from hgs_cli.errors import UsageError
 from hgs_cli.evaluation.pitch_trackers import TRACKERS
-from hgs_cli.evaluation.recordings import not_a_manifest, read_entries
+from hgs_cli.evaluation.recordings import not_a_manifest, read_entries, read_sound
 from hgs_cli.evaluation.report import Section, Table, finite, number
 from hgs_cli.pitch import note_name
 
@@ -320,7 +319,7 @@ def _read_sound(real_dir: Path, row: dict[str, Any]) -> Sound:
         row["instrument"],
         row["family"],
         midi,
-        read_audio(real_dir / row["file"], max_seconds=MODEL_SECONDS).audio,
+        read_sound(real_dir / row["file"]),
     )
 
 

@@ -19,13 +19,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hgs_cli.audio.io import MODEL_SECONDS, read_audio
 from hgs_cli.errors import InputError
-from hgs_cli.evaluation.cross_pitch import choose_source
-from hgs_cli.evaluation.cross_pitch_result import BANDS, semitones_between
-from hgs_cli.evaluation.known_truth import HELD_OUT_FAMILIES, TRAINING_FAMILIES, draw_patch, evaluation_patches
+from hgs_cli.evaluation.cross_pitch_result import BANDS
+from hgs_cli.evaluation.known_truth import (
+    HELD_OUT_FAMILIES,
+    SEMITONES,
+    TRAINING_FAMILIES,
+    draw_patch,
+    evaluation_patches,
+)
 from hgs_cli.evaluation.measures import ALIGNED_DB, FLOOR_DB
-from hgs_cli.evaluation.recordings import Note, not_a_manifest, read_entries, read_notes
+from hgs_cli.evaluation.recordings import (
+    Note,
+    choose_source,
+    not_a_manifest,
+    notes_of_band,
+    read_entries,
+    read_notes,
+    read_sound,
+)
 from hgs_cli.evaluation.report import Section, Table, number
 from hgs_cli.evaluation.workers import measure_each
 from hgs_cli.inversion import Inversion
@@ -40,7 +52,6 @@ from hgs_cli.training.shards import validation_instruments
 WEIGHTS = (0.0, 0.2, 0.35, 0.5, 0.7, 0.85, 1.0)
 """Weights of the wanted level at which distances are measured; between them they lie on straight lines."""
 
-SEMITONES = (3.0, -4.0, 7.0, -12.0, 12.0, 19.0, -17.0)  # at which made sounds are asked for
 N_TARGETS = 2  # of a source in every band of intervals
 N_SOURCES = 2  # of a training instrument
 N_PATCHES, N_EVALUATION_PATCHES = 5, 4  # of a family
@@ -119,9 +130,8 @@ def _judge(
     carrier = instrument.parts[0].carrier
     assert carrier is not None
     pitches = [pitch for pitch, _ in truths]
-    stands_at = (
-        told if made else inversion.stands_at
-    )  # truth moves from what is told, the pitch of a real note is heard
+    # Truth moves from what is told, the pitch of a real note is heard.
+    stands_at = told if made else inversion.stands_at
     ratios = [2.0 ** ((pitch - stands_at) / 12.0) for pitch in pitches]
     n_head = carrier.frames_until(min(instrument.length_samples, MODEL_SAMPLES))
     spectra = moved_spectra(carrier, ratios, 0, n_head)
@@ -146,11 +156,11 @@ def _judge_recorded(model: Model, notes: Sequence[Note], n_sources: int) -> list
     for source in sources:
         targets: list[Note] = []
         for _, least, most in BANDS[1:]:
-            band = [note for note in loud if least <= semitones_between(source, note) <= most]
+            band = notes_of_band(source, loud, least, most)
             targets += band[:: max(1, len(band) // N_TARGETS)][:N_TARGETS]
-        truths = [(note.midi, read_audio(note.path, max_seconds=MODEL_SECONDS).audio) for note in targets]
+        truths = [(note.midi, read_sound(note.path)) for note in targets]
         if truths:
-            audio = read_audio(source.path, max_seconds=MODEL_SECONDS).audio
+            audio = read_sound(source.path)
             found.append(_judge(model, source.instrument, audio, source.midi, truths, made=False))
     return [sound for sound in found if sound is not None]
 

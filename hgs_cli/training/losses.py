@@ -21,9 +21,8 @@ from hgs_cli.training.processes import mean_over_processes
 EXCESS_WEIGHT = 10.0
 TINY = 1e-6  # keeps the mean over no examples at 0
 AUDIBLE_RANGE_DB = 80.0  # below the target's loudest bin nothing is compared
-PERIODICITY_EDGE = (
-    0.004  # the step of the stored 8-bit value: 24 dB; an edge of 0.02 held harmonic-to-noise below 17 dB
-)
+# The step of the stored 8-bit value: 24 dB; an edge of 0.02 held harmonic-to-noise below 17 dB.
+PERIODICITY_EDGE = 0.004
 
 
 class Term(NamedTuple):
