@@ -208,7 +208,7 @@ def _time_stages(clock: _Clock, model: Model, path: Path, folder: Path) -> tuple
     with torch.inference_mode():
         first = network.envelopes(h, p, theta)
         known = Envelopes(first.harmonic[0].cpu(), first.noise_part[0].cpu())
-        periodicity = measure_periodicity(audio, midi_to_hz(p[0].cpu() + source.cents / 100.0))
+        periodicity = measure_periodicity(audio, midi_to_hz(p[0].cpu() + source.pitch_contour_cents / 100.0))
     stage("measure detail", lambda: measure_detail(x[0].cpu(), periodicity, midi, known))
     inversion: Inversion = stage("invert, all of it", lambda: open_sound(model, path))
     instrument: Instrument = stage("ready to play", lambda: make_instrument(model, inversion))

@@ -67,7 +67,7 @@ class Inversion:
         offsets: Δ by layer name, each of batch 1; empty if no pass of H was made.
         passes: How many passes of H made them.
         source_pitch: The sound's MIDI note number, cents included; None for an unpitched sound.
-        cents: How its pitch moves around that, in cents, every HOP_LENGTH samples, (n,), at least N_FRAMES.
+        pitch_contour_cents: How its pitch moves around that, every HOP_LENGTH samples, (n,), at least N_FRAMES.
         mel: Log-mel x of the sound, (N_MELS, N_FRAMES).
         source_envelopes: G's at the source pitch, which `detail` is measured against, each (N_MELS, N_FRAMES).
         detail: What G could not say of the sound.
@@ -90,7 +90,7 @@ class Inversion:
     offsets: dict[str, Tensor]
     passes: int
     source_pitch: float | None
-    cents: Tensor
+    pitch_contour_cents: Tensor
     mel: Tensor
     source_envelopes: Envelopes
     detail: Detail
@@ -219,7 +219,7 @@ def _header(inversion: Inversion) -> dict[str, Any]:
 
 def _named(inversion: Inversion) -> dict[str, Tensor]:
     """Every tensor under its name in the file."""
-    tensors = {name: getattr(inversion, name) for name in ("feature", "cents", "mel")}
+    tensors = {"feature": inversion.feature, "cents": inversion.pitch_contour_cents, "mel": inversion.mel}
     for part, held in (("first", inversion.source_envelopes), ("detail", inversion.detail)):
         tensors |= {f"{part}.{field.name}": getattr(held, field.name) for field in fields(held)}
     tensors |= {f"offsets.{name}": value for name, value in inversion.offsets.items()}
@@ -245,7 +245,7 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor], recording: Ten
         offsets=part("offsets."),
         passes=header["passes"],
         source_pitch=header["source_pitch"],
-        cents=tensors["cents"],
+        pitch_contour_cents=tensors["cents"],
         mel=tensors["mel"],
         source_envelopes=Envelopes(**part("first.")),
         detail=Detail(**part("detail.")),

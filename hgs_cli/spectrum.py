@@ -61,17 +61,23 @@ def level_to_power(level: Tensor) -> Tensor:
     return torch.exp((level - 1.0) * (DB_PER_UNIT / 10.0 * math.log(10.0)))  # twice as fast as a power of ten
 
 
-def mel_points_hz(config: MelConfig) -> Tensor:
-    """Lower edge, centres and upper edge of the mel bands in Hz, (n_mels + 2,), float64.
+def hz_to_mel(hz: Tensor) -> Tensor:
+    """Slaney's mel scale: linear below 1 kHz (200/3 Hz a mel), then 27 mels to a factor of 6.4.
 
-    Source: Slaney's Auditory Toolbox: linear below 1 kHz (200/3 Hz a mel), then 27 mels to a factor of 6.4.
+    Source: Auditory Toolbox.
     """
+    return torch.where(hz < 1000.0, hz * 3.0 / 200.0, 15.0 + 27.0 * torch.log(hz / 1000.0) / math.log(6.4))
 
-    def to_mel(f_hz: float) -> float:
-        return f_hz * 3.0 / 200.0 if f_hz < 1000.0 else 15.0 + 27.0 * math.log(f_hz / 1000.0) / math.log(6.4)
 
-    mels = torch.linspace(to_mel(config.f_min_hz), to_mel(config.f_max_hz), config.n_mels + 2, dtype=torch.float64)
-    return torch.where(mels < 15.0, mels * 200.0 / 3.0, 1000.0 * 6.4 ** ((mels - 15.0) / 27.0))
+def mel_to_hz(mel: Tensor) -> Tensor:
+    """The inverse of `hz_to_mel`."""
+    return torch.where(mel < 15.0, mel * 200.0 / 3.0, 1000.0 * 6.4 ** ((mel - 15.0) / 27.0))
+
+
+def mel_points_hz(config: MelConfig) -> Tensor:
+    """Lower edge, centres and upper edge of the mel bands in Hz, (n_mels + 2,), float64."""
+    low, high = hz_to_mel(torch.tensor([config.f_min_hz, config.f_max_hz], dtype=torch.float64)).tolist()
+    return mel_to_hz(torch.linspace(low, high, config.n_mels + 2, dtype=torch.float64))
 
 
 @lru_cache(maxsize=1)

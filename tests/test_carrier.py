@@ -178,7 +178,9 @@ def test_vibrato_stays_or_is_flattened(model: Model) -> None:
     for interval in (-9.0, 4.0, 12.0):
         pitch = inversion.stands_at + interval
         kept, flat = (
-            detect_pitch(render(model, inversion, [pitch], Settings(keep_vibrato=keep)).audio[0], pitch).cents[frames]
+            detect_pitch(
+                render(model, inversion, [pitch], Settings(keep_vibrato=keep)).audio[0], pitch
+            ).pitch_contour_cents[frames]
             for keep in (True, False)
         )
         assert float((kept - kept.mean() - wanted).abs().mean()) < 6.0

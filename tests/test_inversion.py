@@ -371,9 +371,9 @@ def test_a_long_recording_is_kept_whole(model: Model, tmp_path: Path) -> None:
 
 def test_an_instrument_saved_over_its_own_file_stays_what_it_is(inversion: Inversion, file: Path) -> None:
     loaded = Inversion.load(file)
-    replace(loaded, feature=-loaded.feature, cents=loaded.cents + 1.0).save(file)
+    replace(loaded, feature=-loaded.feature, pitch_contour_cents=loaded.pitch_contour_cents + 1.0).save(file)
     assert torch.equal(loaded.feature, inversion.feature)
-    assert torch.equal(loaded.cents, inversion.cents)
+    assert torch.equal(loaded.pitch_contour_cents, inversion.pitch_contour_cents)
 
 
 def packed(samples: np.ndarray, rate: int = 44_100) -> Tensor:

@@ -87,7 +87,7 @@ class Heard:
     """
 
     midi: float | None
-    cents: Tensor
+    pitch_contour_cents: Tensor
     kind: Kind
     pitched: bool
     found: float | None
@@ -130,9 +130,9 @@ def hear(audio: Tensor, hint: Hint = "auto") -> Heard:
         midi = mode_of(partials)
     elif hint != "auto":
         source = detect_pitch(first, float(hint))
-        midi, cents = source.midi, source.cents
+        midi, cents = source.midi, source.pitch_contour_cents
     elif finding.kind == "pitched" and midi == source.midi:
-        cents = source.cents
+        cents = source.pitch_contour_cents
     share = 0.0
     if midi is not None:
         midi = min(max(midi, MIN_PITCH), MAX_PITCH)
@@ -140,7 +140,7 @@ def hear(audio: Tensor, hint: Hint = "auto") -> Heard:
             share = harmonic_share(partials, midi_to_hz(midi))
     return Heard(
         midi=midi,
-        cents=cents,
+        pitch_contour_cents=cents,
         kind="several hits" if len(hits) > 1 else finding.kind,
         pitched=finding.kind in ("pitched", "several pitches"),
         found=finding.midi,
@@ -159,7 +159,7 @@ def _listen(audio: Tensor, onset: int) -> tuple[SourcePitch, Partials, _Finding]
     partials = find_partials(audio[onset:])
     if source.midi is not None:
         # Vibrato taken out; where the period is none, its contour would rather put some in.
-        flat = find_partials(flatten_pitch(audio, source.cents)[onset:])
+        flat = find_partials(flatten_pitch(audio, source.pitch_contour_cents)[onset:])
         partials = max(partials, flat, key=lambda one: one.concentration)
     return source, partials, _judge(source, partials)
 

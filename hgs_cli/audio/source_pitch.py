@@ -82,7 +82,7 @@ class SourcePitch:
     """
 
     midi: float | None
-    cents: Tensor
+    pitch_contour_cents: Tensor
     confidence: float
     contrast: float = 0.0
 

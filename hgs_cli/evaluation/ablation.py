@@ -12,12 +12,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hgs_cli.audio.io import MODEL_SECONDS, read_audio
-from hgs_cli.evaluation.cross_pitch import choose_source, render_notes
-from hgs_cli.evaluation.cross_pitch_result import BANDS, CrossPitchOptions, semitones_between
-from hgs_cli.evaluation.known_truth import FAMILIES, draw_patch, evaluation_patches
+from hgs_cli.evaluation.cross_pitch import render_notes
+from hgs_cli.evaluation.cross_pitch_result import BANDS, CrossPitchOptions
+from hgs_cli.evaluation.known_truth import FAMILIES, QUICK_SEMITONES, SEMITONES, draw_patch, evaluation_patches
 from hgs_cli.evaluation.measures import Distance, Mean, fit
-from hgs_cli.evaluation.recordings import Note, read_entries, read_notes
+from hgs_cli.evaluation.recordings import (
+    Note,
+    choose_source,
+    notes_of_band,
+    read_entries,
+    read_notes,
+    read_sound,
+    semitones_between,
+)
 from hgs_cli.evaluation.report import Section, Table
 from hgs_cli.evaluation.workers import measure_each
 from hgs_cli.inversion import Inversion
@@ -30,8 +37,6 @@ from hgs_cli.spectrum import SAMPLE_RATE
 
 NEVER, ALWAYS = 1e9, -1e9  # thresholds
 N_NOTES, N_QUICK_NOTES = 3, 1  # of a recorded instrument in every band
-SEMITONES = (3.0, -4.0, 7.0, -12.0, 12.0, 19.0, -17.0)  # at which made sounds are asked for
-QUICK_SEMITONES = (3.0, -12.0, 19.0)
 WITH_ALL = "none"
 
 
@@ -97,7 +102,8 @@ RULES = (
     Rule("keeps the sound itself near its pitch", ((detail_transfer, "TRANSFER", _fields(source_reach=1e-6)),)),
     Rule("takes its own speckle off drawn noise", ((vocoder, "VOCODER", _fields(max_texture_level=0.0)),)),
     Rule(
-        "drawn voices follow the pitch", change=lambda one: replace(one, cents=torch.zeros_like(one.cents))
+        "drawn voices follow the pitch",
+        change=lambda one: replace(one, pitch_contour_cents=torch.zeros_like(one.pitch_contour_cents)),
     ),
 )  # fmt: skip
 """Those that can be done without; what only keeps numbers finite or ends from clicking is not among them."""
@@ -241,9 +247,9 @@ def _measure_item(model: Model, item: Any, options: CrossPitchOptions) -> list[A
         truths = [(patch.midi + semitones, abs(round(semitones)), patch.render(semitones)) for semitones in intervals]
         return _ablate(model, patch.family, patch.render(), patch.midi, truths, options)
     source, loud = choose_source(item)
-    original = read_audio(source.path, max_seconds=MODEL_SECONDS).audio
+    original = read_sound(source.path)
     truths = [
-        (note.midi, semitones_between(source, note), read_audio(note.path, max_seconds=MODEL_SECONDS).audio)
+        (note.midi, semitones_between(source, note), read_sound(note.path))
         for note in _spread_targets(source, loud, N_QUICK_NOTES if options.quick else N_NOTES)
     ]
     return _ablate(model, source.instrument, original, "auto", truths, options)
@@ -253,7 +259,7 @@ def _spread_targets(source: Note, notes: Sequence[Note], n: int) -> list[Note]:
     """At most so many notes of every band of intervals, evenly spread over it."""
     chosen = []
     for _, least, most in BANDS[1:]:
-        band = [note for note in notes if least <= semitones_between(source, note) <= most]
+        band = notes_of_band(source, notes, least, most)
         places = (
             [round((index + 0.5) * len(band) / n - 0.5) for index in range(n)] if len(band) > n else range(len(band))
         )

@@ -79,7 +79,7 @@ def invert_recording(
     source_pitch = None if pitch is None or (pitch == "auto" and not heard.pitched) else heard.midi
     periodicity = torch.zeros(N_BANDS, N_STEPS)
     if source_pitch is not None:
-        periodicity = measure_periodicity(audio, midi_to_hz(source_pitch + heard.cents / 100.0))
+        periodicity = measure_periodicity(audio, midi_to_hz(source_pitch + heard.pitch_contour_cents / 100.0))
     p = x.new_tensor([UNPITCHED_REFERENCE if source_pitch is None else source_pitch])
     n_passes = model.network.config.hypernetwork.n_passes if passes is None else passes
     h, offsets = model.network.invert(x, p, n_passes)
@@ -92,7 +92,7 @@ def invert_recording(
         offsets=offsets,
         passes=n_passes,
         source_pitch=source_pitch,
-        cents=_whole_contour(whole, source_pitch, heard.cents),
+        pitch_contour_cents=_whole_contour(whole, source_pitch, heard.pitch_contour_cents),
         mel=x[0],
         source_envelopes=_row(first),
         detail=measure_detail(x[0].cpu(), periodicity, source_pitch, _row(first)),

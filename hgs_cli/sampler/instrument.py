@@ -19,7 +19,7 @@ class MixComponent:
         share: Above 0; those of an instrument sum to 1.
         source: Its pitch, and its detail beside what G draws there.
         loudness_db: Power of the sound in every frame, (N_FRAMES,).
-        cents: How its pitch moves, (n,), every HOP_LENGTH samples.
+        pitch_contour_cents: How its pitch moves, (n,), every HOP_LENGTH samples.
         carrier: The recording itself; None where its file holds none.
         stands_at: MIDI note at which the carrier is the recording.
         trust: How far the networks know the sound, 0 … 1.
@@ -28,7 +28,7 @@ class MixComponent:
     share: float
     source: SourceDetail
     loudness_db: Tensor
-    cents: Tensor
+    pitch_contour_cents: Tensor
     carrier: Carrier | None
     stands_at: float
     trust: float
@@ -64,7 +64,7 @@ class Instrument:
         feature: h, (1, h_dim).
         weights: θ(1 + Δ), G's weights with the offsets of H folded in.
         parts: Every sound's detail, source pitch and share; shares sum to 1.
-        cents: Contour of the pitch, (N_FRAMES,).
+        pitch_contour_cents: Contour of the pitch, (N_FRAMES,).
         length_samples: Length of a note.
         input_gain_db: What the sound was raised by before it was analysed.
         reference_lufs: Median loudness of the reference notes, before any gain.
@@ -78,7 +78,7 @@ class Instrument:
     feature: Tensor
     weights: FoldedWeights
     parts: tuple[MixComponent, ...]
-    cents: Tensor
+    pitch_contour_cents: Tensor
     length_samples: int
     input_gain_db: float
     reference_lufs: float = 0.0

@@ -38,7 +38,7 @@ def make_instrument(model: Model, inversion: Inversion, weights: FoldedWeights |
         feature=inversion.feature[None].to(model.device),
         weights=weights or model.fold(inversion.offsets),
         parts=(_component(model, inversion),),
-        cents=inversion.cents[:N_FRAMES].to(model.device),
+        pitch_contour_cents=inversion.pitch_contour_cents[:N_FRAMES].to(model.device),
         length_samples=inversion.length_samples,
         cropped=inversion.cropped,
         input_gain_db=inversion.input_gain_db,
@@ -62,7 +62,7 @@ def _component(model: Model, inversion: Inversion) -> MixComponent:
         share=1.0,
         source=SourceDetail(inversion.source_pitch, inversion.detail, inversion.source_envelopes, without_offsets),
         loudness_db=10.0 * torch.log10(level_to_power(inversion.mel).sum(0)),
-        cents=inversion.cents,
+        pitch_contour_cents=inversion.pitch_contour_cents,
         carrier=carrier,
         stands_at=inversion.stands_at,
         trust=inversion.trust,
@@ -97,7 +97,9 @@ def mix_instruments(model: Model, inversions: Sequence[Inversion], shares: Seque
         feature=h,
         weights=model.fold(offsets),
         parts=tuple(replace(source.parts[0], share=share) for (share, _), source in zip(mixed, sources, strict=True)),
-        cents=sum((share * one.cents[:N_FRAMES] for share, one in mixed), torch.zeros(())).to(model.device),
+        pitch_contour_cents=sum(
+            (share * one.pitch_contour_cents[:N_FRAMES] for share, one in mixed), torch.zeros(())
+        ).to(model.device),
         length_samples=round(sum(share * one.length_samples for share, one in mixed)),
         cropped=any(one.cropped for _, one in mixed),
         input_gain_db=sum(share * one.input_gain_db for share, one in mixed),

@@ -77,7 +77,7 @@ def drawn_voices(model: Model, instrument: Instrument, q: Tensor, settings: Sett
     if bool(heard.any()):
         contour = q[heard, None].expand(-1, N_FRAMES)
         if settings.keep_vibrato:
-            contour = contour + instrument.cents / 100.0
+            contour = contour + instrument.pitch_contour_cents / 100.0
         audio[heard] = model.vocoder(
             voices.drawn.harmonic[heard],
             voices.drawn.noise_part[heard],

@@ -90,11 +90,15 @@ def carrier_heads(instrument: Instrument, pitches: Sequence[float], settings: Se
             heads.append(None)
             continue
         carrier = part.carrier
-        if not settings.keep_vibrato and bool(part.cents.any()):
+        if not settings.keep_vibrato and bool(part.pitch_contour_cents.any()):
             note = part.source_pitch if part.trust > 0.5 else None
-            carrier = analyse(straightened(carrier.audio, part.cents, HOP_LENGTH), carrier.mono, pitch=note)
+            carrier = analyse(
+                straightened(carrier.audio, part.pitch_contour_cents, HOP_LENGTH), carrier.mono, pitch=note
+            )
         elif len(instrument.parts) > 1:  # all voices move as one
-            carrier = bend(carrier, instrument.cents.cpu() - part.cents[:N_FRAMES], HOP_LENGTH)
+            carrier = bend(
+                carrier, instrument.pitch_contour_cents.cpu() - part.pitch_contour_cents[:N_FRAMES], HOP_LENGTH
+            )
         # Exactly 1 at the sound's own pitch, where the carrier is the recording.
         ratios = [2.0 ** ((pitch - part.stands_at) / 12.0) for pitch in pitches]
         ratios = [1.0 if abs(ratio - 1.0) < CARRY.unmoved else ratio for ratio in ratios]
