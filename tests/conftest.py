@@ -9,23 +9,34 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from hypothesis import settings
 from typer.testing import CliRunner
 
+from hgs_cli.audio.mel import LogMel
 from hgs_cli.cli import app
 from hgs_cli.models.hyperganstrument import tiny_config
 from hgs_cli.models.weights import build_model, save_bundle
 from hgs_cli.pipeline import Model, load_model
-from hgs_cli.spectrum import SAMPLE_RATE
+from hgs_cli.sampler.vocoder import Vocoder
+from hgs_cli.spectrum import SAMPLE_RATE, MelConfig, mel_filters
+
+if TYPE_CHECKING:
+    from processes import Processes  # which imports this file
 
 ROOT = Path(__file__).resolve().parent.parent
 SNARE = ROOT / "tests" / "golden" / "snare.wav"
 RELEASED = ROOT / "weights" / "hgs.safetensors"
 RECORDINGS = ROOT.parent / "shared" / "data"  # all that tests look for outside the checkout; marker `real`
+
+
+settings.register_profile("hgs", deadline=None)  # how long an example takes says more of the machine than of hgs
+settings.load_profile("hgs")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -50,6 +61,46 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_bank_of_noise() -> Iterator[None]:
+    """Every sampler of training batches draws noise from a bank that is the same each time: here it is made once."""
+    from hgs_cli.training.batches import SpeckleBank
+
+    make = SpeckleBank.__init__
+    made: dict[tuple[bytes, int, int], torch.Tensor] = {}
+
+    def remember(bank: SpeckleBank, filters: torch.Tensor, seed: int = 0, n_frames: int = 6000) -> None:
+        key = (filters.detach().cpu().numpy().tobytes(), seed, n_frames)
+        if key not in made:
+            make(bank, filters, seed, n_frames)
+            made[key] = bank.factors
+        bank.factors = made[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SpeckleBank, "__init__", remember)
+        yield
+
+
+@pytest.fixture
+def threads() -> Iterator[Callable[[int], None]]:
+    """A way to set the number of threads, which is put back."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def log_mel() -> LogMel:
+    """The front end."""
+    return LogMel()
+
+
+@pytest.fixture(scope="session")
+def vocoder() -> Vocoder:
+    """Envelopes to sound."""
+    return Vocoder(mel_filters(MelConfig()))
 
 
 @pytest.fixture(scope="session")
@@ -107,8 +158,8 @@ def hgs(bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(tmp_path)
 
-    def run(*arguments: str | Path) -> Outcome:
-        result = CliRunner().invoke(app, [str(argument) for argument in arguments], prog_name="hgs")
+    def run(*arguments: str | Path, stdin: str | None = None) -> Outcome:
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments], stdin, prog_name="hgs")
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         return Outcome(result.exit_code, result.stdout, result.stderr)
@@ -127,6 +178,16 @@ def run_process(arguments: list[str], bundle: Path, folder: Path, **environment:
         check=False,
     )
     return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="session")
+def processes(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+    """Calls of hgs as processes that start at once."""
+    from processes import Processes
+
+    made = Processes(bundle, tmp_path_factory.mktemp("said"))
+    yield made
+    made.close()
 
 
 def tone(f0_hz: float = 220.0, seconds: float = 0.5, sample_rate: int = 44_100, n_harmonics: int = 6) -> np.ndarray:

@@ -27,6 +27,8 @@ with tempfile.TemporaryDirectory() as folder:
     CliRunner().invoke(hgs_cli.cli.app, ["render", folder + "/a.wav", "-p", "60", "-o", folder + "/out"])
 
 ASKS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+for ask in ASKS:  # the tests may run where these are ignored: under nohup, or behind a shell
+    signal.signal(ask, signal.default_int_handler if ask == signal.SIGINT else signal.SIG_DFL)
 
 def start(order):
     signal.pthread_sigmask(signal.SIG_BLOCK, ASKS)  # a copy listens from its first moment on
@@ -83,6 +85,7 @@ class Order:
         signal: Its number.
         largest: Bytes that a file may have; None for any.
         user: That it runs as; None for the tests' own.
+        printed: File that its results go to; None for one that is read.
     """
 
     arguments: Sequence[str | Path]
@@ -90,6 +93,7 @@ class Order:
     signal: int = 9
     largest: int | None = None
     user: int | None = None
+    printed: str | None = None
 
 
 class Processes:
@@ -113,7 +117,7 @@ class Processes:
         said = [(self.scratch / f"{index}.out", self.scratch / f"{index}.err") for index in range(len(orders))]
         told = [
             {**vars(order), "arguments": [str(one) for one in order.arguments], "cwd": str(folder),
-             "out": str(out), "err": str(err)}
+             "out": order.printed or str(out), "err": str(err)}
             for order, (out, err) in zip(orders, said, strict=True)
         ]  # fmt: skip
         assert self._waiting.stdin is not None
@@ -122,8 +126,8 @@ class Processes:
         self._waiting.stdin.flush()
         codes, self.seconds = json.loads(self._waiting.stdout.readline())
         return [
-            Outcome(code, out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8"))
-            for code, (out, err) in zip(codes, said, strict=True)
+            Outcome(code, "" if order.printed else out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8"))
+            for order, code, (out, err) in zip(orders, codes, said, strict=True)
         ]
 
     def close(self) -> None:

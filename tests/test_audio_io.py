@@ -91,6 +91,7 @@ def test_a_sound_resampled_in_pieces_has_no_seams(monkeypatch: pytest.MonkeyPatc
     torch.testing.assert_close(pieces.audio, whole.mean(0), atol=1e-6, rtol=0.0)
 
 
+@pytest.mark.thorough
 def test_a_long_file_costs_little_more_memory_than_what_is_kept(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     noise = rng.uniform(-0.5, 0.5, (192_000, 2))

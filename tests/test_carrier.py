@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from conftest import tone
+from sounds import levels_db, noise, partials, times
 from torch import Tensor
 
 from hgs_cli.audio.mel import LogMel
@@ -39,24 +40,17 @@ def play(carrier: Carrier, semitones: float) -> Tensor:
     return sound(carrier, ratio, head, lambda start, end: torch.ones(end - start, carrier.n_fft // 2 + 1), n_samples)
 
 
-def times(seconds: float) -> Tensor:
-    return torch.arange(round(seconds * SAMPLE_RATE), dtype=torch.float64) / SAMPLE_RATE
+def steady(hz: Sequence[float], seconds: float = 3.0, decays: Sequence[float] | None = None) -> Tensor:
+    """Sines that begin at once, equally loud, (T,)."""
+    return partials(hz, seconds, [0.5 / len(hz)] * len(hz), decays or [0.0] * len(hz))
 
 
-def partials(hz: Sequence[float], seconds: float = 3.0, decays: Sequence[float] | None = None) -> Tensor:
-    """Sines that begin at once and fall by `decays` nepers a second, (T,)."""
-    time = times(seconds)
-    falls = decays or [0.0] * len(hz)
-    waves = [torch.sin(math.tau * f * time) * torch.exp(-fall * time) for f, fall in zip(hz, falls, strict=True)]
-    return (0.5 / len(hz) * sum(waves, torch.zeros_like(time))).float()
-
-
-def white(seconds: float, seed: int = 0) -> Tensor:
-    return 0.1 * torch.randn(round(seconds * SAMPLE_RATE), generator=torch.Generator().manual_seed(seed))
+def white(seconds: float) -> Tensor:
+    return noise(seconds, 0.1)
 
 
 def burst(seconds: float = 0.4) -> Tensor:
-    return white(seconds) * torch.exp(-times(seconds) * 12.0).float()
+    return noise(seconds, 0.1, fade_s=1 / 12)
 
 
 def cents_off(audio: Tensor, wanted_hz: float) -> float:
@@ -82,13 +76,6 @@ def inverted(model: Model, audio: Tensor, trust: float | None = None, **options:
     return made if trust is None else replace(made, trust=trust)
 
 
-def level_db(audio: Tensor, seconds: float = 0.05) -> Tensor:
-    """Level of every so many seconds of audio (T,), dB."""
-    size = round(seconds * SAMPLE_RATE)
-    n = len(audio) // size
-    return 10.0 * torch.log10(audio[: n * size].view(n, size).square().mean(1) + 1e-20)
-
-
 # --- at the sound's own pitch ---------------------------------------------------------------------------------------
 
 
@@ -98,7 +85,7 @@ def test_at_its_own_pitch_a_sound_is_the_recording(model: Model, kind: str) -> N
         "tone": torch.from_numpy(tone()),
         "drum": burst(),
         "both channels": torch.stack([torch.from_numpy(tone()), 0.5 * torch.from_numpy(tone(331.0))], 1),
-        "long": partials([220.0, 440.0], 6.0),
+        "long": steady([220.0, 440.0], 6.0),
     }[kind]
     stereo = recording.ndim == 2
     inversion = inverted(model, recording, stereo=stereo, pitch=None if kind == "drum" else "auto")
@@ -114,7 +101,7 @@ def test_at_its_own_pitch_a_sound_is_the_recording(model: Model, kind: str) -> N
 @pytest.mark.parametrize("semitones", [-0.01, 0.01])
 @pytest.mark.parametrize("kind", ["tone", "drum", "chord"])
 def test_a_cent_away_it_is_as_near_to_the_recording(kind: str, semitones: float) -> None:
-    recording = {"tone": torch.from_numpy(tone()), "drum": burst(), "chord": partials(CHORD, 1.5, [3.0] * 3)}[kind]
+    recording = {"tone": torch.from_numpy(tone()), "drum": burst(), "chord": steady(CHORD, 1.5, [3.0] * 3)}[kind]
     log_mel = LogMel()
     x, moved = log_mel(recording[None])[0], log_mel(move(recording[None], semitones))[0]
     floor = float(x.max()) - 60.0 / DB_PER_UNIT
@@ -134,7 +121,7 @@ BELL = [311.0, 622.0 * 0.98, 744.0, 1120.0, 1866.0]
 )
 def test_every_partial_stands_within_a_cent_of_its_place(hz: list[float], semitones: float) -> None:
     bell = hz is BELL
-    moved = move(partials(hz, decays=[0.5 + 0.4 * k for k in range(len(hz))] if bell else None)[None], semitones)[0]
+    moved = move(steady(hz, decays=[0.5 + 0.4 * k for k in range(len(hz))] if bell else None)[None], semitones)[0]
     for each in hz:
         assert abs(cents_off(moved, each * 2.0 ** (semitones / 12.0))) < 1.0, each
 
@@ -142,7 +129,7 @@ def test_every_partial_stands_within_a_cent_of_its_place(hz: list[float], semito
 @pytest.mark.parametrize("interval", [-24.0, -11.0, 3.0, 19.0])
 def test_a_note_asked_for_is_the_note_heard(model: Model, interval: float) -> None:
     """Through the whole instrument, whatever a network that knows nothing says."""
-    inversion = inverted(model, partials([196.0 * k for k in range(1, 9)]))
+    inversion = inverted(model, steady([196.0 * k for k in range(1, 9)]))
     pitch = inversion.stands_at + interval
     heard = render(model, inversion, [pitch]).audio[0]
     assert abs(cents_off(heard, 440.0 * 2.0 ** ((pitch - 69.0) / 12.0))) < 1.5
@@ -161,7 +148,7 @@ def test_an_attack_stays_sharp(kind: str, semitones: float) -> None:
         recording[n_before:] = torch.from_numpy(struck) * torch.exp(-4.0 * time)
         recording[n_before : n_before + 60] += 0.3 * white(60 / SAMPLE_RATE)
     if kind == "second stroke":
-        recording[:n_before] = 0.002 * partials([220.0, 440.0], n_before / SAMPLE_RATE)
+        recording[:n_before] = 0.002 * steady([220.0, 440.0], n_before / SAMPLE_RATE)
     moved = move(recording[None], semitones)[0]
     ahead, after = moved[n_before - 6000 : n_before - 88], moved[n_before : n_before + 2000]
     assert energy_db(ahead, after) < -30.0
@@ -189,7 +176,7 @@ def test_vibrato_stays_or_is_flattened(model: Model) -> None:
 
 
 def test_a_bend_moves_the_pitch_and_nothing_else() -> None:
-    recording = partials([300.0, 600.0, 900.0])
+    recording = steady([300.0, 600.0, 900.0])
     carrier = bend(analyse(recording[None]), torch.full((400,), 30.0), HOP_LENGTH)
     moved = play(carrier, 5.0)[0]
     for hz in (300.0, 600.0, 900.0):
@@ -215,7 +202,7 @@ def test_what_moves_down_leaves_its_top_empty(model: Model, semitones: float) ->
 
 
 def test_silence_stays_silence() -> None:
-    recording = torch.cat([partials([220.0, 440.0], 0.5), torch.zeros(SAMPLE_RATE), partials([330.0], 0.5)])
+    recording = torch.cat([steady([220.0, 440.0], 0.5), torch.zeros(SAMPLE_RATE), steady([330.0], 0.5)])
     for semitones in (-12.0, 7.0):
         moved = move(recording[None], semitones)[0]
         assert energy_db(moved[27_000:60_000], moved) < -60.0
@@ -234,7 +221,7 @@ def test_a_sound_hard_right_stays_hard_right(model: Model, semitones: float) -> 
 
 @pytest.mark.parametrize("semitones", [-7.0, 5.0, 12.0])
 def test_a_tone_on_the_left_and_one_on_the_right_stay_apart(model: Model, semitones: float) -> None:
-    both = torch.stack([partials([300.0], 1.5), partials([517.0], 1.5)], 1)
+    both = torch.stack([steady([300.0], 1.5), steady([517.0], 1.5)], 1)
     inversion = inverted(model, both, trust=0.0, stereo=True)
     heard = render(model, inversion, [inversion.stands_at + semitones], Settings(stereo=True, tonal=0.0)).notes[0].audio
     spectra = torch.fft.rfft(heard.double() * torch.hann_window(len(heard), dtype=torch.float64)[:, None], dim=0).abs()
@@ -262,14 +249,14 @@ def test_the_mean_of_both_channels_is_the_mono_note(model: Model, trust: float) 
 
 def largest_step_db(audio: Tensor) -> float:
     """From one tenth of a second to the next, around the networks' last moment and for six seconds after it."""
-    steps = level_db(audio, 0.1).diff().abs()
+    steps = levels_db(audio, 0.1).diff().abs()
     last = int(MODEL_SAMPLES / SAMPLE_RATE / 0.1)
     return float(steps[last - 8 : last + 60].max())
 
 
 @pytest.mark.parametrize("interval", [-5.0, 0.0, 7.0])
 def test_a_steady_tone_has_no_step_where_the_networks_stop_listening(model: Model, interval: float) -> None:
-    inversion = inverted(model, partials([220.0 * k for k in range(1, 6)], 12.0), trust=0.0)
+    inversion = inverted(model, steady([220.0 * k for k in range(1, 6)], 12.0), trust=0.0)
     assert largest_step_db(render(model, inversion, [inversion.stands_at + interval]).audio[0]) < 0.5
 
 
@@ -279,7 +266,7 @@ def test_a_steady_tone_has_no_step_where_the_networks_stop_listening(model: Mode
 def test_a_steady_tone_has_no_step_there_with_the_released_weights(
     released: Model, interval: float, trust: float | None, most_db: float
 ) -> None:
-    waves = sum((partials([220.0 * k], 12.0) / k for k in range(1, 20)), torch.zeros(12 * SAMPLE_RATE))
+    waves = sum((steady([220.0 * k], 12.0) / k for k in range(1, 20)), torch.zeros(12 * SAMPLE_RATE))
     inversion = inverted(released, waves, trust)
     assert largest_step_db(render(released, inversion, [inversion.stands_at + interval]).audio[0]) < most_db
 
@@ -298,18 +285,18 @@ def test_a_gain_fades_where_the_networks_stop_listening_and_then_is_none(n_fft: 
 
 @pytest.mark.parametrize("seconds", [2.0, 20.0, pytest.param(60.0, marks=pytest.mark.slow)])
 def test_a_note_is_as_long_as_its_recording_and_sounds_to_its_end(model: Model, seconds: float) -> None:
-    recording = partials([220.0, 440.0, 660.0], seconds)
+    recording = steady([220.0, 440.0, 660.0], seconds)
     inversion = inverted(model, recording)
     audio = render(model, inversion, [inversion.stands_at + 3.0]).audio[0]
     assert len(audio) == len(recording)
-    level = level_db(audio, 0.25)
+    level = levels_db(audio, 0.25)
     assert float(level[-2]) > float(level[len(level) // 2]) - 3.0
 
 
 @pytest.mark.parametrize("semitones", [-12.0, 3.0])
 def test_blocks_of_a_long_recording_join_without_a_seam(semitones: float) -> None:
-    recording = partials([220.0, 440.0], 12.0)
-    level = level_db(move(recording[None], semitones)[0], 0.1)[2:-2]
+    recording = steady([220.0, 440.0], 12.0)
+    level = levels_db(move(recording[None], semitones)[0], 0.1)[2:-2]
     assert float(level.max() - level.min()) < 0.5
 
 
@@ -319,7 +306,7 @@ def test_a_sound_after_a_lead_in_begins_at_once(model: Model, before: str) -> No
     inversion = inverted(model, torch.cat([lead, torch.from_numpy(tone())]))
     for interval in (0.0, 5.0):
         audio = render(model, inversion, [inversion.stands_at + interval]).audio[0]
-        loud = (level_db(audio, 0.005) > level_db(audio, 0.005).max() - 12.0).nonzero()[0]
+        loud = (levels_db(audio, 0.005) > levels_db(audio, 0.005).max() - 12.0).nonzero()[0]
         assert int(loud) * 0.005 < 0.03
 
 
@@ -351,14 +338,6 @@ def test_the_ends_of_a_mix_are_the_plain_notes(model: Model) -> None:
         assert torch.equal(mix(model, [one, other], shares, pitches).audio, render(model, alone, pitches).audio)
 
 
-@pytest.fixture
-def threads() -> Iterator[Callable[[int], None]]:
-    """A way to set the number of threads, which is put back."""
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize("kind", ["tone", "drum", "both channels"])
 def test_one_thread_and_two_give_the_same_notes_bit_for_bit(
     model: Model, threads: Callable[[int], None], kind: str
@@ -381,7 +360,7 @@ def test_one_thread_and_two_give_the_same_notes_bit_for_bit(
     "recording",
     [
         torch.zeros(1, 5000), torch.ones(1, 441), 1e-6 * white(0.05)[None], torch.eye(1, 3000),
-        1e4 * white(0.2)[None], torch.sign(partials([220.0], 0.2))[None], torch.zeros(2, 5000),
+        1e4 * white(0.2)[None], torch.sign(steady([220.0], 0.2))[None], torch.zeros(2, 5000),
         torch.stack([white(0.3), torch.zeros(13_230)]), torch.sin(torch.arange(9000.0) * math.pi)[None],
     ],
     ids=["silence", "constant", "hiss", "impulse", "loud", "square", "two silences", "one side", "highest"],

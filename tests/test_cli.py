@@ -21,6 +21,8 @@ import soundfile
 import torch
 from conftest import RELEASED, ROOT, SNARE, Outcome, Run, run_process, tone
 from PIL import Image
+from processes import Order, Processes
+from sounds import brightness_hz
 from typer.testing import CliRunner
 
 from hgs_cli import __version__
@@ -31,12 +33,6 @@ from hgs_cli.spectrum import SAMPLE_RATE
 
 def tree(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-
-
-def brightness_hz(samples: np.ndarray) -> float:
-    """Centre of the power spectrum."""
-    power = np.square(np.abs(np.fft.rfft(samples)))
-    return float((np.fft.rfftfreq(len(samples), 1 / SAMPLE_RATE) * power).sum() / power.sum())
 
 
 # --- help and start -------------------------------------------------------------------------------------------------
@@ -268,17 +264,9 @@ def test_a_folder_is_rendered_as_it_is_laid_out(hgs: Run, sound: Path, burst: Pa
     assert hgs("invert", "in", "-r", "-o", "made").lines == ["made/tone.hgs", "made/drums/hit.hgs"]
 
 
-def test_paths_come_from_stdin(bundle: Path, sound: Path, burst: Path, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "hgs_cli", "render", "-", "-p", "60", "-o", "out"],
-        input=f"{sound}\n{burst}\n",
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env={**os.environ, "HGS_WEIGHTS": str(bundle), "PYTHONPATH": str(ROOT)},
-        check=True,
-    )
-    assert done.stdout.splitlines() == ["out/tone/tone_060_C4.wav", "out/burst/burst_060_C4.wav"]
+def test_paths_come_from_stdin(hgs: Run, sound: Path, burst: Path) -> None:
+    outcome = hgs("render", "-", "-p", "60", "-o", "out", stdin=f"{sound}\n{burst}\n")
+    assert outcome.lines == ["out/tone/tone_060_C4.wav", "out/burst/burst_060_C4.wav"]
 
 
 def test_what_is_there_is_skipped_and_what_lacks_is_made(hgs: Run, sound: Path, burst: Path) -> None:
@@ -376,7 +364,7 @@ def test_a_whole_instrument_comes_out(hgs: Run, sound: Path) -> None:
     assert [fact.get("velocities") for fact in facts[:4]] == [[1, 64], [1, 64], [65, 127], [65, 127]]
     assert all(Path(fact["path"]).stat().st_size > 500 for fact in facts)
     assert tree(Path("tone")) == sorted(Path(fact["path"]).name for fact in facts)
-    soft, loud = (soundfile.read(facts[index]["path"])[0] for index in (0, 2))
+    soft, loud = (torch.from_numpy(soundfile.read(facts[index]["path"])[0]) for index in (0, 2))
     assert brightness_hz(soft) < brightness_hz(loud)
 
 
@@ -680,6 +668,7 @@ def test_on_a_terminal_bars_go_to_stderr_and_results_to_stdout(bundle: Path, sou
     assert b"tone_060" not in seen
 
 
+@pytest.mark.thorough
 def test_an_interrupt_exits_130_and_leaves_nothing(bundle: Path, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "tone.wav", tone(), SAMPLE_RATE)
     process = subprocess.Popen(
@@ -719,16 +708,12 @@ def test_info_tells_of_instruments_and_weights(hgs: Run, sound: Path, bundle: Pa
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_results_that_cannot_be_printed_are_one_line_and_the_files_are_there(
-    sound: Path, bundle: Path, tmp_path: Path, options: list[str]
+    processes: Processes, sound: Path, tmp_path: Path, options: list[str]
 ) -> None:
-    command = [sys.executable, "-m", "hgs_cli", "render", str(sound), "-p", "60", "-o", "full", "-q", *options]
-    environment = {**os.environ, "HGS_WEIGHTS": str(bundle), "PYTHONPATH": str(ROOT)}
-    with open("/dev/full", "w") as full:
-        done = subprocess.run(
-            command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment, check=False
-        )
-    assert (done.returncode, len(done.stderr.splitlines())) == (5, 1)
-    assert "the results cannot be printed: no space left on device" in done.stderr
+    command = ["render", str(sound), "-p", "60", "-o", "full", "-q", *options]
+    done = processes.run(tmp_path, Order(command, printed="/dev/full"))[0]
+    assert (done.code, len(done.err.splitlines())) == (5, 1)
+    assert "the results cannot be printed: no space left on device" in done.err
     assert tree(tmp_path / "full") == ["tone_060_C4.wav"]
 
 
@@ -834,6 +819,7 @@ def test_bench_says_what_it_has_nothing_to_compare_with(hgs: Run, sound: Path, m
 def test_another_program_that_fails_is_one_line(
     hgs: Run, sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    bench_little(monkeypatch)
     program = tmp_path / "bin" / "rubberband"
     program.parent.mkdir()
     program.write_text('#!/bin/sh\ncase "$1" in --version) echo 3.1.2;; *) echo no luck >&2; exit 7;; esac\n')

@@ -69,16 +69,6 @@ def flat(batch: int = 1) -> Envelopes:
     return Envelopes(slope, slope - 0.5)
 
 
-@pytest.fixture(scope="module")
-def log_mel() -> LogMel:
-    return LogMel()
-
-
-@pytest.fixture(scope="module")
-def vocoder() -> Vocoder:
-    return Vocoder(mel_filters(MelConfig()))
-
-
 def analysed(log_mel: LogMel, audio: Tensor, p: float) -> tuple[Tensor, Tensor]:
     """Log-mel and periodicity of audio (T,)."""
     return log_mel(audio[None])[0], measure_periodicity(audio, midi_to_hz(torch.full((N_FRAMES,), p)))

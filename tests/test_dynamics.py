@@ -9,6 +9,7 @@ import torch
 from conftest import tone
 from hypothesis import given
 from hypothesis import strategies as st
+from sounds import brightness_hz
 
 from hgs_cli.audio.loudness import measure_lufs
 from hgs_cli.audio.source_pitch import detect_pitch
@@ -31,12 +32,6 @@ PITCHES = [45.0, 57.0, 69.0]
 @pytest.fixture(scope="module")
 def inversion(model: Model) -> Inversion:
     return invert(model, torch.from_numpy(tone(seconds=1.5)), 44_100)
-
-
-def brightness_hz(audio: torch.Tensor) -> float:
-    power = torch.fft.rfft(audio).abs().square()
-    hz = torch.fft.rfftfreq(audio.shape[-1], 1.0 / SAMPLE_RATE)
-    return float((power * hz).sum() / power.sum())
 
 
 def test_no_softness_changes_nothing(model: Model, inversion: Inversion) -> None:

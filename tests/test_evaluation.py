@@ -129,6 +129,13 @@ def test_without_the_hypernetwork_only_ganstrument_is_measured(model: Model, rea
     assert not any("H at the source pitch" in table.title for table in section.tables)
 
 
+def test_figures_are_the_same_again(model: Model, real_dir: Path, no_peers: None) -> None:
+    options = CrossPitchOptions(quick=True, hyper=False)
+    first, again = (measure_cross_pitch(model, real_dir, ["kalimba"], options).section().figures for _ in range(2))
+    assert again == first
+
+
+@pytest.mark.thorough
 def test_figures_are_the_same_again_and_with_any_number_of_workers(model: Model, real_dir: Path) -> None:
     first, again, apart = (
         measure_cross_pitch(model, real_dir, ["trumpet", "kalimba"], QUICK, workers=workers).section().figures
@@ -138,11 +145,12 @@ def test_figures_are_the_same_again_and_with_any_number_of_workers(model: Model,
     assert apart == first
 
 
-def test_an_unusable_recording_is_named_by_a_worker_too(model: Model, tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.thorough)])
+def test_an_unusable_recording_is_named_by_a_worker_too(model: Model, tmp_path: Path, workers: int) -> None:
     folder = write_recordings(tmp_path, {"trumpet": "wind", "kalimba": "plucked"}, (60,), 0.3)
     (folder / "kalimba_60.wav").write_bytes(b"not a sound")
     with pytest.raises(InputError, match="kalimba_60"):
-        measure_cross_pitch(model, folder, ["trumpet", "kalimba"], QUICK, workers=2)
+        measure_cross_pitch(model, folder, ["trumpet", "kalimba"], QUICK, workers=workers)
 
 
 def test_a_folder_without_recordings_is_refused(tmp_path: Path, real_dir: Path) -> None:

@@ -3,7 +3,9 @@
 import math
 
 import pytest
+import sounds
 import torch
+from sounds import harmonics
 from torch import Tensor
 
 from hgs_cli.evaluation.measures import (
@@ -20,13 +22,9 @@ from hgs_cli.evaluation.measures import (
 from hgs_cli.spectrum import SAMPLE_RATE
 
 
-def tone(midi: float, seconds: float = 1.5, noise: float = 0.0) -> Tensor:
+def tone(midi: float, noise: float = 0.0) -> Tensor:
     """Eight harmonics, the n-th with amplitude 1/n, and white noise of a given amplitude."""
-    time = torch.arange(int(seconds * SAMPLE_RATE), dtype=torch.float64) / SAMPLE_RATE
-    f0_hz = 440.0 * 2.0 ** ((midi - 69.0) / 12.0)
-    total = sum(torch.cos(math.tau * k * f0_hz * time + k * k) / k for k in range(1, 9))
-    generator = torch.Generator().manual_seed(0)
-    return 0.3 * (total + noise * torch.randn(time.shape, generator=generator)).float()
+    return 0.3 * harmonics(midi, 1.5, highest=8) + sounds.noise(1.5, 0.3 * noise)
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,13 @@
 """The table of source pitches counts what was heard, names what is missing, and holds out what it was set with."""
 
 import json
-import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from sounds import harmonics, noise
 from torch import Tensor
 
 from hgs_cli.audio.source_pitch import Candidate
@@ -18,16 +18,8 @@ from hgs_cli.evaluation.source_pitch import OURS, Heard, Sound, cross_validate, 
 from hgs_cli.spectrum import SAMPLE_RATE
 
 
-def tone(midi: float, seconds: float = 1.0) -> Tensor:
-    time = torch.arange(int(seconds * SAMPLE_RATE), dtype=torch.float64) / SAMPLE_RATE
-    f0_hz = 440.0 * 2.0 ** ((midi - 69.0) / 12.0)
-    harmonics = torch.stack([torch.cos(2 * math.pi * k * f0_hz * time + k * k) / k for k in range(1, 8)])
-    return (0.2 * harmonics.sum(0) * torch.exp(-time)).float()
-
-
-def noise(seed: int) -> Tensor:
-    fade = torch.exp(-torch.arange(SAMPLE_RATE) / 8000.0)
-    return 0.2 * fade * torch.randn(SAMPLE_RATE, generator=torch.Generator().manual_seed(seed))
+def tone(midi: float) -> Tensor:
+    return 0.2 * harmonics(midi, highest=7, decay=1.0)
 
 
 @pytest.fixture
@@ -45,8 +37,8 @@ def recordings(tmp_path: Path) -> Path:
     add("flute", "wind", 64.1, tone(64.1))
     add("bass", "bass", 31.0, tone(31.0))
     add("bass", "bass", 52.0, tone(40.0))
-    add("snare", "oneshot-drum", None, noise(1))
-    add("hat", "oneshot-cymbal", None, noise(2))
+    add("snare", "oneshot-drum", None, noise(1.0, 0.2, fade_s=0.18, seed=1))
+    add("hat", "oneshot-cymbal", None, noise(1.0, 0.2, fade_s=0.18, seed=2))
     (tmp_path / "manifest.json").write_text(json.dumps({"files": rows}))
     return tmp_path
 

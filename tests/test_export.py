@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import tone
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sampler_players import RATE, cents_off, looped_sine, needs, play, read_chunk, run
 
@@ -40,7 +40,6 @@ def samples(
 PITCHES = st.lists(st.floats(0, 127), min_size=1, max_size=20)
 
 
-@settings(deadline=None)
 @given(PITCHES)
 def test_every_key_plays_one_sample_the_nearest(pitches: list[float]) -> None:
     sounding = [zone for zone in zones(samples(pitches)) for _ in range(zone.low_key, zone.high_key + 1)]
@@ -61,7 +60,6 @@ def test_layers_share_the_velocities(layers: int, ends: list[int]) -> None:
         assert (own[0].low_key, own[-1].high_key) == (0, 127)
 
 
-@settings(deadline=None)
 @given(PITCHES)
 def test_a_zone_is_tuned_to_its_nearest_note(pitches: list[float]) -> None:
     for zone in zones(samples(pitches)):

@@ -10,7 +10,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,9 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import ROOT, Outcome, tone
+from conftest import ROOT, Outcome, Run, tone
 from damage import stored_bytes, stored_parts
+from processes import Order, Processes
 
 from hgs_cli.errors import InputError, UsageError, WeightsError
 from hgs_cli.info import describe_file
@@ -48,11 +48,12 @@ class Measured(Outcome):
     peak_mib: float
     seconds: float
 
-    def refusals(self) -> list[str]:
-        """The lines that say what could not be used; nothing else is on stderr of a quiet command."""
-        lines = self.err.splitlines()
-        assert all(line.startswith("hgs: error: ") and " — " in line for line in lines), self.err
-        return lines
+
+def refusals(outcome: Outcome) -> list[str]:
+    """The lines that say what could not be used; nothing else is on stderr of a quiet command."""
+    lines = outcome.err.splitlines()
+    assert all(line.startswith("hgs: error: ") and " — " in line for line in lines), outcome.err
+    return lines
 
 
 def measured(arguments: list[str], bundle: Path, folder: Path, stdin: bytes = b"") -> Measured:
@@ -131,12 +132,15 @@ def test_sounds_at_the_edge_are_refused_one_line_each_in_bounded_time_and_memory
 
     done = measured(["render", *said, "-p", "60", "-o", "out", "--quiet"], bundle, tmp_path)
     assert (done.code, done.out) == (3, "")
-    for line, (name, what) in zip(done.refusals(), said.items(), strict=True):
+    for line, (name, what) in zip(refusals(done), said.items(), strict=True):
         assert name[:40] in line
         assert what in line
 
 
-def test_sounds_whose_headers_promise_too_much_are_played_for_what_they_hold(bundle: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("names", [["claims", "square"], pytest.param(["hours", "wide"], marks=pytest.mark.thorough)])
+def test_sounds_whose_headers_promise_too_much_are_played_for_what_they_hold(
+    bundle: Path, tmp_path: Path, names: list[str]
+) -> None:
     sine = tone()
     soundfile.write(tmp_path / "claims.wav", sine, 44_100, subtype="PCM_16")
     patched(tmp_path / "claims.wav", 4, 2**32 - 1)
@@ -145,8 +149,9 @@ def test_sounds_whose_headers_promise_too_much_are_played_for_what_they_hold(bun
     wide = np.repeat(tone(220.0, 1.0, 384_000)[:, None], 64, 1)
     soundfile.write(tmp_path / "wide.wav", wide, 384_000, subtype="PCM_16")
     soundfile.write(tmp_path / "square.wav", np.sign(sine), 44_100, subtype="PCM_16")
-    names = ["claims.wav", "hours.wav", "wide.wav", "square.wav"]
-    done = measured(["render", *names, "-p", "60", "-o", "out", "--quiet"], bundle, tmp_path)
+    done = measured(
+        ["render", *(f"{name}.wav" for name in names), "-p", "60", "-o", "out", "--quiet"], bundle, tmp_path
+    )
     assert (done.code, done.err) == (0, "")
     assert len(done.out.splitlines()) == len(names)
     for line in done.out.splitlines():
@@ -165,30 +170,36 @@ def test_a_minute_of_sound_is_played_in_bounded_memory(bundle: Path, tmp_path: P
         assert soundfile.info(tmp_path / line).frames == len(minute)
 
 
-def test_the_decoder_of_a_damaged_mp3_says_nothing_of_its_own(bundle: Path, tmp_path: Path) -> None:
+def test_the_decoder_of_a_damaged_mp3_says_nothing_of_its_own(processes: Processes, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.mp3", tone(), 44_100)
     data = (tmp_path / "a.mp3").read_bytes()
     (tmp_path / "a.mp3").write_bytes(data[: len(data) // 2] + bytes(3000) + data[len(data) // 2 :])
-    done = measured(["render", "a.mp3", "-p", "60", "-o", "out", "--quiet"], bundle, tmp_path)
+    done = processes.run(tmp_path, Order(["render", "a.mp3", "-p", "60", "-o", "out", "--quiet"]))[0]
     assert done.code in (0, 3)
-    assert len(done.refusals()) == (done.code == 3)
+    assert len(refusals(done)) == (done.code == 3)
 
 
-def test_names_that_are_not_utf_8_are_read_from_arguments_and_lists(bundle: Path, tmp_path: Path) -> None:
-    soundfile.write(tmp_path / "a.wav", tone(), 44_100)
+def test_names_that_are_not_utf_8_are_read_from_arguments(processes: Processes, tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9.wav")
+    soundfile.write(tmp_path / "a.wav", tone(), 44_100)
     os.rename(tmp_path / "a.wav", tmp_path / name)
-    for arguments, stdin in ((["render", name], b""), (["render", "-"], b"caf\xe9.wav\n")):
-        done = measured(
-            [*arguments, "-p", "60", "-o", f"out{len(stdin)}", "--quiet", "--json"], bundle, tmp_path, stdin
-        )
-        assert (done.code, done.err) == (0, "")
+    done = processes.run(tmp_path, Order(["render", name, "-p", "60", "-o", "out", "--quiet", "--json"]))[0]
+    assert (done.code, done.err) == (0, "")
 
 
-def test_names_cannot_steer_the_terminal(bundle: Path, tmp_path: Path) -> None:
-    done = measured(["render", "\x1b[2Jgone\r\n.wav", "-p", "60", "--quiet"], bundle, tmp_path)
+@pytest.mark.thorough
+def test_names_that_are_not_utf_8_are_read_from_lists(bundle: Path, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(), 44_100)
+    os.rename(tmp_path / "a.wav", tmp_path / os.fsdecode(b"caf\xe9.wav"))
+    command = ["render", "-", "-p", "60", "-o", "out", "--quiet", "--json"]
+    done = measured(command, bundle, tmp_path, b"caf\xe9.wav\n")
+    assert (done.code, done.err) == (0, "")
+
+
+def test_names_cannot_steer_the_terminal(hgs: Run) -> None:
+    done = hgs("render", "\x1b[2Jgone\r\n.wav", "-p", "60", "--quiet")
     assert done.code == 3
-    assert len(done.refusals()) == 1
+    assert len(refusals(done)) == 1
     assert done.err.strip().isprintable()
 
 
@@ -220,14 +231,14 @@ def test_a_long_list_of_sounds_of_one_name_is_planned(bundle: Path, tmp_path: Pa
 def test_a_pathological_pitch_spec_is_one_short_line(bundle: Path, tmp_path: Path, spec: str) -> None:
     from hgs_cli.pitch import parse_pitches
 
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(UsageError) as refused:
         parse_pitches(spec)
     assert len(str(refused.value)) < 1000
-    assert time.monotonic() - start < 5.0
+    assert time.process_time() - start < 5.0
 
 
-def test_places_that_cannot_be_are_said_before_anything_is_made(hgs: Callable[..., Outcome], sound: Path) -> None:
+def test_places_that_cannot_be_are_said_before_anything_is_made(hgs: Run, sound: Path) -> None:
     long = "a" * 300
     assert hgs("render", f"{long}.wav", "-p", "60").err.startswith("hgs: error: name ")
     assert "cannot be reached" in hgs("render", f"{long}.wav", "-p", "60", "--name", "{midi}", "-o", "out").err
@@ -284,7 +295,7 @@ def hostile(data: bytes) -> dict[str, bytes]:
 
 
 def test_hostile_instruments_are_refused_one_line_each_in_bounded_memory(
-    instrument: bytes, bundle: Path, tmp_path: Path
+    instrument: bytes, bundle: Path, tmp_path: Path, hgs: Run
 ) -> None:
     files = hostile(instrument)
     header, body = stored_parts(instrument)
@@ -300,11 +311,9 @@ def test_hostile_instruments_are_refused_one_line_each_in_bounded_memory(
     names = [f"{name}.hgs" for name in [*files, "holes"]]
     done = measured(["render", *names, "-p", "60", "-o", "out", "--quiet"], bundle, tmp_path)
     assert (done.code, done.out) == (3, "")
-    for line, name in zip(done.refusals(), names, strict=True):
+    for line, name in zip(refusals(done), names, strict=True):
         assert line.startswith(f"hgs: error: {name} is ")
-    told_of = measured(["info", *names], bundle, tmp_path)
-    assert told_of.code == 3
-    assert "Traceback" not in told_of.err
+    assert hgs("info", *names).code == 3
 
 
 @pytest.mark.parametrize(
@@ -374,10 +383,10 @@ def test_sizes_that_no_network_has_are_refused_before_memory_is_taken(
     bundle: Path, tmp_path: Path, sizes: dict[str, Any]
 ) -> None:
     path = bundle_of(sizes, bundle, tmp_path)
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(WeightsError, match="header"):
         load_model(path, "cpu")
-    assert time.monotonic() - start < 5.0
+    assert time.process_time() - start < 5.0
 
 
 def bundle_of(sizes: dict[str, Any], bundle: Path, folder: Path) -> Path:
@@ -389,13 +398,15 @@ def bundle_of(sizes: dict[str, Any], bundle: Path, folder: Path) -> Path:
     return folder / "b.safetensors"
 
 
-@pytest.mark.parametrize("sizes", ["gigantic", "large", "wide"])
+@pytest.mark.parametrize(
+    "sizes", ["gigantic", *(pytest.param(sizes, marks=pytest.mark.thorough) for sizes in ("large", "wide"))]
+)
 def test_a_bundle_that_tells_of_gigantic_networks_costs_no_memory(bundle: Path, tmp_path: Path, sizes: str) -> None:
     path = bundle_of(SIZES[sizes], bundle, tmp_path)
     soundfile.write(tmp_path / "a.wav", tone(), 44_100)
     done = measured(["render", "a.wav", "-p", "60", "--weights", str(path), "--quiet"], bundle, tmp_path)
     assert (done.code, done.out) == (4, "")
-    assert len(done.refusals()) == 1
+    assert len(refusals(done)) == 1
 
 
 def test_hostile_bundles_are_refused_in_one_line(bundle: Path, tmp_path: Path) -> None:
@@ -446,7 +457,7 @@ def test_an_endless_bundle_is_refused_before_its_checksum_is_made(bundle: Path, 
     (tmp_path / "b.safetensors").write_bytes(bundle.read_bytes())
     os.truncate(tmp_path / "b.safetensors", 2**40)
     for read in (load_model, describe_file):
-        start = time.monotonic()
+        start = time.process_time()
         with pytest.raises((WeightsError, InputError)):
             read(tmp_path / "b.safetensors")
-        assert time.monotonic() - start < 5.0
+        assert time.process_time() - start < 5.0

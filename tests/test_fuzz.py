@@ -1,8 +1,8 @@
 """Whatever is damaged: success, or one clear line and its exit code; never a traceback, a hang, or endless memory.
 
 Files are built and then damaged with knowledge of how they are built (see damage.py). By default every test draws the
-same few examples each time; `HGS_FUZZ=100 pytest tests/test_fuzz.py` draws a hundred times as many, other ones each
-time, and takes about an hour. What was found is a named test of its own.
+same few examples each time. `HGS_FUZZ=1 pytest tests/test_fuzz.py` draws six times as many, as .ci/run does, and
+`HGS_FUZZ=100` a hundred times as many as that, other ones each time, in about an hour. What was found is a named test.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from hgs_cli.pipeline import Model, Settings, invert, load_model, open_sound, re
 from hgs_cli.pitch import parse_pitches
 from hgs_cli.spectrum import SAMPLE_RATE
 
-TIMES = int(os.environ.get("HGS_FUZZ", "1"))
+TIMES = float(os.environ.get("HGS_FUZZ", "0.16"))
 SLOWEST_S = 20.0  # an example, on a busy machine
 MAX_GROWTH_MIB = 1024  # of this process, over all examples
 
@@ -48,8 +48,8 @@ Given = TypeVar("Given", bound=Callable[..., None])
 def examples(n: int) -> Callable[[Given], Given]:
     """So many examples, the same ones each time; many more and others where HGS_FUZZ asks for them."""
     return settings(
-        max_examples=n * TIMES,
-        derandomize=TIMES == 1,
+        max_examples=max(1, round(n * TIMES)),
+        derandomize=TIMES <= 1,
         database=None,
         deadline=timedelta(seconds=SLOWEST_S),
         suppress_health_check=list(HealthCheck),
@@ -341,8 +341,8 @@ def test_any_environment_is_used_or_refused(hgs: Run, sound: Path, bundle: Path,
 
 
 def test_an_example_is_quick(tmp_path: Path) -> None:
-    """The longest spec that a shell passes on is answered at once."""
-    start = time.monotonic()
+    """The longest spec that a shell passes on is answered at once, in processor time."""
+    start = time.process_time()
     with pytest.raises(UsageError, match="100,000 notes"):
         parse_pitches(",".join(["0-127:0.01"] * 9000))
-    assert time.monotonic() - start < 5.0
+    assert time.process_time() - start < 5.0

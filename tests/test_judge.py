@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import soundfile
 import torch
 from conftest import ROOT, Run
 from safetensors.torch import load_file, save_file
+from sounds import harmonics
 
 from hgs_cli.audio.mel import LogMel
 from hgs_cli.errors import TrainingError, WeightsError
@@ -40,12 +40,8 @@ SMALL = PitchClassifierSizes(channels=(4, 4, 4), narrow=4, feature_dim=8)
 
 
 def note(pitch: float, brightness: float = 0.7, seconds: float = 3.0, every: int = 1) -> torch.Tensor:
-    """A decaying tone of every or every second harmonic, falling by one factor, phases scattered, (T,)."""
-    time_s = torch.arange(round(seconds * SAMPLE_RATE), dtype=torch.float64) / SAMPLE_RATE
-    f0_hz = 440.0 * 2.0 ** ((pitch - 69.0) / 12.0)
-    audible = [k for k in range(1, 60, every) if k * f0_hz < 19_000]
-    tone = sum(brightness**k * torch.sin(2 * math.pi * k * f0_hz * time_s + k * k) for k in audible)
-    return (0.3 * torch.as_tensor(tone) * torch.exp(-1.5 * time_s)).float()
+    """A decaying tone of every or every second harmonic, falling by one factor, (T,)."""
+    return 0.3 * harmonics(pitch, seconds, lambda k: brightness**k if k % every == 1 % every else 0.0, 59, decay=1.5)
 
 
 @pytest.fixture(scope="module")

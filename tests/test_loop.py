@@ -53,7 +53,7 @@ def levels_db(audio: Tensor, seconds: float = 0.5) -> Tensor:
     return 10.0 * torch.log10(audio[: len(audio) // n_window * n_window].reshape(-1, n_window).square().mean(1))
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.floats(40.0, 1600.0), st.sampled_from([0.0, 8.0, 25.0]))
 def test_a_loop_has_whole_periods_and_no_seam(f0_hz: float, vibrato_cents: float) -> None:
     note = looped(sustained(f0_hz, vibrato_cents=vibrato_cents), f0_hz)
@@ -183,7 +183,7 @@ def test_a_note_is_shortened_by_fading_it_out() -> None:
     assert hold(looped(audio, 220.0), RATE).shape == (RATE,)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(1, 12 * RATE), st.integers(0, 5))
 def test_a_note_is_held_to_the_sample(n_samples: int, seed: int) -> None:
     note = looped(sustained(147.0, 1.6), 147.0)

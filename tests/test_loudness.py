@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+import sounds
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +23,7 @@ from hgs_cli.spectrum import SAMPLE_RATE
 
 
 def sine(seconds: float, amplitude: float, hz: float = 997.0) -> torch.Tensor:
-    return amplitude * torch.sin(2 * math.pi * hz * torch.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE)
+    return sounds.sine(hz, seconds, amplitude)
 
 
 def test_the_standards_own_example_is_met() -> None:

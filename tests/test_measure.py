@@ -22,6 +22,7 @@ def judged(bundle: Path) -> Path:
     return bundle
 
 
+@pytest.mark.thorough
 def test_one_command_writes_every_section(
     hgs: Run, judged: Path, recordings: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

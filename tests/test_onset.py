@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+import sounds
 import torch
 from torch import Tensor
 
@@ -18,10 +19,8 @@ def silence(seconds: float) -> Tensor:
     return torch.zeros(round(seconds * SAMPLE_RATE))
 
 
-def noise(seconds: float, level_db: float, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    result: Tensor = 10.0 ** (level_db / 20.0) * torch.randn(round(seconds * SAMPLE_RATE), generator=generator)
-    return result
+def noise(seconds: float, level_db: float) -> Tensor:
+    return sounds.noise(seconds, 10.0 ** (level_db / 20.0))
 
 
 def hum(seconds: float, level_db: float) -> Tensor:
@@ -32,10 +31,7 @@ def hum(seconds: float, level_db: float) -> Tensor:
 
 
 def note(midi: float, seconds: float = 1.5, decay: float = 1.0, attack_s: float = 0.005) -> Tensor:
-    time = torch.arange(round(seconds * SAMPLE_RATE), dtype=torch.float64) / SAMPLE_RATE
-    f0_hz = 440.0 * 2.0 ** ((midi - 69.0) / 12.0)
-    waves = torch.stack([torch.cos(2 * math.pi * k * f0_hz * time + k * k) / k for k in range(1, 21)])
-    sound = waves.sum(0) * torch.exp(-decay * time) * (1.0 - torch.exp(-time / attack_s))
+    sound = sounds.harmonics(midi, seconds, decay=decay) * (1.0 - torch.exp(-sounds.times(seconds) / attack_s))
     return (0.5 * sound / sound.abs().max()).float()
 
 
@@ -46,7 +42,7 @@ def kick(seconds: float = 1.0) -> Tensor:
 
 
 def burst(seconds: float = 1.0) -> Tensor:
-    return noise(seconds, -12.0) * torch.exp(-torch.arange(round(seconds * SAMPLE_RATE)) / 5000.0)
+    return sounds.noise(seconds, 0.25, fade_s=0.11)
 
 
 SOUNDS = {"note": note(60.0), "bass": note(28.0, decay=0.5), "soft": note(72.0, attack_s=0.1), "drum": burst()}

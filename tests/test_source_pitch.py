@@ -7,6 +7,7 @@ import pytest
 import soundfile
 import torch
 from conftest import RECORDINGS
+from sounds import harmonics, times
 from torch import Tensor
 
 from hgs_cli.audio.source_pitch import detect_pitch
@@ -17,13 +18,8 @@ REAL = RECORDINGS / "real"
 
 def tone(midi: float, seconds: float = 2.0, slope: float = 1.0, vibrato_cents: float = 0.0) -> Tensor:
     """A decaying tone whose harmonic k has amplitude k^-slope, with a 5 Hz vibrato."""
-    time = torch.arange(int(seconds * SAMPLE_RATE), dtype=torch.float64) / SAMPLE_RATE
-    bend = vibrato_cents / 100.0 * torch.sin(2.0 * math.pi * 5.0 * time)
-    f0_hz = 440.0 * 2.0 ** ((midi + bend - 69.0) / 12.0)
-    phase = 2.0 * math.pi * torch.cumsum(f0_hz, 0) / SAMPLE_RATE
-    top = max(1, min(40, int(0.45 * SAMPLE_RATE / float(f0_hz.max()))))
-    total = torch.stack([torch.cos(k * phase + k * k) * k**-slope for k in range(1, top + 1)]).sum(0)
-    return (0.3 * total * torch.exp(-time)).float()
+    bend = vibrato_cents / 100.0 * torch.sin(math.tau * 5.0 * times(seconds))
+    return 0.3 * harmonics(midi + bend, seconds, lambda k: k**-slope, highest=40, decay=1.0)
 
 
 @pytest.mark.parametrize("midi", [21.0, 28.3, 36.0, 47.6, 60.0, 69.25, 84.0, 96.5, 105.0])

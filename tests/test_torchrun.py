@@ -27,7 +27,9 @@ from hgs_cli.training.stages import STAGES
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch trains in one process only")
 
 TRAINED = [*STAGES, "detail", "pitch-gan"]
-QUICK = ["warmup", "hyper", "detail"]  # of each kind without an adversarial D; the others take minutes
+QUICK = ["warmup"]
+OTHER_KINDS = ["hyper", "detail"]  # without an adversarial D; those with one take minutes
+LONGER = [stage for stage in TRAINED if stage not in (*QUICK, *OTHER_KINDS)]
 STEPS = 3
 MOST_APART = 0.2  # of the way that the networks have come: Adam makes whole steps of what differs by rounding
 SETTINGS = {
@@ -117,11 +119,20 @@ def runs(dataset: Path, tiny: Path, configs: Path, tmp_path_factory: pytest.Temp
 
 
 @pytest.fixture(scope="module")
+def other_runs(dataset: Path, tiny: Path, configs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """Folders of runs of stages of the other kinds, by the number of processes."""
+    folders = {processes: tmp_path_factory.mktemp("other") / str(processes) for processes in (1, 2)}
+    for processes, out in folders.items():
+        train(processes, OTHER_KINDS, dataset, tiny, configs, out)
+    return folders
+
+
+@pytest.fixture(scope="module")
 def longer_runs(dataset: Path, tiny: Path, configs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     """Folders of runs of the other stages, by the number of processes."""
     folders = {processes: tmp_path_factory.mktemp("longer") / str(processes) for processes in (1, 2)}
     for processes, out in folders.items():
-        train(processes, [stage for stage in TRAINED if stage not in QUICK], dataset, tiny, configs, out)
+        train(processes, LONGER, dataset, tiny, configs, out)
     return folders
 
 
@@ -161,8 +172,16 @@ def test_two_processes_come_to_what_one_comes_to(runs: dict[int, Path], tiny: Pa
     assert_alike(runs[1] / stage, runs[2] / stage, tiny)
 
 
+@pytest.mark.thorough
+@pytest.mark.parametrize("stage", OTHER_KINDS)
+def test_two_processes_come_to_what_one_comes_to_in_other_kinds_of_stages(
+    other_runs: dict[int, Path], tiny: Path, stage: str
+) -> None:
+    assert_alike(other_runs[1] / stage, other_runs[2] / stage, tiny)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", [stage for stage in TRAINED if stage not in QUICK])
+@pytest.mark.parametrize("stage", LONGER)
 def test_two_processes_come_to_what_one_comes_to_in_the_longer_stages(
     longer_runs: dict[int, Path], tiny: Path, stage: str
 ) -> None:

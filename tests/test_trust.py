@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -87,8 +88,17 @@ armed = False
 sys.addaudithook(guard)
 import torch, torchaudio, soundfile, pyloudnorm  # what they do when they are imported is theirs
 armed = True
+"""
+COMMANDS = """
+import json
 from hgs_cli.cli import main
-main()
+for command in json.loads(sys.argv.pop(1)):
+    sys.argv[1:] = command
+    try:
+        main()
+    except SystemExit as stop:
+        if stop.code:
+            raise
 """
 
 
@@ -101,24 +111,25 @@ def without_network() -> list[str]:
 
 
 def test_nothing_is_fetched_sent_or_started(bundle: Path, sound: Path, burst: Path, tmp_path: Path) -> None:
-    def guarded(*arguments: str | Path) -> None:
-        done = subprocess.run(
-            [*without_network(), sys.executable, "-c", GUARD, *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            env={**os.environ, "HGS_WEIGHTS": str(bundle), "PYTHONPATH": str(ROOT)},
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-
-    guarded("invert", sound, "-o", "a.hgs", "--plot")
-    guarded("render", "a.hgs", burst, "-p", "60", "-o", "out", "--format", "wav,sf2,sfz", "--audition", "--json")
-    guarded("mix", "a.hgs", burst, "-p", "60", "-o", "mixed", "--quiet")
+    commands = [
+        ["invert", str(sound), "-o", "a.hgs", "--plot"],
+        ["render", "a.hgs", str(burst), "-p", "60", "-o", "out", "--format", "wav,sf2,sfz", "--audition", "--json"],
+        ["mix", "a.hgs", str(burst), "-p", "60", "-o", "mixed", "--quiet"],
+    ]
+    done = subprocess.run(
+        [*without_network(), sys.executable, "-c", GUARD + COMMANDS, json.dumps(commands)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "HGS_WEIGHTS": str(bundle), "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in tmp_path.iterdir()} >= {"a.hgs", "out", "mixed"}
 
 
 def test_the_guard_of_these_tests_bites(tmp_path: Path) -> None:
-    script = GUARD.replace("from hgs_cli.cli import main\nmain()", "import socket\nsocket.socket()")
+    script = GUARD + "import socket\nsocket.socket()"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 99
     assert "forbidden: socket" in done.stderr

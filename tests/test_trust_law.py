@@ -12,6 +12,7 @@ import torch
 from conftest import RECORDINGS, note, tone
 from hypothesis import given
 from hypothesis import strategies as st
+from sounds import noise, partials, times
 from torch import Tensor
 
 from hgs_cli.audio.io import read_audio
@@ -29,10 +30,6 @@ N_MELS, N_FRAMES = 128, 100
 def level(db: Tensor | float) -> Tensor:
     """Log-mel of levels in dB below full scale."""
     return 1.0 + torch.as_tensor(db) / DB_PER_UNIT
-
-
-def times(seconds: float) -> Tensor:
-    return torch.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
 
 
 # --- traits of log-mels ---------------------------------------------------------------------------------------------
@@ -151,16 +148,13 @@ def chord(notes: tuple[float, ...], brightness: float) -> Tensor:
 
 
 def bell() -> Tensor:
-    time = times(2.0)
     ratios = (0.5, 1.0, 1.19, 1.56, 2.0, 2.66, 3.01, 4.1)
-    waves = (torch.sin(math.tau * 440.0 * k * time) * torch.exp(-time * (0.6 + 0.5 * k)) / (1 + k) for k in ratios)
-    return 0.2 * sum(waves, torch.zeros_like(time))
+    levels, decays = [0.2 / (1 + k) for k in ratios], [0.6 + 0.5 * k for k in ratios]
+    return partials([440.0 * k for k in ratios], 2.0, levels, decays)
 
 
 def drum() -> Tensor:
-    time = times(0.5)
-    noise = torch.randn(len(time), generator=torch.Generator().manual_seed(6)) * torch.exp(-25.0 * time)
-    return 0.3 * (noise + torch.sin(math.tau * 180.0 * time) * torch.exp(-15.0 * time))
+    return noise(0.5, 0.3, fade_s=1 / 25, seed=6) + partials([180.0], 0.5, [0.3], [15.0])
 
 
 SOUNDS = {

@@ -28,16 +28,6 @@ from hgs_cli.spectrum import (
 SILENCE = torch.full((1, N_MELS, N_FRAMES), -1.0)
 
 
-@pytest.fixture(scope="module")
-def vocoder() -> Vocoder:
-    return Vocoder(mel_filters(MelConfig()))
-
-
-@pytest.fixture(scope="module")
-def log_mel() -> LogMel:
-    return LogMel()
-
-
 def sloping(batch: int = 1) -> Tensor:
     """Envelopes that fall by 40 dB over the mel range, (batch, N_MELS, N_FRAMES)."""
     slope = torch.linspace(0.6, -0.2, N_MELS)[None, :, None]
