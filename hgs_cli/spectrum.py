@@ -96,7 +96,7 @@ def mel_filters(config: MelConfig) -> Tensor:
     return torch.minimum(rising, falling).clamp(min=0.0).float()
 
 
-def noise_texture(filters: Tensor) -> Tensor:
+def noise_log_mean(filters: Tensor) -> Tensor:
     """Factor by which the mean *logarithm* of noise power in mel bands lies below the logarithm of its mean, (n_mels,).
 
     A band's power follows about a gamma law of shape ν, the band's degrees of freedom given that Hann bins correlate in
@@ -115,7 +115,7 @@ def noise_texture(filters: Tensor) -> Tensor:
 
 def noise_template(filters: Tensor) -> Tensor:
     """Mel power whose logarithm is the mean logarithm of noise with unit power in every DFT bin, (n_mels,)."""
-    return filters.sum(0) * noise_texture(filters)
+    return filters.sum(0) * noise_log_mean(filters)
 
 
 @lru_cache(maxsize=1)

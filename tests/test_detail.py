@@ -32,7 +32,7 @@ from hgs_cli.spectrum import (
     front_end_noise,
     level_to_power,
     mel_filters,
-    noise_texture,
+    noise_log_mean,
     power_to_level,
 )
 
@@ -93,7 +93,7 @@ def test_templates_are_the_generators_own() -> None:
     pitch = torch.tensor([33.0, 60.4])
     torch.testing.assert_close(front_end_comb(pitch), generator.comb_template(pitch), atol=1e-4, rtol=1e-3)
     torch.testing.assert_close(
-        front_end_noise(), generator.noise_template() * noise_texture(generator.filters), rtol=1e-3, atol=1e-4
+        front_end_noise(), generator.noise_template() * noise_log_mean(generator.filters), rtol=1e-3, atol=1e-4
     )
 
 

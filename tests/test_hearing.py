@@ -71,7 +71,7 @@ def test_a_chord_is_played_from_its_root_and_its_notes_are_named(wave: str, inve
         assert heard.midi is not None
         assert min(abs(heard.midi - note) for note in (notes[0], base, base + 12.0)) < 0.1
         assert heard.harmonic_share < 0.6
-        assert not heard.cents.any()
+        assert not heard.pitch_contour_cents.any()
 
 
 @pytest.mark.parametrize("wave", WAVES)
@@ -198,8 +198,8 @@ def test_vibrato_is_harmonic_too() -> None:
     assert harmonic_share(find_partials(sung), midi_to_hz(69.0)) < 0.8
     heard = hear(sung)
     assert heard.harmonic_share > 0.9
-    assert heard.cents.shape == (N_FRAMES,)
-    assert float(heard.cents.abs().max()) > 30.0
+    assert heard.pitch_contour_cents.shape == (N_FRAMES,)
+    assert float(heard.pitch_contour_cents.abs().max()) > 30.0
 
 
 def test_the_harmonic_share_tells_notes_from_other_sounds() -> None:

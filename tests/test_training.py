@@ -23,7 +23,7 @@ from hgs_cli.spectrum import N_BANDS, N_FRAMES, N_MELS, N_STEPS, SAMPLE_RATE
 from hgs_cli.training import checkpoint as checkpoints
 from hgs_cli.training import loop, soundfont
 from hgs_cli.training.adversarial import Gan, nearest_neighbours
-from hgs_cli.training.batches import PairSampler, SpeckleBank
+from hgs_cli.training.batches import NoiseTextureBank, PairSampler
 from hgs_cli.training.checkpoint import export_bundle, load_checkpoint
 from hgs_cli.training.config import STAGE_CONFIGS, DataConfig, LoopConfig, stage_config
 from hgs_cli.training.data import build_dataset
@@ -168,7 +168,7 @@ def test_the_sampler_goes_on_from_its_state(dataset: Path) -> None:
 def test_unit_noise_averages_to_one() -> None:
     from hgs_cli.spectrum import MelConfig, mel_filters
 
-    factors = SpeckleBank(mel_filters(MelConfig())).factors
+    factors = NoiseTextureBank(mel_filters(MelConfig())).factors
     assert torch.allclose(factors.mean(1), torch.ones(N_MELS), atol=0.12)
 
 

@@ -103,7 +103,7 @@ def test_vibrato_of_the_contour_is_heard(vocoder: Vocoder) -> None:
     time = torch.arange(N_FRAMES) * 512 / SAMPLE_RATE
     cents = 30.0 * torch.sin(2.0 * math.pi * 5.0 * time)
     found = detect_pitch(vocoder(sloping(), SILENCE, 60.0 + cents[None] / 100.0)[0])
-    assert float((found.cents - cents)[10:-10].abs().mean()) < 6.0
+    assert float((found.pitch_contour_cents - cents)[10:-10].abs().mean()) < 6.0
 
 
 def test_a_note_sounds_the_same_whoever_else_is_rendered(vocoder: Vocoder) -> None:
@@ -162,7 +162,7 @@ def test_mel_distance_to_the_formula_is_small_everywhere(vocoder: Vocoder, log_m
     power = level_to_power(e_h[0]) * template[:, None] + level_to_power(e_n[0]) * filters.sum(0)[:, None]
     wanted = 10.0 * torch.log10(power)
     difference = ((x - 1.0) * DB_PER_UNIT - wanted)[:, 10:-10]
-    assert float(difference.abs().mean()) < 2.0  # what remains is the speckle of noise between the harmonics
+    assert float(difference.abs().mean()) < 2.0  # what remains is the noise_texture of noise between the harmonics
 
 
 def spectrum_db(audio: Tensor) -> Tensor:

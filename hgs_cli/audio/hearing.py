@@ -82,7 +82,7 @@ class Heard:
         hits: Samples at which hits begin, at least one; all else is said of the first.
         sustained: Whether it holds rather than dies away.
         confidence: 0 … 1, how sure `found` is.
-        contrast: As in SourcePitch.
+        harmonic_salience: As in SourcePitch.
         harmonic_share: How much of it stands at harmonics of `midi`, 0 … 1; 0 where there is none.
     """
 
@@ -95,7 +95,7 @@ class Heard:
     hits: tuple[int, ...]
     sustained: bool
     confidence: float
-    contrast: float
+    harmonic_salience: float
     harmonic_share: float
 
 
@@ -148,7 +148,7 @@ def hear(audio: Tensor, hint: Hint = "auto") -> Heard:
         hits=tuple(hits),
         sustained=is_sustained(first, SAMPLE_RATE),
         confidence=finding.confidence,
-        contrast=source.contrast,
+        harmonic_salience=source.harmonic_salience,
         harmonic_share=share,
     )
 
@@ -179,8 +179,12 @@ def _judge(source: SourcePitch, partials: Partials) -> _Finding:
     of_mode = 0.0 if mode is None else harmonic_share(partials, midi_to_hz(mode))
     held = partials.lobe_hz <= RULES.held_lobe_hz
     if period is not None and period.explains and (held or not period.common):
-        is_note = source.confidence >= RULES.sure_period or source.contrast >= RULES.sure_contrast
-        is_note = is_note or held or (source.contrast >= RULES.likely_contrast and period.share >= RULES.likely_share)
+        is_note = source.confidence >= RULES.sure_period or source.harmonic_salience >= RULES.sure_contrast
+        is_note = (
+            is_note
+            or held
+            or (source.harmonic_salience >= RULES.likely_contrast and period.share >= RULES.likely_share)
+        )
         if is_note:
             return _Finding("pitched", period.midi, source.confidence)
         if mode is None or period.share > of_mode + RULES.period_ahead:

@@ -78,13 +78,13 @@ class SourcePitch:
         midi: MIDI note number, cents included; None for an unpitched sound.
         cents: Deviation from `midi` over time, (N_FRAMES,); 0 where nothing periodic sounds.
         confidence: 0 … 1, how periodic the sound is at that pitch.
-        contrast: How far its harmonics stand out of the spectrum, at most 1; 0.27 for a lone sine.
+        harmonic_salience: How far its harmonics stand out of the spectrum, at most 1; 0.27 for a lone sine.
     """
 
     midi: float | None
     pitch_contour_cents: Tensor
     confidence: float
-    contrast: float = 0.0
+    harmonic_salience: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -94,12 +94,12 @@ class Candidate:
     Attributes:
         f0_hz: Its frequency.
         height: Of the mean autocorrelation at its period, at most about 1.
-        contrast: How far its harmonics stand above the points half-way between them, at most 1.
+        harmonic_salience: How far its harmonics stand above the points half-way between them, at most 1.
     """
 
     f0_hz: float
     height: float
-    contrast: float
+    harmonic_salience: float
 
     @property
     def midi(self) -> float:
@@ -174,7 +174,7 @@ def _follow_period(curve: Tensor, period: float) -> float:
     return period
 
 
-def _harmonic_contrast(spectrum: Tensor, f0_hz: float) -> float:
+def _harmonic_salience(spectrum: Tensor, f0_hz: float) -> float:
     """How far the harmonics of f0 stand above the points half-way between them, at most 1.
 
     Args:
@@ -228,13 +228,15 @@ def find_candidates(audio: Tensor, near: float | None = None) -> list[Candidate]
         if height >= SEARCH.peak_fraction * tallest and height > 0.0 and len(found) < SEARCH.max_candidates:
             f0_hz = rate_hz / _follow_period(curve, position)
             if f0_hz <= SEARCH.highest_hz:
-                found.append(Candidate(f0_hz, height, _harmonic_contrast(spectrum, f0_hz)))
+                found.append(Candidate(f0_hz, height, _harmonic_salience(spectrum, f0_hz)))
     return found
 
 
 def choose(found: Sequence[Candidate], contrast_weight: float = SEARCH.contrast_weight) -> Candidate | None:
     """The candidate for which time and spectrum together speak most; None where there is no candidate."""
-    return max(found, key=lambda candidate: candidate.height + contrast_weight * candidate.contrast, default=None)
+    return max(
+        found, key=lambda candidate: candidate.height + contrast_weight * candidate.harmonic_salience, default=None
+    )
 
 
 def contour(audio: Tensor, f0_hz: float) -> tuple[float, Tensor]:
@@ -298,10 +300,10 @@ def detect_pitch(audio: Tensor, near: float | None = None) -> SourcePitch:
     flat = torch.zeros(N_FRAMES)
     if best is None:
         return SourcePitch(near, flat, 0.0)
-    doubtful = best.height < SEARCH.pitched_height or best.contrast < SEARCH.pitched_contrast
+    doubtful = best.height < SEARCH.pitched_height or best.harmonic_salience < SEARCH.pitched_contrast
     if doubtful if near is None else best.height < SEARCH.near_height:
         return SourcePitch(near, flat, max(0.0, best.height))
     mean_cents, cents = contour(audio, best.f0_hz)
     if abs(mean_cents) > 50.0:  # the harmonics disagree with the period: the period is what one hears
         mean_cents = 0.0
-    return SourcePitch(best.midi + mean_cents / 100.0, cents, min(1.0, best.height), best.contrast)
+    return SourcePitch(best.midi + mean_cents / 100.0, cents, min(1.0, best.height), best.harmonic_salience)

@@ -58,11 +58,11 @@ class Baseline(ABC):
         self.name, self.model, self.trained = name, model.eval().requires_grad_(False), trained
 
     @abstractmethod
-    def hear(self, x: Tensor, p: Tensor, known: Tensor) -> Heard:
-        """Invert log-mels x (B, n_mels, n_frames) at pitches p (B,); only the bands `known` (B, n_mels) are heard."""
+    def hear(self, x: Tensor, p: Tensor, band_mask: Tensor) -> Heard:
+        """Invert log-mels x (B, n_mels, n_frames) at pitches p (B,); it hears the bands of `band_mask` (B, n_mels) only."""
 
     @abstractmethod
-    def mix(self, first: Heard, second: Heard, share: float, p: Tensor, known: Tensor) -> Heard:
+    def mix(self, first: Heard, second: Heard, share: float, p: Tensor, band_mask: Tensor) -> Heard:
         """The sounds between: `share` of the second, (1 - share) of the first; p (B,) is the mean pitch."""
 
     def play(self, heard: Heard, q: Tensor) -> Envelopes:
@@ -73,11 +73,11 @@ class Baseline(ABC):
 class GANStrumentBaseline(Baseline):
     """h by f, no offsets; mixed h."""
 
-    def hear(self, x: Tensor, p: Tensor, known: Tensor) -> Heard:
+    def hear(self, x: Tensor, p: Tensor, band_mask: Tensor) -> Heard:
         """h = f(x)."""
         return Heard(self.model.extract(x), {})
 
-    def mix(self, first: Heard, second: Heard, share: float, p: Tensor, known: Tensor) -> Heard:
+    def mix(self, first: Heard, second: Heard, share: float, p: Tensor, band_mask: Tensor) -> Heard:
         """Features interpolated."""
         return Heard(torch.lerp(first.h, second.h, share), {})
 
@@ -96,15 +96,15 @@ class HyperGANStrumentBaseline(GANStrumentBaseline):
         super().__init__(name, model, trained)
         self.passes = passes
 
-    def hear(self, x: Tensor, p: Tensor, known: Tensor) -> Heard:
+    def hear(self, x: Tensor, p: Tensor, band_mask: Tensor) -> Heard:
         """h = f(x), Δ = H(h, f(x_init))."""
         h = self.model.extract(x)
-        return Heard(h, self.model.refine(h, p, self.passes, known))
+        return Heard(h, self.model.refine(h, p, self.passes, band_mask))
 
-    def mix(self, first: Heard, second: Heard, share: float, p: Tensor, known: Tensor) -> Heard:
+    def mix(self, first: Heard, second: Heard, share: float, p: Tensor, band_mask: Tensor) -> Heard:
         """Features interpolated, then refined."""
         h = torch.lerp(first.h, second.h, share)
-        return Heard(h, self.model.refine(h, p, self.passes, known))
+        return Heard(h, self.model.refine(h, p, self.passes, band_mask))
 
 
 class MelHyperBaseline(Baseline):
@@ -124,12 +124,12 @@ class MelHyperBaseline(Baseline):
         super().__init__(name, model, trained)
         self.extractor, self.passes = extractor.eval().requires_grad_(False), passes
 
-    def hear(self, x: Tensor, p: Tensor, known: Tensor) -> Heard:
+    def hear(self, x: Tensor, p: Tensor, band_mask: Tensor) -> Heard:
         """h = f(x), Δ = H(x, x_init)."""
         h = self.extractor(x)
-        return Heard(h, refine_on_mels(self.model, self.model.feature_extractor, x, h, p, self.passes, known))
+        return Heard(h, refine_on_mels(self.model, self.model.feature_extractor, x, h, p, self.passes, band_mask))
 
-    def mix(self, first: Heard, second: Heard, share: float, p: Tensor, known: Tensor) -> Heard:
+    def mix(self, first: Heard, second: Heard, share: float, p: Tensor, band_mask: Tensor) -> Heard:
         """Features and offsets interpolated."""
         offsets = add_offsets(self._scaled(first.offsets, 1.0 - share), self._scaled(second.offsets, share))
         return Heard(torch.lerp(first.h, second.h, share), offsets)
@@ -158,7 +158,7 @@ class PitchGanBaseline(Baseline):
         super().__init__(name, model, trained)
         self.steps = steps
 
-    def hear(self, x: Tensor, p: Tensor, known: Tensor) -> Heard:
+    def hear(self, x: Tensor, p: Tensor, band_mask: Tensor) -> Heard:
         """Encode, then descend on the table's own mean square error with Adam; the rate falls to zero as a cosine."""
         h = self.model.extract(x)
         if self.steps == 0:
@@ -171,7 +171,7 @@ class PitchGanBaseline(Baseline):
                 adam.param_groups[0]["lr"] = OPTIMISATION_RATE * 0.5 * (1.0 + math.cos(math.pi * step / self.steps))
                 envelopes = self.model.envelopes(self._on_sphere(point, h), p)
                 with torch.autocast(x.device.type, enabled=False):
-                    error = (self.model.compose(envelopes, p) - x).square() * known[:, :, None]
+                    error = (self.model.compose(envelopes, p) - x).square() * band_mask[:, :, None]
                 adam.zero_grad()
                 error.sum().backward()  # type: ignore[no-untyped-call]
                 adam.step()
@@ -181,7 +181,7 @@ class PitchGanBaseline(Baseline):
     def _on_sphere(point: Tensor, h: Tensor) -> Tensor:
         return torch.cat([F.normalize(point, dim=1), h[:, point.shape[1] :]], dim=1)
 
-    def mix(self, first: Heard, second: Heard, share: float, p: Tensor, known: Tensor) -> Heard:
+    def mix(self, first: Heard, second: Heard, share: float, p: Tensor, band_mask: Tensor) -> Heard:
         """Points interpolated and brought back to the sphere."""
         width = self.model.config.feature_extractor.timbre_dim
         h = torch.lerp(first.h, second.h, share)

@@ -27,7 +27,7 @@ from hgs_cli.models.hyperganstrument import HyperGANStrument
 from hgs_cli.models.pitch_classifier import PitchClassifier
 from hgs_cli.spectrum import N_MELS, level_to_power, power_to_level
 from hgs_cli.training.bandwidth import FLOOR_LEVEL, known_bands
-from hgs_cli.training.batches import SpeckleBank
+from hgs_cli.training.batches import NoiseTextureBank
 from hgs_cli.training.notes import NoteTable
 
 N_NOTES = 2048
@@ -178,21 +178,21 @@ class _TableBuilder:
     def __init__(self, released: HyperGANStrument, judge: PitchClassifier, seed: int) -> None:
         self.released, self.judge = released, judge
         self.device = next(released.parameters()).device
-        self.speckle = SpeckleBank(released.generator.filters.cpu())
+        self.noise_texture = NoiseTextureBank(released.generator.filters.cpu())
         self.rng = np.random.default_rng(seed + 1)
         self.tallies: dict[str, dict[str, _Tally]] = {}
         self.real: dict[str, list[Tensor]] = {"reconstruction": [], "generation": []}
         self.second: dict[str, list[Tensor]] = {"reconstruction": [], "generation": []}
-        self.known = torch.ones(1, N_MELS, dtype=torch.bool)  # of the chunk that is played
+        self.band_mask = torch.ones(1, N_MELS, dtype=torch.bool)  # of the chunk that is played
         self.width = released.config.feature_extractor.timbre_dim
 
     def chunk(self, table: NoteTable, rows: list[Baseline], inputs: list[int], targets: list[int]) -> None:
         """Play one chunk of notes with every baseline."""
         bandwidth_hz = torch.from_numpy(np.minimum(table.bandwidth_hz[inputs], table.bandwidth_hz[targets]))
-        self.known = known_bands(torch.minimum(bandwidth_hz, bandwidth_hz.roll(-1))).to(self.device)
+        self.band_mask = known_bands(torch.minimum(bandwidth_hz, bandwidth_hz.roll(-1))).to(self.device)
         x, p, gain = self._notes(table, inputs)
         y, q, _ = self._notes(table, targets, gain)
-        speckle = self.speckle.draw(len(inputs), self.rng).to(self.device)
+        noise_texture = self.noise_texture.draw(len(inputs), self.rng).to(self.device)
         h = self._timbre(x)
         tasks = [_Task("reconstruction", p, x, h), _Task("generation", q, y, h)]
         tasks += [
@@ -212,27 +212,27 @@ class _TableBuilder:
         for row in rows:
             heard = self._heard(row, x, p)
             for task, sound in zip(tasks, [heard, heard, *self._mixed(row, heard, p)], strict=True):
-                self._play(row, task, sound, speckle)
+                self._play(row, task, sound, noise_texture)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
     def _heard(self, row: Baseline, x: Tensor, p: Tensor) -> Heard:
         with self._autocast():
-            return row.hear(x, p, self.known)
+            return row.hear(x, p, self.band_mask)
 
     def _mixed(self, row: Baseline, heard: Heard, p: Tensor) -> Iterator[Heard]:
         """Every sound with the next one, by SHARES."""
         second = Heard(heard.h.roll(-1, 0), {name: value.roll(-1, 0) for name, value in heard.offsets.items()})
         for share in SHARES:
             with self._autocast():
-                mixed = row.mix(heard, second, share, torch.lerp(p, p.roll(-1), share), self.known)
+                mixed = row.mix(heard, second, share, torch.lerp(p, p.roll(-1), share), self.band_mask)
             yield mixed
 
     def second_draw(self, table: NoteTable, inputs: list[int], targets: list[int]) -> None:
         """Hear a chunk of another draw of real notes, whose Fréchet distance to the first is the least to hope for."""
         bandwidth_hz = torch.from_numpy(np.minimum(table.bandwidth_hz[inputs], table.bandwidth_hz[targets]))
-        self.known = known_bands(bandwidth_hz).to(self.device)
+        self.band_mask = known_bands(bandwidth_hz).to(self.device)
         x, p, gain = self._notes(table, inputs)
         y, q, _ = self._notes(table, targets, gain)
         for task, real, key in (("reconstruction", x, p), ("generation", y, q)):
@@ -247,7 +247,7 @@ class _TableBuilder:
 
     def _masked(self, x: Tensor) -> Tensor:
         """Log-mels with nothing in bands that the recordings say nothing of."""
-        return torch.where(self.known[:, :, None], x, FLOOR_LEVEL)
+        return torch.where(self.band_mask[:, :, None], x, FLOOR_LEVEL)
 
     def _timbre(self, x: Tensor) -> Tensor:
         with self._autocast():
@@ -260,12 +260,12 @@ class _TableBuilder:
             logits = self.judge.pitch_logits(features)
         return features.float(), logits.argmax(1) == q.round().long()
 
-    def _play(self, row: Baseline, task: _Task, heard: Heard, speckle: Tensor) -> None:
+    def _play(self, row: Baseline, task: _Task, heard: Heard, noise_texture: Tensor) -> None:
         with self._autocast():
             envelopes = row.play(heard, task.q)
         generator = row.model.generator
         smooth = None if task.y is None else self._masked(generator.compose(envelopes, task.q))
-        self._enter(row.name, task, self._masked(generator.compose(envelopes, task.q, speckle)), smooth)
+        self._enter(row.name, task, self._masked(generator.compose(envelopes, task.q, noise_texture)), smooth)
 
     def _enter(self, row: str, task: _Task, x_hat: Tensor, smooth: Tensor | None = None) -> None:
         """Enter what a row made of a chunk; `smooth` is the same without noise texture, where that was drawn."""
@@ -273,7 +273,7 @@ class _TableBuilder:
         if task.y is not None:
             # (B, n_mels), 0 where nothing is known
             square = (task.y - (x_hat if smooth is None else smooth)).square().mean(2)
-            error = square.sum(1) / self.known.sum(1)
+            error = square.sum(1) / self.band_mask.sum(1)
         features, right = self._judged(x_hat, task.q)
         self._tally(row, task.name).add(error, right, features, (self._timbre(x_hat) - task.h).square().sum(1))
 

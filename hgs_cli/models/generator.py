@@ -21,7 +21,7 @@ from hgs_cli.models.layers import (
     serve_rows,
 )
 from hgs_cli.pitch import midi_to_hz
-from hgs_cli.spectrum import N_FRAMES, N_MELS, comb_power, level_to_power, noise_texture, power_to_level
+from hgs_cli.spectrum import N_FRAMES, N_MELS, comb_power, level_to_power, noise_log_mean, power_to_level
 
 FRAMES_PER_STEP = 4
 N_PARTS = 2  # harmonic, noise
@@ -237,26 +237,28 @@ class Generator(nn.Module):
         """Mel power of noise with unit expected power in every DFT bin, (n_mels,)."""
         return self.filters.sum(0)
 
-    def part_powers(self, envelopes: Envelopes, p: Tensor, speckle: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def part_powers(
+        self, envelopes: Envelopes, p: Tensor, noise_texture: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Mel powers of the harmonic and the noise part.
 
         Args:
             envelopes: E_h and E_n, (B, n_mels, n_frames) each.
             p: Pitch, (B,).
-            speckle: A random realisation of unit noise, as factors (B, n_mels, n_frames); without it the expectation
-                of the logarithm.
+            noise_texture: A random realisation of unit noise, as factors (B, n_mels, n_frames); without it the
+                expectation of the logarithm.
 
         Returns:
             Two tensors (B, n_mels, n_frames).
         """
         harmonic = level_to_power(envelopes.harmonic.clamp(-3.0, MAX_LEVEL)) * self.comb_template(p)[:, :, None]
-        texture = noise_texture(self.filters)[None, :, None] if speckle is None else speckle
+        texture = noise_log_mean(self.filters)[None, :, None] if noise_texture is None else noise_texture
         noise = (
             level_to_power(envelopes.noise_part.clamp(-3.0, MAX_LEVEL)) * self.noise_template()[None, :, None] * texture
         )
         return harmonic, noise
 
-    def compose(self, envelopes: Envelopes, p: Tensor, speckle: Tensor | None = None) -> Tensor:
+    def compose(self, envelopes: Envelopes, p: Tensor, noise_texture: Tensor | None = None) -> Tensor:
         """The log-mel x̂ of both envelopes on their templates; arguments as `part_powers`: (B, n_mels, n_frames)."""
-        harmonic, noise = self.part_powers(envelopes, p, speckle)
+        harmonic, noise = self.part_powers(envelopes, p, noise_texture)
         return power_to_level(harmonic + noise)

@@ -130,26 +130,28 @@ class HyperGANStrument(nn.Module):
         """θ(1 + Δ) of one sound, to be played at any number of pitches; arguments as `Generator.fold`."""
         return self.generator.fold(offsets)
 
-    def compose(self, envelopes: Envelopes, p: Tensor, known: Tensor | None = None) -> Tensor:
+    def compose(self, envelopes: Envelopes, p: Tensor, band_mask: Tensor | None = None) -> Tensor:
         """x̂, the log-mel of the envelopes at pitch p (B,): (B, n_mels, n_frames).
 
         Args:
             envelopes: E_h and E_n.
             p: Pitch, (B,).
-            known: Mel bands to be filled, (B, n_mels), bool; the others are left at the floor. All when None.
+            band_mask: Mel bands to be filled, (B, n_mels), bool; the others are left at the floor. All when None.
         """
         x = self.generator.compose(envelopes, p)
-        return x if known is None else torch.where(known[:, :, None], x, -1.0)
+        return x if band_mask is None else torch.where(band_mask[:, :, None], x, -1.0)
 
-    def refine(self, h: Tensor, p: Tensor, passes: int | None = None, known: Tensor | None = None) -> dict[str, Tensor]:
+    def refine(
+        self, h: Tensor, p: Tensor, passes: int | None = None, band_mask: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Offsets Δ for features h: Δ_{k+1} = Δ_k + H(h, h_k), h_k = f(G(h, 0, p; θ(1 + Δ_k))), Δ_0 = 0.
 
         Args:
             h: Feature of the input, (B, h_dim).
             p: Pitch at which the first reconstruction is made, (B,).
             passes: How often; the configured number by default, 0 for none.
-            known: Mel bands of the input that its file could hold, (B, n_mels), bool; all when None. f hears no others
-                of the reconstruction either.
+            band_mask: Mel bands of the input that its file could hold, (B, n_mels), bool; all when None. f hears no
+                others of the reconstruction either.
 
         Returns:
             Offsets by layer name, of batch B; empty for 0 passes.
@@ -159,7 +161,7 @@ class HyperGANStrument(nn.Module):
         offsets: dict[str, Tensor] = {}
         for _ in range(self.config.hypernetwork.n_passes if passes is None else passes):
             with torch.no_grad():  # what H hears of itself is an input; unrolling through G costs far more
-                x_k = self.compose(self.envelopes(h, p, offsets), p, known)
+                x_k = self.compose(self.envelopes(h, p, offsets), p, band_mask)
             h_k = self.extract(x_k)
             offsets = add_offsets(offsets, self.hypernetwork(h, h_k))
         return offsets

@@ -85,7 +85,7 @@ def invert_recording(
     h, offsets = model.network.invert(x, p, n_passes)
     offsets = rounded_offsets(offsets)
     theta = model.fold(offsets)
-    first = model.network.envelopes(h, p, theta)
+    drawn = model.network.envelopes(h, p, theta)
     harmonic_share = heard.harmonic_share if source_pitch is not None and heard.kind == "pitched" else None
     inversion = Inversion(
         feature=h[0],
@@ -94,8 +94,8 @@ def invert_recording(
         source_pitch=source_pitch,
         pitch_contour_cents=_whole_contour(whole, source_pitch, heard.pitch_contour_cents),
         mel=x[0],
-        source_envelopes=_row(first),
-        detail=measure_detail(x[0].cpu(), periodicity, source_pitch, _row(first)),
+        source_envelopes=_row(drawn),
+        detail=measure_detail(x[0].cpu(), periodicity, source_pitch, _row(drawn)),
         length_samples=whole.shape[-1],
         input_gain_db=input_gain_db,
         reference_lufs=0.0,
@@ -105,7 +105,7 @@ def invert_recording(
         mono_weights=mono_weights,
         stands_at=_stands_at(heard, pitch),
         harmonic_share=harmonic_share,
-        trust=_trust(model, x[0], first, p, whole.shape[-1], harmonic_share),
+        trust=_trust(model, x[0], drawn, p, whole.shape[-1], harmonic_share),
         cropped=recording.cropped_s > 0.0,
         heard=describe_heard(heard),
         kind=heard.kind,
@@ -125,8 +125,8 @@ def reinvert(model: Model, inversion: Inversion) -> Inversion:
     h, offsets = model.network.invert(x, p, inversion.passes)
     offsets = rounded_offsets(offsets)
     theta = model.fold(offsets)
-    first = model.network.envelopes(h, p, theta)
-    old, new, detail = inversion.source_envelopes, _row(first), inversion.detail
+    drawn = model.network.envelopes(h, p, theta)
+    old, new, detail = inversion.source_envelopes, _row(drawn), inversion.detail
     moved = replace(
         detail,
         harmonic=detail.harmonic + old.harmonic - new.harmonic,
@@ -136,9 +136,9 @@ def reinvert(model: Model, inversion: Inversion) -> Inversion:
         inversion,
         feature=h[0],
         offsets=offsets,
-        source_envelopes=_row(first),
+        source_envelopes=_row(drawn),
         detail=moved,
-        trust=_trust(model, x[0], first, p, inversion.length_samples, inversion.harmonic_share),
+        trust=_trust(model, x[0], drawn, p, inversion.length_samples, inversion.harmonic_share),
         weights_sha256=model.sha256,
     )
     return _with_levels(model, again, theta)
@@ -163,13 +163,13 @@ def reconstruct(model: Model, inversion: Inversion) -> Reconstruction:
 
 
 def _trust(
-    model: Model, x: Tensor, first: Envelopes, p: Tensor, length_samples: int, harmonic_share: float | None
+    model: Model, x: Tensor, drawn: Envelopes, p: Tensor, length_samples: int, harmonic_share: float | None
 ) -> float:
     """How far the networks are believed for a sound with the log-mel x (n_mels, n_frames): not at all for no note."""
     if harmonic_share is None:
         return 0.0
     n_frames = min(N_FRAMES, length_samples // HOP_LENGTH + 1)
-    x_hat = model.network.compose(first, p)[0]
+    x_hat = model.network.compose(drawn, p)[0]
     return judge_trust(measure_traits(x[:, :n_frames].cpu(), x_hat[:, :n_frames].cpu(), harmonic_share))
 
 

@@ -105,35 +105,35 @@ def _heard(residual: Tensor, share: Tensor, ceiling: Tensor, blur: Tensor) -> Te
     return torch.minimum(filled, ceiling)
 
 
-def residuals(x: Tensor, periodicity: Tensor, p: Tensor, first: Envelopes) -> tuple[Tensor, Tensor]:
+def residuals(x: Tensor, periodicity: Tensor, p: Tensor, drawn: Envelopes) -> tuple[Tensor, Tensor]:
     """r_h and r_n of pitched sounds: what their first reconstructions at p lack, each (B, n_mels, n_frames).
 
     Args:
         x: Log-mels, (B, n_mels, n_frames).
         periodicity: Share of each band that is tone, (B, N_BANDS, N_STEPS).
         p: Pitches, (B,).
-        first: The network's envelopes at p, batch B.
+        drawn: The network's envelopes at p, batch B.
     """
     e_h, e_n, share = split(x, periodicity, p)
     power = _above_floor(x)
     comb = front_end_comb(p)[..., None].clamp(min=1e-9)
     noise = front_end_noise().to(x.device)[:, None]
     blur = mel_blur(midi_to_hz(p.float()), SPLIT.width, SPLIT.width_mels)
-    r_h = _heard(e_h - first.harmonic, share, power_to_exact_level(power / comb) - first.harmonic, blur)
-    r_n = _heard(e_n - first.noise_part, 1.0 - share, power_to_exact_level(power / noise) - first.noise_part, blur)
+    r_h = _heard(e_h - drawn.harmonic, share, power_to_exact_level(power / comb) - drawn.harmonic, blur)
+    r_n = _heard(e_n - drawn.noise_part, 1.0 - share, power_to_exact_level(power / noise) - drawn.noise_part, blur)
     return r_h, r_n
 
 
-def measure_detail(x: Tensor, periodicity: Tensor, p: float | None, first: Envelopes) -> Detail:
+def measure_detail(x: Tensor, periodicity: Tensor, p: float | None, drawn: Envelopes) -> Detail:
     """Measure what the first reconstruction lacks of an input: residuals that restore x at p.
 
     Args:
         x: Log-mel of the input, (n_mels, n_frames).
         periodicity: Share of each band that is tone, (N_BANDS, N_STEPS).
         p: Pitch of the input; None when it has none, and all of it is noise.
-        first: The network's envelopes at p (at 60 without a pitch), of one note.
+        drawn: The network's envelopes at p (at 60 without a pitch), of one note.
     """
-    first_h, first_n = (part.float().reshape(x.shape) for part in (first.harmonic, first.noise_part))
+    first_h, first_n = (part.float().reshape(x.shape) for part in (drawn.harmonic, drawn.noise_part))
     if p is None:
         power = _above_floor(x)
         return Detail(

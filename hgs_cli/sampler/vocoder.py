@@ -98,7 +98,7 @@ class Vocoder:
         weights[int(touched[-1]) + 1 :] = weights[touched[-1]]
         self.interpolation = (weights / weights.sum(1, keepdim=True)).T.contiguous().to(device)
         self.edges_hz = mel_points_hz(MelConfig())
-        self._speckle_blocks = _blocks(filters)
+        self._texture_blocks = _blocks(filters)
         self._noise_blocks = _blocks(self.interpolation.T)
         window = torch.hann_window(N_FFT)
         self.window = window.to(device)
@@ -145,7 +145,7 @@ class Vocoder:
         spectrum = self._spectra(periodic_source(midi_to_hz(pitch.double()), seed, n_frames).to(e_h.device))
         # (n_frames, n_freqs) both: unit power at the peak of a harmonic, unit expected power in a bin of noise
         e_h, e_n = e_h[:, :n_frames].T, e_n[:, :n_frames].T
-        even = torch.where(e_n > -1.0, e_n - self._speckle(noise), e_n)  # the floor stays silence
+        even = torch.where(e_n > -1.0, e_n - self._texture(noise), e_n)  # the floor stays silence
         spectrum.mul_(amplitude(self._at_harmonics(e_h, float(midi_to_hz(pitch.median())))))
         spectrum.add_(noise.mul_(amplitude(self._between_bands(even))))
         return self._overlap_add(spectrum, length_samples)
@@ -175,16 +175,16 @@ class Vocoder:
         """Spectra of the frames of audio (T,), the first beginning with it: (n_frames, n_freqs)."""
         return torch.fft.rfft(audio.unfold(0, N_FFT, HOP_LENGTH) * self.window)
 
-    def _speckle(self, spectrum: Tensor) -> Tensor:
+    def _texture(self, spectrum: Tensor) -> Tensor:
         """By how much spectra of unit noise (n_frames, n_freqs) are above their level, (n_frames, n_mels).
 
-        E_n that was measured has the speckle of the recording in it, and a network's is a mean of logarithms: either
-        would flutter once more with the speckle of our own noise.
+        E_n that was measured has the texture of the recording in it, and a network's is a mean of logarithms: either
+        would flutter once more with that of our own noise.
         """
         scale = (self.window.sum() / 2) ** 2
         power = torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag)
         heard = power.new_zeros(len(power), self.filters.shape[1])
-        for block in self._speckle_blocks:
+        for block in self._texture_blocks:
             heard[:, block.mels] += torch.matmul(power[:, block.bins], self.filters[block.bins, block.mels])
         level = torch.log10(heard / (scale * self.template) + 1e-12).mul_(10.0 / DB_PER_UNIT)
         return level.clamp_(-VOCODER.max_texture_level, VOCODER.max_texture_level)

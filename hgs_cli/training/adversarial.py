@@ -141,7 +141,7 @@ class Gan(Adversarial):
         with self.autocast():
             envelopes = self.model.envelopes(h, p, z=z.to(self.device) * self.config.z_scale)
         with torch.autocast(self.device.type, enabled=False):
-            return self.model.generator.compose(envelopes, p, self.draw_speckle(size))
+            return self.model.generator.compose(envelopes, p, self.draw_texture(size))
 
     def step(self, optimisers: dict[str, Optimiser]) -> Figures:
         """D on neighbours, then G on neighbours and pairs."""

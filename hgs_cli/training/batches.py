@@ -28,7 +28,7 @@ ALL = slice(None)
 UNPITCHED_RANGE = (36.0, 84.0)  # pitches at which unpitched examples are asked for
 
 
-class SpeckleBank:
+class NoiseTextureBank:
     """Random realisations of unit noise in the mel domain, cut from a long one.
 
     Args:
@@ -109,7 +109,7 @@ class PairSampler:
         self.table, self.config, self.augment = table, config, augment
         self.rng = np.random.default_rng(seed)
         self._recorded, self._rendered, self._unpitched = table.groups()
-        self._speckle = SpeckleBank(LogMel().filters, seed=1)
+        self._texture = NoiseTextureBank(LogMel().filters, seed=1)
         # Notes by whole pitch, to find a partner for a mixture.
         pitched = np.flatnonzero(~np.isnan(table.pitch))
         self._at_pitch: dict[int, NDArray[np.int64]] = {
@@ -288,9 +288,9 @@ class PairSampler:
         floor_db = level_db[:, None] + tilt_db[:, None] * torch.linspace(0.0, 1.0, N_MELS)
         floor = torch.pow(10.0, floor_db / 10.0)[:, :, None]
         clean_y, clean_x = _band_power(power_y[rows]), _band_power(power_x[noisy])
-        power_x[noisy] += floor * self._speckle.draw(count, rng, ours)
-        speckle = self._speckle.draw(count * targets, rng, ours.repeat(targets))
-        power_y[rows] += floor.repeat_interleave(targets, 0) * speckle
+        power_x[noisy] += floor * self._texture.draw(count, rng, ours)
+        noise_texture = self._texture.draw(count * targets, rng, ours.repeat(targets))
+        power_y[rows] += floor.repeat_interleave(targets, 0) * noise_texture
         draft.periodicity_y[rows] *= clean_y / (_band_power(power_y[rows]) + TINY)
         draft.periodicity_x[noisy] *= clean_x / (_band_power(power_x[noisy]) + TINY)
 

@@ -64,7 +64,7 @@ class PitchGan(Adversarial):
         with self.autocast():
             envelopes = model.envelopes(self.random_timbres(size), p)
         with torch.autocast(self.device.type, enabled=False):
-            fake = mask_above(model.generator.compose(envelopes, p, self.draw_speckle(size)), bandwidth_hz)
+            fake = mask_above(model.generator.compose(envelopes, p, self.draw_texture(size)), bandwidth_hz)
         d_optimiser = optimisers["discriminator"]
         figures = self.discriminator_step(d_optimiser, real, fake.detach(), p, unconditioned, bandwidth_hz)
         if self.discriminator_alone:
@@ -120,7 +120,7 @@ def refine_on_mels(
     h: Tensor,
     p: Tensor,
     passes: int,
-    known: Tensor | None = None,
+    band_mask: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Offsets Δ from the input's and the reconstruction's mel-spectrograms instead of their features.
 
@@ -131,7 +131,7 @@ def refine_on_mels(
         h: Features that condition G, (B, h_dim).
         p: Pitch of the input, (B,).
         passes: How often.
-        known: Mel bands of the input that hold sound, (B, n_mels), bool; all when None.
+        band_mask: Mel bands of the input that hold sound, (B, n_mels), bool; all when None.
 
     Source: HyperStyle, whose hypernetwork reads the pair of images.
     """
@@ -139,7 +139,7 @@ def refine_on_mels(
     seen = reader(x)
     for _ in range(passes):
         with torch.no_grad():
-            x_k = model.compose(model.envelopes(h, p, offsets), p, known)
+            x_k = model.compose(model.envelopes(h, p, offsets), p, band_mask)
         offsets = add_offsets(offsets, model.hypernetwork(seen, reader(x_k)))
     return offsets
 
@@ -178,5 +178,5 @@ class MelHyper(Hyper):
 
     def refine(self, batch: Batch, h: Tensor, passes: int) -> dict[str, Tensor]:
         """Offsets from mels."""
-        known = known_bands(batch.input_bandwidth_hz)
-        return refine_on_mels(self.model, self.model.feature_extractor, batch.x, h, batch.p, passes, known)
+        band_mask = known_bands(batch.input_bandwidth_hz)
+        return refine_on_mels(self.model, self.model.feature_extractor, batch.x, h, batch.p, passes, band_mask)

@@ -53,9 +53,9 @@ def _try_hypernetwork(stage: Stage, config: HyperConfig | HyperGanConfig) -> _Hy
         h = h.detach().repeat_interleave(batch.targets, 0)
         envelopes = model.envelopes(h, batch.q, offsets)
     reconstruction, periodicity = nearness(model.generator, envelopes, batch)
-    # f knows the speckle of real noise: without it every reconstruction would seem to differ in timbre.
+    # f knows the noise_texture of real noise: without it every reconstruction would seem to differ in timbre.
     with torch.autocast(stage.device.type, enabled=False):
-        x_hat = model.generator.compose(envelopes, batch.q, stage.draw_speckle(batch.q.shape[0]))
+        x_hat = model.generator.compose(envelopes, batch.q, stage.draw_texture(batch.q.shape[0]))
         x_hat = mask_above(x_hat, batch.bandwidth_hz)
     with stage.autocast():
         # The map learns too: it could please this term by saying nothing.

@@ -155,10 +155,10 @@ def confusion_loss(logits: Tensor, prior: Tensor) -> Tensor:
 
 
 def audible_powers(
-    generator: Generator, envelopes: Envelopes, p: Tensor, speckle: Tensor | None = None
+    generator: Generator, envelopes: Envelopes, p: Tensor, noise_texture: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Mel powers of both parts in float32; arguments as `Generator.part_powers`."""
     with torch.autocast(p.device.type, enabled=False):
         return generator.part_powers(
-            Envelopes(envelopes.harmonic.float(), envelopes.noise_part.float()), p.float(), speckle
+            Envelopes(envelopes.harmonic.float(), envelopes.noise_part.float()), p.float(), noise_texture
         )

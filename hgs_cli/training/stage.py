@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from hgs_cli.models.hyperganstrument import HyperGANStrument
 from hgs_cli.spectrum import DB_PER_UNIT
 from hgs_cli.training.bandwidth import known_bands
-from hgs_cli.training.batches import PairSampler, SpeckleBank
+from hgs_cli.training.batches import NoiseTextureBank, PairSampler
 from hgs_cli.training.config import LoopConfig, StageConfig
 from hgs_cli.training.losses import nearness
 from hgs_cli.training.notes import Batch, NoteTable
@@ -46,7 +46,7 @@ class Stage(ABC):
             set_trainable(model.get_submodule(name), True)
         self.table = NoteTable(folder, validation=False, fold=config.data.fold, set_aside=config.data.set_aside)
         self.sampler = PairSampler(self.table, config.data, seed)
-        self.speckle = SpeckleBank(model.generator.filters)
+        self.noise_texture = NoiseTextureBank(model.generator.filters)
         self.validation_table = NoteTable(folder, validation=True)
         self._validation: list[Batch] | None = None
         self.part = WHOLE  # of every batch, set by the loop where several processes train
@@ -90,10 +90,10 @@ class Stage(ABC):
         """Offsets Δ for the inputs of a batch with features h (N, h_dim)."""
         return self.model.refine(h, batch.p, passes, known_bands(batch.input_bandwidth_hz))
 
-    def draw_speckle(self, size: int) -> Tensor:
+    def draw_texture(self, size: int) -> Tensor:
         """Random noise textures, (size, n_mels, n_frames), drawn for the whole batch as all else that is random."""
         whole = size * self.part.size
-        return self.speckle.draw(whole, self.sampler.rng, self.part.of(whole)).to(self.device)
+        return self.noise_texture.draw(whole, self.sampler.rng, self.part.of(whole)).to(self.device)
 
     def draw_normal(self, size: int, width: int) -> Tensor:
         """Normal numbers, (size, width), likewise."""
