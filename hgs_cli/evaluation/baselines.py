@@ -59,7 +59,7 @@ class Baseline(ABC):
 
     @abstractmethod
     def hear(self, x: Tensor, p: Tensor, band_mask: Tensor) -> Heard:
-        """Invert log-mels x (B, n_mels, n_frames) at pitches p (B,); it hears the bands of `band_mask` (B, n_mels) only."""
+        """Invert log-mels x (B, n_mels, n_frames) at pitches p (B,), as far as `band_mask` (B, n_mels) lets it hear."""
 
     @abstractmethod
     def mix(self, first: Heard, second: Heard, share: float, p: Tensor, band_mask: Tensor) -> Heard:
