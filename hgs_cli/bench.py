@@ -44,12 +44,31 @@ OCTAVES = [float(pitch) for pitch in range(48, 73)]  # two octaves, 25 notes
 N_STAGES = 19  # that are timed alone, in `_time_stages` and before it
 BATCHES = (1, 2, 4, 8, 16, 25, 88)  # notes: up to a piano's keys
 LENGTHS_S = (0.5, 1.0, 2.0, 4.0)
-OTHER_RATE_HZ = 48_000  # from which a sound is resampled
-COLD_RUNS = 3  # of what takes seconds each
-N_CALLS = 4  # that are timed in new processes
+
+
+@dataclass(frozen=True)
+class TimingRules:
+    """How often things are timed.
+
+    Attributes:
+        other_rate_hz: From which a sound is resampled.
+        cold_runs: Of what takes seconds each.
+        n_calls: That are timed in new processes.
+        peak_runs: The fastest of which tells what the machine can do.
+        copied_bytes: More than caches hold.
+    """
+
+    other_rate_hz: int = 48_000
+    cold_runs: int = 3
+    n_calls: int = 4
+    peak_runs: int = 15
+    copied_bytes: int = 2**27
+
+
+TIMING = TimingRules()
+
+
 IMPORTING, RENDERING = "import torch, torchaudio, soundfile, pyloudnorm", "hgs render, 25 notes"
-PEAK_RUNS = 15  # the fastest of which tells what the machine can do
-COPIED_BYTES = 2**27  # more than caches hold
 COMPARED = (RUBBER_BAND_R3, SIGNALSMITH)
 
 
@@ -104,7 +123,7 @@ class BenchPlan:
     Attributes:
         sound: What is played; None for a four-second tone made here.
         runs: How often each thing is, at least 1.
-        cold: Whether whole calls in new processes are, COLD_RUNS times.
+        cold: Whether whole calls in new processes are, TIMING.cold_runs times.
         peers: What is timed at the same notes: Rubber Band's finer engine, and Signalsmith Stretch if it is installed.
     """
 
@@ -117,7 +136,7 @@ class BenchPlan:
     def n_steps(self) -> int:
         """How many things are timed."""
         played = len(BATCHES) + len(_thread_counts()) + len(LENGTHS_S)
-        return N_STAGES + played + 1 + (N_CALLS if self.cold else 0) + len(self.peers)
+        return N_STAGES + played + 1 + (TIMING.n_calls if self.cold else 0) + len(self.peers)
 
 
 def plan_bench(sound: Path | None, runs: int, *, cold: bool, compare: bool) -> BenchPlan:
@@ -197,7 +216,7 @@ def _time_stages(clock: _Clock, model: Model, path: Path, folder: Path) -> tuple
             return clock.time("stages", name, work, notes, note_s)
 
     audio = stage("read", lambda: read_audio(path)).audio
-    stage("resample from 48 kHz", lambda: to_sample_rate(audio, OTHER_RATE_HZ))
+    stage("resample from 48 kHz", lambda: to_sample_rate(audio, TIMING.other_rate_hz))
     x = stage("log-mel", lambda: model.log_mel(audio[None].to(model.device)))
     source = stage("source pitch", lambda: detect_pitch(audio))
     midi = source.midi
@@ -292,7 +311,7 @@ def _bound(clock: _Clock, model: Model, instrument: Instrument) -> Bound:
 
     def fastest_s(work: Callable[[], Any]) -> float:
         work()
-        return min(clock.seconds(work) for _ in range(PEAK_RUNS))
+        return min(clock.seconds(work) for _ in range(TIMING.peak_runs))
 
     # The shape that is fastest here: G's widest layer, with channels last, for as many notes.
     width, steps = generator.config.channels[-1], N_FRAMES // 4
@@ -303,9 +322,9 @@ def _bound(clock: _Clock, model: Model, instrument: Instrument) -> Bound:
         x.numel() * width * 3 / fastest_s(lambda: torch.nn.functional.conv2d(x, weight, padding=(0, 1))),
         square.shape[0] ** 3 / fastest_s(lambda: square @ square),
     ]
-    memory = torch.zeros(COPIED_BYTES, dtype=torch.uint8, device=model.device)
+    memory = torch.zeros(TIMING.copied_bytes, dtype=torch.uint8, device=model.device)
     other = torch.empty_like(memory)
-    bytes_per_s = 2.0 * COPIED_BYTES / fastest_s(lambda: other.copy_(memory))
+    bytes_per_s = 2.0 * TIMING.copied_bytes / fastest_s(lambda: other.copy_(memory))
     bound_s = max(operations / max(speeds), n_bytes / bytes_per_s)
     clock.advance(1)
     measured_ms = clock.median_s("stages", "G") * 1e3
@@ -324,7 +343,7 @@ def _time_calls(clock: _Clock, model: Model, path: Path, folder: Path) -> None:
             shutil.rmtree(out, ignore_errors=True)
             _run(command)
 
-        clock.time("cold", name, work, notes, runs=COLD_RUNS)
+        clock.time("cold", name, work, notes, runs=TIMING.cold_runs)
 
     call("hgs --help", [*hgs, "--help"])
     call(IMPORTING, [sys.executable, "-c", IMPORTING])
@@ -360,7 +379,7 @@ def _time_peer(clock: _Clock, peer: Peer, audio: torch.Tensor, source: float, fo
             else:
                 shift(pitch - source)
 
-    seconds, runs = len(audio) / SAMPLE_RATE, COLD_RUNS if is_program else 0
+    seconds, runs = len(audio) / SAMPLE_RATE, TIMING.cold_runs if is_program else 0
     clock.time("compare", f"{peer.name}, 25 notes", work, len(OCTAVES), seconds, runs=runs)
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hgs_cli.audio.loudness import (
-    HEADROOM_DB,
+    GAIN,
     SILENCE_DB,
     instrument_gain_db,
     measure_lufs,
@@ -68,9 +68,9 @@ def test_a_peak_is_in_decibels_of_full_scale() -> None:
 @given(st.floats(-60, 0), st.floats(-80, 20), st.floats(-80, 20))
 def test_loudness_is_met_unless_headroom_would_be_lost(target: float, lufs: float, peak: float) -> None:
     gain = instrument_gain_db("lufs", target, lufs, peak, 12.0)
-    assert peak + gain <= -HEADROOM_DB + 1e-9
+    assert peak + gain <= -GAIN.headroom_db + 1e-9
     assert lufs + gain <= target + 1e-9
-    assert lufs + gain == pytest.approx(target) or peak + gain == pytest.approx(-HEADROOM_DB)
+    assert lufs + gain == pytest.approx(target) or peak + gain == pytest.approx(-GAIN.headroom_db)
 
 
 def test_peak_and_none_do_what_they_say() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torchaudio
@@ -19,8 +20,22 @@ from hgs_cli.spectrum import SAMPLE_RATE
 BLOCK_S = 0.4  # the shortest sound that BS.1770 defines a loudness for
 SILENCE_DB = -120.0
 UNCLIPPED_PEAK = 0.1  # torchaudio's filters clip what comes out of them at full scale
-HEADROOM_DB = 3.0  # between the loudest reference note and full scale
-CEILING_DB = -0.1  # where a note that would clip is brought to
+
+
+@dataclass(frozen=True)
+class GainRules:
+    """Where the one gain of an instrument brings its notes.
+
+    Attributes:
+        headroom_db: Between the loudest reference note and full scale.
+        ceiling_db: Where a note that would clip is brought to.
+    """
+
+    headroom_db: float = 3.0
+    ceiling_db: float = -0.1
+
+
+GAIN = GainRules()
 
 
 def measure_lufs(audio: Tensor, sample_rate: int = SAMPLE_RATE) -> float:
@@ -89,7 +104,7 @@ def instrument_gain_db(normalize: str, target_lufs: float, lufs: float, peak: fl
 
     Args:
         normalize: `lufs` brings the reference notes to `target_lufs`, less if their peak would come closer to full
-            scale than HEADROOM_DB; `peak` brings their peak there; `none` gives back the input's own level.
+            scale than GAIN.headroom_db; `peak` brings their peak there; `none` gives back the input's own level.
         target_lufs: In LUFS.
         lufs: Median loudness of the reference notes.
         peak: Their peak, in dB.
@@ -97,7 +112,7 @@ def instrument_gain_db(normalize: str, target_lufs: float, lufs: float, peak: fl
     """
     if normalize == "none":
         return -input_gain_db
-    to_headroom = -HEADROOM_DB - peak
+    to_headroom = -GAIN.headroom_db - peak
     if normalize == "peak":
         return to_headroom
     assert normalize == "lufs", normalize

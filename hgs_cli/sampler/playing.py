@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hgs_cli.audio.loop import Loop, find_loop
-from hgs_cli.audio.loudness import CEILING_DB, instrument_gain_db, peak_db
+from hgs_cli.audio.loudness import GAIN, instrument_gain_db, peak_db
 from hgs_cli.pitch import NoteKey, midi_to_hz
 from hgs_cli.sampler.finish import Finish, finish_note
 from hgs_cli.sampler.instrument import Instrument, MixEnd
@@ -116,10 +116,10 @@ def note_gain_db(instrument: Instrument, settings: Settings) -> float:
     between_db = wanted_lufs - instrument.reference_lufs
     if settings.normalize == "none":
         return between_db
-    return min(between_db, CEILING_DB - instrument.reference_peak_db)  # level goes before headroom
+    return min(between_db, GAIN.ceiling_db - instrument.reference_peak_db)  # level goes before headroom
 
 
 def lowering_db(loudest_db: float) -> float:
     """What notes must be lowered by so that the loudest does not clip, in dB; 0 or negative."""
     # The margin is for rounding: what was brought to the ceiling once is not lowered again.
-    return CEILING_DB - loudest_db if loudest_db > CEILING_DB + 1e-4 else 0.0
+    return GAIN.ceiling_db - loudest_db if loudest_db > GAIN.ceiling_db + 1e-4 else 0.0
