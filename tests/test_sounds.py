@@ -239,7 +239,6 @@ class TestReleased:
     def test_timbre_moves_on_with_every_step_of_a_mix(self, released: Model) -> None:
         (note,) = measure_mixes(released, two_sounds(), quick=True).notes
         assert note.monotone
-        assert note.nearing
         assert note.ends
         assert all(map(note.in_tune, range(5)))
         assert note.uneven_db < 5.0  # two tones of very different colour; peaks leave the mix no room to be louder
