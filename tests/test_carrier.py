@@ -262,7 +262,7 @@ def test_a_steady_tone_has_no_step_where_the_networks_stop_listening(model: Mode
 
 @pytest.mark.weights
 @pytest.mark.parametrize(("trust", "most_db"), [(None, 1.0), (1.0, 2.5)])  # trusted as far as may be, more is faded
-@pytest.mark.parametrize("interval", [-9.0, 0.0, 7.0])
+@pytest.mark.parametrize("interval", [7.0, *(pytest.param(step, marks=pytest.mark.thorough) for step in (-9.0, 0.0))])
 def test_a_steady_tone_has_no_step_there_with_the_released_weights(
     released: Model, interval: float, trust: float | None, most_db: float
 ) -> None:

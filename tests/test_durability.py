@@ -96,7 +96,7 @@ def kill_at_random(
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(8, marks=pytest.mark.thorough)])  # hundreds with -m slow
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", ["render", "invert", pytest.param("mix", marks=pytest.mark.thorough)])
 def test_a_killed_call_leaves_whole_files_old_or_new_and_the_next_one_succeeds(
     processes: Processes, sounds: Path, tmp_path: Path, command: str, kills: int
 ) -> None:
@@ -377,7 +377,7 @@ needs_mount = pytest.mark.skipif(shutil.which("mount") is None or os.geteuid() !
 
 
 @needs_mount
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", ["render", "invert", pytest.param("mix", marks=pytest.mark.thorough)])
 def test_a_full_disk_is_one_line_and_leaves_older_files_as_they_were(
     processes: Processes, sounds: Path, tmp_path: Path, command: str
 ) -> None:
@@ -399,7 +399,7 @@ def test_a_full_disk_is_one_line_and_leaves_older_files_as_they_were(
             assert leftovers(disk) == []
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", ["render", "invert", pytest.param("mix", marks=pytest.mark.thorough)])
 def test_a_file_that_may_not_grow_is_one_line_and_leaves_older_files_as_they_were(
     processes: Processes, sounds: Path, tmp_path: Path, command: str
 ) -> None:

@@ -258,6 +258,7 @@ def intact(released: Model, measure: Callable[[Model, CrossPitchOptions], CrossP
 class TestBroken:
     """Each break moves the figure that should notice it."""
 
+    @pytest.mark.thorough
     def test_a_hypernetwork_with_a_random_last_layer(
         self, released: Model, intact: CrossPitchResult, measure: Callable[..., CrossPitchResult]
     ) -> None:
@@ -300,6 +301,7 @@ class TestBroken:
         assert figures["median_cents"] == pytest.approx(100.0, abs=15.0)
         assert figures["misses"][0]["render"] == "oboe 60 → 60"
 
+    @pytest.mark.thorough
     def test_noise_in_place_of_harmonics(
         self, released: Model, intact: CrossPitchResult, measure: Callable[..., CrossPitchResult]
     ) -> None:

@@ -276,7 +276,8 @@ def heard_of(collection: str, row: dict[str, str]) -> Heard:
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("collection", ["real", pytest.param("real2", marks=pytest.mark.thorough)])
+@pytest.mark.thorough
+@pytest.mark.parametrize("collection", ["real", "real2"])
 def test_recorded_notes_are_heard_as_labelled_and_harmonic(collection: str) -> None:
     rows = [row for row in labelled(collection) if row["pitched"]][::24]
     heard = [heard_of(collection, row) for row in rows]

@@ -124,6 +124,7 @@ def two_sounds() -> list[NamedSound]:
     return [NamedSound("dull", "made", 57.0, dull), NamedSound("bright", "made", 64.02, 0.3 * bright)]
 
 
+@pytest.mark.thorough
 def test_the_loudness_of_mixes_goes_evenly_from_one_sound_to_the_other(model: Model) -> None:
     ends = [invert(model, sound.audio, SAMPLE_RATE) for sound in two_sounds()]
     for normalize in ("lufs", "none"):
@@ -229,6 +230,7 @@ class TestReleased:
             assert track_pitch(note) == pytest.approx(pitch, abs=0.5)
             assert harmonic_to_noise_db(note, pitch) >= 6.0
 
+    @pytest.mark.thorough
     def test_odd_sounds_stay_themselves(self, released: Model, monkeypatch: pytest.MonkeyPatch) -> None:
         names = ("white noise, long", "brown noise", "blue noise", "noise swept up", "chirp up", "clap", "fm clang")
         few = {name: made_sounds()[name] for name in names}
@@ -236,6 +238,7 @@ class TestReleased:
         result = measure_odd_sounds(released, None, [], quick=True)
         assert all(note.itself for note in result.notes)
 
+    @pytest.mark.thorough
     def test_timbre_moves_on_with_every_step_of_a_mix(self, released: Model) -> None:
         (note,) = measure_mixes(released, two_sounds(), quick=True).notes
         assert note.monotone

@@ -166,6 +166,7 @@ def assert_alike(one: Path, two: Path, tiny: Path) -> None:
         assert theirs[name] == pytest.approx(ours[name], rel=0.01, abs=2e-4), name
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("stage", QUICK)
 def test_two_processes_come_to_what_one_comes_to(runs: dict[int, Path], tiny: Path, stage: str) -> None:
     """Losses, penalties and gradients within 1 %, what is left being bf16's rounding."""
@@ -188,17 +189,20 @@ def test_two_processes_come_to_what_one_comes_to_in_the_longer_stages(
     assert_alike(longer_runs[1] / stage, longer_runs[2] / stage, tiny)
 
 
+@pytest.mark.thorough
 def test_two_processes_go_on_where_one_stopped(runs: dict[int, Path], tiny: Path) -> None:
     assert load_checkpoint(runs[2] / "resumed").step == STEPS + 2
     assert_alike(runs[1] / "resumed", runs[2] / "resumed", tiny)
 
 
+@pytest.mark.thorough
 def test_the_adversary_remembers_what_all_processes_heard(runs: dict[int, Path]) -> None:
     one, two = (load_checkpoint(runs[count] / "warmup").networks["adversary"] for count in (1, 2))
     assert torch.equal(one["keys"], two["keys"])
     assert torch.allclose(one["bank"], two["bank"], atol=0.01)
 
 
+@pytest.mark.thorough
 def test_one_process_alone_writes_the_log(runs: dict[int, Path]) -> None:
     for stage in QUICK:
         assert len((runs[2] / stage / loop.LOG_NAME).read_text().splitlines()) == 1
