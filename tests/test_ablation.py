@@ -32,7 +32,7 @@ def heard(model: Model) -> Inversion:
     audio[SAMPLE_RATE // 2 :] += 2.0 * audio[: len(audio) - SAMPLE_RATE // 2].clone()
     inversion = invert(model, audio, SAMPLE_RATE, pitch=30.0)
     wobble = 30.0 * torch.sin(torch.arange(len(inversion.pitch_contour_cents)) / 8.0)
-    return Inversion(**{**vars(inversion), "trust": 0.6, "cents": wobble})
+    return Inversion(**{**vars(inversion), "trust": 0.6, "pitch_contour_cents": wobble})
 
 
 def play(model: Model, inversion: Inversion, rule: Rule) -> Tensor:
