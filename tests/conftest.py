@@ -66,12 +66,12 @@ def _one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def _one_bank_of_noise() -> Iterator[None]:
     """Every sampler of training batches draws noise from a bank that is the same each time: here it is made once."""
-    from hgs_cli.training.batches import SpeckleBank
+    from hgs_cli.training.batches import NoiseTextureBank
 
-    make = SpeckleBank.__init__
+    make = NoiseTextureBank.__init__
     made: dict[tuple[bytes, int, int], torch.Tensor] = {}
 
-    def remember(bank: SpeckleBank, filters: torch.Tensor, seed: int = 0, n_frames: int = 6000) -> None:
+    def remember(bank: NoiseTextureBank, filters: torch.Tensor, seed: int = 0, n_frames: int = 6000) -> None:
         key = (filters.detach().cpu().numpy().tobytes(), seed, n_frames)
         if key not in made:
             make(bank, filters, seed, n_frames)
@@ -79,7 +79,7 @@ def _one_bank_of_noise() -> Iterator[None]:
         bank.factors = made[key]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SpeckleBank, "__init__", remember)
+        patch.setattr(NoiseTextureBank, "__init__", remember)
         yield
 
 

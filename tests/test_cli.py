@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from sounds import brightness_hz
 from typer.testing import CliRunner
 
 from hgs_cli import __version__
+from hgs_cli.bench import TIMING
 from hgs_cli.cli import app
 from hgs_cli.pipeline import Model, invert
 from hgs_cli.spectrum import SAMPLE_RATE
@@ -701,7 +703,7 @@ def test_info_tells_of_instruments_and_weights(hgs: Run, sound: Path, bundle: Pa
     assert weights["sha256"] == instrument["weights_sha256"]
     assert hgs("info", sound).code == 3
     if RELEASED.is_file():
-        assert json.loads(hgs("info", RELEASED, "--json").out)["training"]["stage"] == "hyper-gan"
+        assert json.loads(hgs("info", RELEASED, "--json").out)["training"]["stage"] == "warmup"
     assert hgs("info", "missing.hgs").code == 3
 
 
@@ -722,8 +724,9 @@ def test_results_that_cannot_be_printed_are_one_line_and_the_files_are_there(
 
 def bench_little(patch: pytest.MonkeyPatch) -> None:
     """Two notes instead of two octaves, one length, and no care for noise."""
-    for name, value in {"OCTAVES": [60.0, 67.0], "BATCHES": (1, 2), "LENGTHS_S": (0.5,), "PEAK_RUNS": 1}.items():
+    for name, value in {"OCTAVES": [60.0, 67.0], "BATCHES": (1, 2), "LENGTHS_S": (0.5,)}.items():
         patch.setattr(f"hgs_cli.bench.{name}", value)
+    patch.setattr("hgs_cli.bench.TIMING", replace(TIMING, peak_runs=1))
 
 
 @pytest.fixture(scope="module")

@@ -25,14 +25,7 @@ from hgs_cli.evaluation.known_truth import (
     evaluation_patches,
 )
 from hgs_cli.evaluation.known_truth_result import FOUND, PEERS, TOLD, measure_known_truth
-from hgs_cli.evaluation.noise_spread import (
-    GAUSSIAN_SPREAD_DB,
-    ROWS,
-    SPREAD_RANGE_HZ,
-    TRUTH,
-    fine_spread_db,
-    noise_burst,
-)
+from hgs_cli.evaluation.noise_spread import GAUSSIAN_SPREAD_DB, ROWS, SPREAD, TRUTH, fine_spread_db, noise_burst
 from hgs_cli.evaluation.peers import SIGNALSMITH, find_peers, play_faster
 from hgs_cli.pipeline import Model
 from hgs_cli.pitch import midi_to_hz
@@ -165,7 +158,7 @@ def test_the_told_pitch_is_that_of_the_lowest_note_and_of_the_membranes_lowest_m
 @pytest.mark.parametrize("semitones", [0.0, 12.0, -12.0])
 def test_noise_has_the_spread_of_gaussian_noise_whatever_its_colour(name: str, semitones: float) -> None:
     inside = noise_burst(name, semitones)[5000:-5000]
-    assert fine_spread_db(inside, SPREAD_RANGE_HZ[0], 9000.0) == pytest.approx(GAUSSIAN_SPREAD_DB, abs=0.3)
+    assert fine_spread_db(inside, SPREAD.range_hz[0], 9000.0) == pytest.approx(GAUSSIAN_SPREAD_DB, abs=0.3)
     assert pytest.approx(5.57, abs=0.01) == GAUSSIAN_SPREAD_DB
 
 
@@ -175,10 +168,10 @@ def test_a_comb_spreads_more_and_an_even_spectrum_less() -> None:
         sum(torch.cos(math.tau * 261.6 * k * time_s + k * k) for k in range(1, 45))
         + 1e-3 * noise_burst("white")[:SAMPLE_RATE]
     )
-    assert fine_spread_db(torch.as_tensor(comb), *SPREAD_RANGE_HZ) > 9.0
+    assert fine_spread_db(torch.as_tensor(comb), *SPREAD.range_hz) > 9.0
     chirps = torch.zeros(SAMPLE_RATE)
     chirps[::2048] = 1.0  # a pulse in every frame: the same power in all bins
-    assert fine_spread_db(chirps, *SPREAD_RANGE_HZ) < 3.0
+    assert fine_spread_db(chirps, *SPREAD.range_hz) < 3.0
 
 
 # --- peers ------------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import torch
 from conftest import SNARE, tone
 
 from hgs_cli.audio.io import read_audio
-from hgs_cli.audio.loudness import HEADROOM_DB, measure_lufs, peak_db
+from hgs_cli.audio.loudness import GAIN, measure_lufs, peak_db
 from hgs_cli.audio.source_pitch import detect_pitch
 from hgs_cli.errors import InputError, UsageError
 from hgs_cli.inversion import Inversion
@@ -165,7 +165,7 @@ def test_notes_begin_without_a_click_where_the_sound_begins_at_once(model: Model
 def test_one_gain_serves_all_notes_and_keeps_headroom(model: Model, note: Inversion) -> None:
     for normalize in ("lufs", "peak"):
         references = render(model, note, [45.0, 57.0, 69.0], Settings(normalize=normalize))
-        assert peak_db(references.audio) <= -HEADROOM_DB + 0.5
+        assert peak_db(references.audio) <= -GAIN.headroom_db + 0.5
         assert references.lowered_db == 0.0
 
 
@@ -210,7 +210,7 @@ def test_every_setting_is_heard(model: Model, hit: Inversion, settings: Settings
 
 
 def test_vibrato_is_kept_or_flattened(model: Model, note: Inversion) -> None:
-    wobbling = replace(note, cents=30.0 * torch.sin(torch.arange(352) * 0.4))
+    wobbling = replace(note, pitch_contour_cents=30.0 * torch.sin(torch.arange(352) * 0.4))
     kept, flat = (render(model, wobbling, [60], Settings(keep_vibrato=keep)).audio for keep in (True, False))
     assert float((kept - flat).abs().max()) > 1e-3
     drawn = [replace(one, recording=None) for one in (wobbling, note)]  # without a recording, no vibrato is the same

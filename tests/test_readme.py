@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 import soundfile
 from conftest import ROOT, SNARE, Run, run_process, tone
 
+from hgs_cli.bench import TIMING
 from hgs_cli.evaluation import known_truth_result, made_sounds
 from hgs_cli.manual import first_sentence, topics
 from hgs_cli.models.pitch_classifier import PitchClassifier, PitchClassifierSizes
@@ -363,7 +365,8 @@ def little(bundle: Path, recordings: Path, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("hgs_cli.evaluation.leakage.N_FOLDS", 2)
     odd = dict(list(made_sounds.made_sounds().items())[:2])
     monkeypatch.setattr("hgs_cli.evaluation.odd_sounds.made_sounds", lambda: odd)
-    fewer = {"OCTAVES": [48.0, 60.0], "BATCHES": (2,), "LENGTHS_S": (0.5,), "COLD_RUNS": 1, "PEAK_RUNS": 1}
+    timing = replace(TIMING, cold_runs=1, peak_runs=1)
+    fewer = {"OCTAVES": [48.0, 60.0], "BATCHES": (2,), "LENGTHS_S": (0.5,), "TIMING": timing}
     for name, value in fewer.items():
         monkeypatch.setattr(f"hgs_cli.bench.{name}", value)
     made = partial(known_truth_result.measure_known_truth, families=("chord",))

@@ -28,7 +28,7 @@ def test_a_tone_is_found_within_ten_cents(midi: float) -> None:
     assert found.midi is not None
     assert abs(found.midi - midi) < 0.1
     assert found.confidence > 0.9
-    assert found.cents.shape == (N_FRAMES,)
+    assert found.pitch_contour_cents.shape == (N_FRAMES,)
 
 
 @pytest.mark.parametrize("slope", [0.0, 0.5, 2.0, 4.0])
@@ -62,7 +62,7 @@ def test_vibrato_is_followed() -> None:
     sounding = (time > 0.1) & (time < 1.9)
     assert found.midi is not None
     assert abs(found.midi - 62.0) < 0.1
-    assert float((found.cents - wanted)[sounding].abs().mean()) < 6.0
+    assert float((found.pitch_contour_cents - wanted)[sounding].abs().mean()) < 6.0
 
 
 def test_a_note_known_beforehand_is_refined_or_kept() -> None:

@@ -100,7 +100,7 @@ RULES = (
     ),
     Rule("carries two thirds of the detail", ((detail_transfer, "TRANSFER", _fields(detail_gain=1.0)),)),
     Rule("keeps the sound itself near its pitch", ((detail_transfer, "TRANSFER", _fields(source_reach=1e-6)),)),
-    Rule("takes its own noise_texture off drawn noise", ((vocoder, "VOCODER", _fields(max_texture_level=0.0)),)),
+    Rule("takes its own texture off drawn noise", ((vocoder, "VOCODER", _fields(max_texture_level=0.0)),)),
     Rule(
         "drawn voices follow the pitch",
         change=lambda one: replace(one, pitch_contour_cents=torch.zeros_like(one.pitch_contour_cents)),
