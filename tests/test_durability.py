@@ -114,8 +114,7 @@ def test_many_killed_calls(processes: Processes, sounds: Path, tmp_path: Path, c
 def test_a_call_that_is_asked_to_end_cleans_up_and_says_nothing(
     processes: Processes, sounds: Path, tmp_path: Path, number: int, code: int
 ) -> None:
-    ended = ask_to_end(processes, tmp_path, 5, number, code)
-    assert ended >= 2
+    assert ask_to_end(processes, tmp_path, 4, number, code)
 
 
 @pytest.mark.slow
@@ -129,7 +128,7 @@ def test_hundreds_of_calls_that_are_asked_to_end(
 def ask_to_end(processes: Processes, tmp_path: Path, times: int, number: int, code: int) -> int:
     """Ask calls to end at random moments, and check what they leave and say; how many had not ended by themselves."""
     rng = random.Random(number)
-    command = ["render", "in/a.wav", "-p", "48-59", "--format", "wav,sf2", "-o", "out", "-q"]
+    command = ["render", "in/a.wav", "-p", "48-53", "--format", "wav,sf2", "-o", "out", "-q"]
     assert processes.run(tmp_path, Order(command))[0].code == 0
     whole_s = processes.seconds
     ended = 0
@@ -140,7 +139,7 @@ def ask_to_end(processes: Processes, tmp_path: Path, times: int, number: int, co
         assert outcome.code in (0, code)
         ended += outcome.code == code
         if outcome.code == code and (tmp_path / "out").exists():
-            assert len(files(tmp_path / "out")) == 13  # all had been moved already
+            assert len(files(tmp_path / "out")) == 7  # all had been moved already
         assert leftovers(tmp_path) == []
     return ended
 
