@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from hgs_cli import ending
 from hgs_cli.cli_train import train
@@ -31,7 +32,7 @@ from hgs_cli.commands import (
     work_on_planned,
 )
 from hgs_cli.console import Advance, Messages, print_table, say
-from hgs_cli.errors import HgsError
+from hgs_cli.errors import HgsError, UsageError
 from hgs_cli.from_options import (
     make_heard_options,
     make_listening,
@@ -39,6 +40,7 @@ from hgs_cli.from_options import (
     make_plan_options,
     make_render_options,
     mix_shares,
+    octave_of,
 )
 from hgs_cli.options import (
     Detail,
@@ -47,6 +49,7 @@ from hgs_cli.options import (
     LengthOptions,
     LevelOptions,
     LoudnessOptions,
+    MiddleC,
     Mixed,
     Name,
     Pitches,
@@ -58,8 +61,8 @@ from hgs_cli.options import (
     ScriptOptions,
     SoundingOptions,
     Sounds,
+    SourceNote,
     SourceOptions,
-    SourcePitchOption,
     Subtype,
     TargetOptions,
     keep_memory,
@@ -68,11 +71,15 @@ from hgs_cli.options import (
     source_option,
     spread_options,
 )
+from hgs_cli.plain_words import PlainCommand, PlainGroup, PlayingCommand, describe_mistake
 
 EXIT_CODES = (
     "Exit codes: 0 done · 1 a bug in hgs · 2 usage · 3 unusable input · 4 weights · 5 output · 6 training · "
     "130 interrupted."
 )
+
+
+EVERYDAY = ("render", "mix", "invert", "info", "manual", "bench", "train")
 
 
 class Compared(StrEnum):
@@ -81,7 +88,7 @@ class Compared(StrEnum):
     RUBBERBAND = "rubberband"
 
 
-class Boundary(TyperGroup):
+class Boundary(PlainGroup):
     """The app's group: every failure that a user can cause becomes one line on stderr and its class's exit code."""
 
     def __init__(self, **attributes: Any) -> None:
@@ -93,7 +100,32 @@ class Boundary(TyperGroup):
         try:
             return super().make_context(info_name, args, parent, **extra)
         except typer.TyperException as error:
-            raise _fail(_sentence(error), error.exit_code) from error
+            raise _fail(describe_mistake(error), error.exit_code) from error
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names of commands, those of every day first."""
+        return sorted(self.commands, key=lambda name: EVERYDAY.index(name) if name in EVERYDAY else len(EVERYDAY))
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the help's lists, commands first."""
+        self.format_commands(ctx, formatter)
+        with formatter.section("Options"):
+            formatter.write_dl([record for each in self.get_params(ctx) if (record := each.get_help_record(ctx))])
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that is meant.
+
+        Raises:
+            UsageError: A sound stands where a command should.
+        """
+        from hgs_cli.export.sources import INVERSION_SUFFIX, SOUND_SUFFIXES
+
+        name = args[0]
+        if name not in self.commands:
+            sound = os.path.splitext(name)[1].lower() in (*SOUND_SUFFIXES, INVERSION_SUFFIX)
+            if sound or name == "-" or os.path.lexists(name):
+                raise UsageError(f"{name} is no command", f"did you mean {shlex.join(['hgs', 'render', *args])}?")
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command."""
@@ -102,15 +134,7 @@ class Boundary(TyperGroup):
         except HgsError as error:
             raise _fail(str(error), error.exit_code) from error
         except typer.TyperException as error:
-            raise _fail(_sentence(error), error.exit_code) from error
-
-
-def _sentence(error: typer.TyperException) -> str:
-    """Typer's own complaint in the form of ours."""
-    message = error.format_message().strip().rstrip(".")
-    context = getattr(error, "ctx", None)
-    command = context.command_path if context is not None else "hgs"
-    return " ".join(f"{message} — see {command} --help".splitlines())
+            raise _fail(describe_mistake(error), error.exit_code) from error
 
 
 def _fail(sentence: str, exit_code: int) -> typer.Exit:
@@ -149,7 +173,7 @@ def root(
 # --- commands -------------------------------------------------------------------------------------------------------
 
 
-@app.command(epilog=EXIT_CODES)
+@app.command(cls=PlainCommand, epilog=EXIT_CODES)
 @spread_options
 def invert(
     sounds: Sounds,
@@ -159,7 +183,7 @@ def invert(
         typer.Option("--out", "-o", metavar="FILE.hgs|DIR", help="Where to write.", show_default="./{name}.hgs"),
     ] = None,
     force: Force = False,
-    pitch: SourcePitchOption = "auto",
+    source_note: SourceNote = "auto",
     audio: Annotated[bool, typer.Option("--audio", help="Also the sound as hgs hears it, {name}_heard.wav.")] = False,
     plot: Annotated[bool, typer.Option("--plot", help="Also a picture of how near hgs comes, {name}.png.")] = False,
     quiet: Quiet = False,
@@ -169,6 +193,7 @@ def invert(
     seed: Annotated[int, level_option(min=0, max=2**31 - 1, help="For --audio.")] = 0,
     loudness: LoudnessOptions,
     subtype: Subtype = "PCM_24",
+    middle_c: MiddleC = "C4",
     running: RunningOptions,
 ) -> None:
     """Turn sounds into instruments: .hgs files that render and mix read.
@@ -180,7 +205,7 @@ def invert(
     from hgs_cli.export.naming import plan_inversions
     from hgs_cli.export.sources import INVERSION_SUFFIX, SOUND_SUFFIXES, find_sources
 
-    messages, listening = Messages(quiet), make_listening(pitch, source)
+    messages, listening = Messages(quiet), make_listening(source_note, source, middle_c)
     sources, alone = find_sources(sounds, recursive, sys.stdin, SOUND_SUFFIXES)
     plans = plan_inversions(sources, alone, out, audio, plot)
     folder = None if out is None or out.suffix.lower() == INVERSION_SUFFIX else out
@@ -192,7 +217,14 @@ def invert(
     if scripts.dry_run or not chosen:
         return
     model = load_weights(running)
-    call = Call(model, make_heard_options(loudness, seed, source.stereo, subtype), force, scripts.as_json, messages)
+    call = Call(
+        model,
+        make_heard_options(loudness, seed, source.stereo, subtype),
+        force,
+        scripts.as_json,
+        messages,
+        octave_of(middle_c),
+    )
 
     def work(index: int, _: Advance) -> WorkResult:
         return invert_one(call, sources[index].path, plans[index], listening)
@@ -200,14 +232,14 @@ def invert(
     work_on_planned(planned, work, chosen, scripts.skip_existing, messages)
 
 
-@app.command(epilog=EXIT_CODES)
+@app.command(cls=PlayingCommand, epilog=EXIT_CODES)
 @spread_options
 def render(
     sounds: Playables,
     *,
     pitches: Pitches = "48-72",
     target: TargetOptions,
-    pitch: SourcePitchOption = "auto",
+    source_note: SourceNote = "auto",
     detail: Detail = 1.0,
     quiet: Quiet = False,
     length: LengthOptions,
@@ -220,7 +252,7 @@ def render(
     source: SourceOptions,
     running: RunningOptions,
 ) -> None:
-    """Play a sound at any pitches: one file a note, or instruments that samplers open.
+    """Play a sound at any pitches: a file a note, or instruments.
 
     Files are called {name}_{midi}_{note}.wav; their paths are printed.
 
@@ -229,8 +261,8 @@ def render(
     from hgs_cli.export.naming import folder_of, make_plan
     from hgs_cli.export.sources import INVERSION_SUFFIX, SOUND_SUFFIXES, find_sources
 
-    messages, listening = Messages(quiet), make_listening(pitch, source)
-    options = make_plan_options(pitches, target, name, plot, length.velocities, level.subtype, messages)
+    messages, listening = Messages(quiet), make_listening(source_note, source, level.middle_c)
+    options = make_plan_options(pitches, target, name, plot, length.velocities, level, messages)
     sources, alone = find_sources(sounds, recursive, sys.stdin, (*SOUND_SUFFIXES, INVERSION_SUFFIX))
     folders = [folder_of(one, alone, target.out) for one in sources]
     plans = [make_plan(folder, one.name, options) for folder, one in zip(folders, sources, strict=True)]
@@ -244,7 +276,7 @@ def render(
     rendering = make_render_options(detail, sounding, level, length, source.stereo, scripts.as_json)
     if not chosen:
         return
-    call = Call(load_weights(running), rendering, target.force, scripts.as_json, messages)
+    call = Call(load_weights(running), rendering, target.force, scripts.as_json, messages, octave_of(level.middle_c))
 
     def work(index: int, advance: Advance) -> WorkResult:
         return render_one(call, sources[index].path, plans[index], listening, advance)
@@ -252,7 +284,7 @@ def render(
     work_on_planned(planned, work, chosen, scripts.skip_existing, messages, options.n_notes)
 
 
-@app.command(epilog=EXIT_CODES)
+@app.command(cls=PlayingCommand, epilog=EXIT_CODES)
 @spread_options
 def mix(
     sounds: Mixed,
@@ -277,9 +309,14 @@ def mix(
     name: Name = None,
     scripts: ScriptOptions,
     plot: Plot = False,
-    pitch: Annotated[
+    source_note: Annotated[
         str,
-        source_option("--pitch", metavar="NOTE|auto|none,...", help="The sounds' own notes, one for all or one each."),
+        source_option(
+            "--source-note",
+            "--pitch",
+            metavar="NOTE|auto|none,...",
+            help="The sounds' own notes, one for all or one each.",
+        ),
     ] = "auto",
     source: SourceOptions,
     running: RunningOptions,
@@ -293,8 +330,8 @@ def mix(
     from hgs_cli.export.naming import mix_name, plan_mixes
 
     messages = Messages(quiet)
-    options = make_plan_options(pitches, target, name, plot, length.velocities, level.subtype, messages)
-    listenings = make_listenings(pitch.split(","), source, len(sounds))
+    options = make_plan_options(pitches, target, name, plot, length.velocities, level, messages)
+    listenings = make_listenings(source_note.split(","), source, len(sounds), level.middle_c)
     mixes = plan_mixes(sounds, mix_shares(len(sounds), ratio, steps), target.out, options)
     label = mix_name(sounds)
     files = [path for each in mixes for path in each.plan.sounding] + list(mixes[0].plan.extras.values())
@@ -304,7 +341,7 @@ def mix(
     if scripts.dry_run or not chosen:
         return
     rendering = make_render_options(detail, sounding, level, length, source.stereo, scripts.as_json)
-    call = Call(load_weights(running), rendering, target.force, scripts.as_json, messages)
+    call = Call(load_weights(running), rendering, target.force, scripts.as_json, messages, octave_of(level.middle_c))
     inversions = open_all(call, sounds, listenings)
 
     def work(_: int, advance: Advance) -> WorkResult:
@@ -313,13 +350,14 @@ def mix(
     work_on_planned(planned, work, chosen, scripts.skip_existing, messages, options.n_notes * len(mixes))
 
 
-@app.command(epilog=EXIT_CODES)
+@app.command(cls=PlainCommand, epilog=EXIT_CODES)
 def info(
     files: Annotated[
         list[Path],
         typer.Argument(metavar="FILE.hgs|BUNDLE...", help="Instruments or weights.", show_default=False),
     ],
     as_json: Json = False,
+    middle_c: MiddleC = "C4",
 ) -> None:
     """Tell what is in .hgs files and weights bundles.
 
@@ -328,7 +366,7 @@ def info(
     from hgs_cli.info import describe_file
 
     def work(index: int, _: Advance) -> WorkResult:
-        facts = describe_file(files[index])
+        facts = describe_file(files[index], octave_of(middle_c))
         if as_json:
             return WorkResult("", [json.dumps(facts)])
         rows = [(key, value if isinstance(value, str) else json.dumps(value)) for key, value in facts.items()]
@@ -338,7 +376,7 @@ def info(
     work_on_each([str(file) for file in files], work, Messages(quiet=True))
 
 
-@app.command()
+@app.command(cls=PlainCommand)
 @spread_options
 def bench(
     sound: Annotated[
@@ -386,7 +424,7 @@ def bench(
     print_report(report, runs)
 
 
-@app.command()
+@app.command(cls=PlainCommand)
 def manual(
     topic: Annotated[
         str | None, typer.Argument(metavar="[TOPIC]", help="The page to read.", show_default="a list of all")

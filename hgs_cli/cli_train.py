@@ -14,8 +14,9 @@ from hgs_cli.console import Messages, print_table, say
 from hgs_cli.errors import OutputError, UsageError
 from hgs_cli.options import RUN_PANEL, Detail, Device, Force, Quiet, Seed, Threads, Weights, set_threads
 from hgs_cli.pitch import parse_pitches
+from hgs_cli.plain_words import PlainCommand, PlainGroup
 
-train = typer.Typer(name="train", help="Build data, train the networks, release and measure weights.")
+train = typer.Typer(name="train", cls=PlainGroup, help="Build data, train the networks, release and measure weights.")
 
 
 @train.callback()
@@ -43,7 +44,7 @@ def parse_budget(text: str) -> float:
     return seconds
 
 
-@train.command("data")
+@train.command("data", cls=PlainCommand)
 def data(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the data set.", show_default=False)],
     real: RealFolders = None,
@@ -97,7 +98,7 @@ def data(
     messages.line(f"{len(shards)} instruments, {n_notes} notes in {out}; {n_dropped} without their pitch")
 
 
-@train.command("run")
+@train.command("run", cls=PlainCommand)
 def run(
     stage: Annotated[
         Literal["warmup", "gan", "hyper", "hyper-gan", "detail", "pitch-gan", "encoder", "mel-hyper", "judge"],
@@ -157,7 +158,7 @@ def run(
     run_stage(stage, options, tell)
 
 
-@train.command("export")
+@train.command("export", cls=PlainCommand)
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder or checkpoint.", show_default=False)],
     bundle: Annotated[
@@ -210,7 +211,7 @@ def export(
     say(str(bundle))
 
 
-@train.command("eval")
+@train.command("eval", cls=PlainCommand)
 def evaluate(
     real: Annotated[
         list[Path] | None,

@@ -19,7 +19,7 @@ from hgs_cli.console import Advance, Messages, say
 from hgs_cli.errors import ExistingFileError, HgsError, InputError, OutputError, UsageError
 from hgs_cli.export.naming import InversionPlan, MixPlan, Plan, describe_note, layer_velocities
 from hgs_cli.options import RunningOptions, ScriptOptions, keep_memory, set_threads
-from hgs_cli.pitch import describe_pitch, nearest_note, note_name
+from hgs_cli.pitch import MIDDLE_C, describe_pitch, nearest_note, note_name, rename_notes
 
 if TYPE_CHECKING:
     from hgs_cli.export.audition import AuditionInput
@@ -70,6 +70,7 @@ class Call:
         force: Overwrite files that exist.
         as_json: Print JSON instead of paths.
         messages: Where people are told of it.
+        middle_c: Octave number of MIDI 60 in names.
     """
 
     model: Model
@@ -77,6 +78,7 @@ class Call:
     force: bool
     as_json: bool
     messages: Messages
+    middle_c: int = MIDDLE_C
 
 
 # --- the work on each -----------------------------------------------------------------------------------------------
@@ -206,10 +208,21 @@ def open_heard(call: Call, path: Path, listening: ListeningOptions) -> Inversion
     """Read a sound or an .hgs file as an instrument, and say in a line what it is heard as."""
     from hgs_cli.pipeline import Listening, open_sound
 
-    inversion = open_sound(call.model, path, Listening(**listening), call.messages.warn)
+    subject = f"{path.name} is "  # a path, unlike the notes behind it, stays as it is
+
+    def warn(line: str) -> None:
+        said = line.startswith(subject)
+        call.messages.warn(subject + rename_notes(line.removeprefix(subject), call.middle_c) if said else line)
+
+    inversion = open_sound(call.model, path, Listening(**listening), warn)
     if inversion.heard:
-        call.messages.line(f"{path.name}: {inversion.heard}")
+        call.messages.line(f"{path.name}: {_heard(call, inversion)}")
     return inversion
+
+
+def _heard(call: Call, inversion: Inversion) -> str:
+    """What a sound is heard as, in the call's names of notes."""
+    return rename_notes(inversion.heard, call.middle_c)
 
 
 def open_all(call: Call, sounds: Sequence[Path], listenings: Sequence[ListeningOptions]) -> list[Inversion]:
@@ -235,10 +248,10 @@ def invert_one(call: Call, sound: Path, plan: InversionPlan, listening: Listenin
     _write_inversion(call, sound.stem, plan, inversion, heard)
     source = inversion.source_pitch
     facts: dict[str, Any] = {"path": str(plan.inversion), "input": str(sound), "pitched": source is not None}
-    facts |= {"heard": inversion.heard, "kind": inversion.kind}
+    facts |= {"heard": _heard(call, inversion), "kind": inversion.kind}
     if source is not None:
         note, cents = nearest_note(source)
-        facts |= {"midi": note, "note": note_name(note), "cents": round(cents, 1)}
+        facts |= {"midi": note, "note": note_name(note, call.middle_c), "cents": round(cents, 1)}
     facts |= {
         "first_db": round(heard.distance_db(heard.x_init), 3),
         "refined_db": round(heard.distance_db(heard.x_hat), 3),
@@ -248,7 +261,7 @@ def invert_one(call: Call, sound: Path, plan: InversionPlan, listening: Listenin
     }
     facts |= {kind: str(path) for kind, path in (("audio", plan.audio), ("plot", plan.picture)) if path is not None}
     rows = [
-        ("pitch", "none" if source is None else describe_pitch(source)),
+        ("pitch", "none" if source is None else describe_pitch(source, call.middle_c)),
         ("the networks' say at other pitches", f"{100.0 * inversion.trust:.0f} %"),
         ("distance, without the hypernetwork", f"{facts['first_db']:.2f} dB"),
         ("distance, with it", f"{facts['refined_db']:.2f} dB"),
@@ -296,11 +309,12 @@ def render_one(call: Call, sound: Path, plan: Plan, listening: ListeningOptions,
     from hgs_cli.pipeline import make_instrument
 
     inversion = open_heard(call, sound, listening)
-    pitch = "none" if inversion.source_pitch is None else describe_pitch(inversion.source_pitch)
+    source = inversion.source_pitch
+    pitch = "none" if source is None else describe_pitch(source, call.middle_c)
     facts = (("Notes", str(len(plan.notes) // plan.layers)), ("Pitch of the sound", pitch))
     job = Job(make_instrument(call.model, inversion), plan, plan.name, facts)
     (notes,) = _deliver_files(call, [job], _read_inputs([sound], bool(plan.extras)), advance)
-    told = {"input": str(sound), "heard": inversion.heard, "kind": inversion.kind}
+    told = {"input": str(sound), "heard": _heard(call, inversion), "kind": inversion.kind}
     return WorkResult(f"{len(notes)} note{'s' if len(notes) > 1 else ''}", _file_lines(call, plan, notes, told))
 
 
@@ -326,7 +340,7 @@ def mix_all(
         told = {
             "inputs": [str(sound) for sound in sounds],
             "shares": [round(share, 6) for share in mix.shares],
-            "heard": [inversion.heard for inversion in inversions],
+            "heard": [_heard(call, inversion) for inversion in inversions],
             "kind": [inversion.kind for inversion in inversions],
         }
         # The page of all mixes is printed once.
@@ -379,7 +393,7 @@ def _file_lines(call: Call, plan: Plan, notes: Sequence[NoteFiles], facts: dict[
     lines = []
     for note in notes:
         told = {
-            **describe_note(note.key),
+            **describe_note(note.key, call.middle_c),
             "layer": note.key.layer + 1,
             "velocities": layer_velocities(plan.layers)[note.key.layer],
             "lufs": None if note.lufs is None else round(note.lufs, 2),

@@ -13,7 +13,7 @@ from hgs_cli.console import Messages
 from hgs_cli.errors import UsageError
 from hgs_cli.export.naming import PlanOptions, extra_suffixes, parse_formats
 from hgs_cli.options import LengthOptions, LevelOptions, LoudnessOptions, SoundingOptions, SourceOptions, TargetOptions
-from hgs_cli.pitch import parse_note, parse_pitches, unusual_pitches
+from hgs_cli.pitch import is_several, parse_note, parse_pitches, unusual_pitches
 
 if TYPE_CHECKING:
     from hgs_cli.export.delivery import RenderOptions
@@ -25,42 +25,56 @@ N_LISTED = 5  # notes that a warning names
 
 
 def make_plan_options(
-    pitches: str, target: TargetOptions, name: str | None, plot: bool, velocities: int, subtype: str, messages: Messages
+    pitches: str,
+    target: TargetOptions,
+    name: str | None,
+    plot: bool,
+    velocities: int,
+    level: LevelOptions,
+    messages: Messages,
 ) -> PlanOptions:
     """Which files every instrument has; warns of pitches that few sounds have anything to say about.
 
     Raises:
         UsageError: A pitch or format is none, or FLAC is to hold floating point.
     """
-    notes = parse_pitches(pitches)
+    middle_c = octave_of(level.middle_c)
+    notes = parse_pitches(pitches, middle_c, level.a4)
     unusual = unusual_pitches(notes)
     if unusual:
         listed = ", ".join(f"{note:g}" for note in unusual[:N_LISTED]) + (", …" if len(unusual) > N_LISTED else "")
         messages.warn(f"outside a piano's range (21-108) less of the sound is left: {listed}")
     formats = parse_formats(target.formats)
-    if subtype == "FLOAT" and "flac" in formats:
+    if level.subtype == "FLOAT" and "flac" in formats:
         raise UsageError("FLAC holds no floating point", "choose --subtype PCM_24, or wav")
-    return PlanOptions(notes, formats, extra_suffixes(target.audition, plot), velocities, name)
+    return PlanOptions(notes, formats, extra_suffixes(target.audition, plot), velocities, name, middle_c)
 
 
-def make_listening(pitch: str, source: SourceOptions) -> ListeningOptions:
+def octave_of(middle_c: str) -> int:
+    """Octave number of MIDI 60, as `--middle-c` says it: 4 for C4."""
+    return int(middle_c.removeprefix("C"))
+
+
+def make_listening(source_note: str, source: SourceOptions, middle_c: str) -> ListeningOptions:
     """How a sound is heard.
 
     Raises:
-        UsageError: `--pitch` is no note, or `--start` is neither auto nor a number of seconds.
+        UsageError: `--source-note` is no note, or `--start` is neither auto nor a number of seconds.
     """
-    return make_listenings([pitch], source, 1)[0]
+    return make_listenings([source_note], source, 1, middle_c)[0]
 
 
-def make_listenings(pitches: Sequence[str], source: SourceOptions, n_sounds: int) -> list[ListeningOptions]:
-    """How each of several sounds is heard; there is one `--pitch` for all or one each.
+def make_listenings(
+    source_notes: Sequence[str], source: SourceOptions, n_sounds: int, middle_c: str
+) -> list[ListeningOptions]:
+    """How each of several sounds is heard; there is one `--source-note` for all or one each.
 
     Raises:
-        UsageError: As for `make_listening`, or there are fewer pitches than sounds or more.
+        UsageError: As for `make_listening`, or there are fewer notes than sounds or more.
     """
-    hints = [_source_hint(text) for text in pitches]
+    hints = [_source_hint(text, octave_of(middle_c)) for text in source_notes]
     if len(hints) not in (1, n_sounds):
-        raise UsageError(f"{len(hints)} source pitches for {n_sounds} sounds", "give one for all or one each")
+        raise UsageError(f"{len(hints)} source notes for {n_sounds} sounds", "give one for all or one each")
     start_s = _start_seconds(source.start)
     return [
         {
@@ -74,16 +88,26 @@ def make_listenings(pitches: Sequence[str], source: SourceOptions, n_sounds: int
     ]
 
 
-def _source_hint(text: str) -> SourceHint:
-    """What `--pitch` says of a sound's own note.
+def _source_hint(text: str, middle_c: int) -> SourceHint:
+    """What `--source-note` says of a sound's own note.
 
     Raises:
-        UsageError: It is no note.
+        UsageError: It is no note, or several.
     """
     word = text.strip().lower()
     if word == "auto":
         return "auto"
-    return None if word == "none" else parse_note(text)
+    if word == "none":
+        return None
+    try:
+        return parse_note(text, middle_c)
+    except UsageError as error:
+        if is_several(text):
+            raise UsageError(
+                f"--source-note (or --pitch) is the one note that the sound has, and {text} is several",
+                f"what to play is --pitches {text}",
+            ) from error
+        raise UsageError(error.what, f"--source-note takes one note, auto or none; {error.remedy}") from error
 
 
 def _start_seconds(text: str) -> float | None:

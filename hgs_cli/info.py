@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hgs_cli.errors import InputError
-from hgs_cli.pitch import describe_pitch
+from hgs_cli.pitch import MIDDLE_C, describe_pitch, rename_notes
 from hgs_cli.rate import SAMPLE_RATE
 from hgs_cli.safetensors_header import StoredTensor, check_file, read_stored
 
@@ -17,8 +17,12 @@ _LONGEST_TEXT = 200  # characters of a version or a name
 _HELP = "give an .hgs file or a weights bundle"
 
 
-def describe_file(path: Path) -> dict[str, Any]:
+def describe_file(path: Path, middle_c: int = MIDDLE_C) -> dict[str, Any]:
     """Facts about an .hgs file or a weights bundle, by name, ready for JSON.
+
+    Args:
+        path: Of the file.
+        middle_c: Octave number of MIDI 60 in names.
 
     Raises:
         InputError: It is neither, or its header is damaged.
@@ -26,8 +30,10 @@ def describe_file(path: Path) -> dict[str, Any]:
     size = check_file(path, _HELP)
     try:
         stored = read_stored(path, MAX_BYTES)
-        describe = _describe_inversion if "source_pitch" in stored.facts else _describe_bundle
-        facts = describe(stored.facts, stored.tensors)
+        if "source_pitch" in stored.facts:
+            facts = _describe_inversion(stored.facts, stored.tensors, middle_c)
+        else:
+            facts = _describe_bundle(stored.facts, stored.tensors)
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
@@ -35,19 +41,19 @@ def describe_file(path: Path) -> dict[str, Any]:
     return {"path": str(path), "bytes": size, **facts, "sha256": sha256}
 
 
-def _describe_inversion(facts: dict[str, Any], tensors: dict[str, StoredTensor]) -> dict[str, Any]:
+def _describe_inversion(facts: dict[str, Any], tensors: dict[str, StoredTensor], middle_c: int) -> dict[str, Any]:
     pitch = None if facts["source_pitch"] is None else _number(facts["source_pitch"])
     return {
         "kind": "instrument",
         "format_version": _count(facts["format_version"]),
-        "pitch": "none" if pitch is None else describe_pitch(pitch),
+        "pitch": "none" if pitch is None else describe_pitch(pitch, middle_c),
         "midi": pitch,
         "seconds": round(_count(facts["length_samples"]) / SAMPLE_RATE, 3),
         "passes": _count(facts["passes"]),
         "refined_layers": sum(name.startswith("offsets.") for name in tensors),
         "recording": "recording" in tensors,
         "stereo": facts.get("channels", 1) == 2,
-        "heard": _text(facts.get("heard", "")),
+        "heard": rename_notes(_text(facts.get("heard", "")), middle_c),
         "trust": round(_number(facts.get("trust", 1.0)), 3),
         "lufs": round(_number(facts["reference_lufs"]), 2),
         "weights_sha256": _text(facts["weights_sha256"]),

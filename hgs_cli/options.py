@@ -6,6 +6,7 @@ and `spread_options` shows typer their fields in their place. Options that stand
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import partial, wraps
@@ -15,9 +16,12 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 
+from hgs_cli.errors import UsageError
+
 RUN_PANEL = "Running"
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 _MMAPPED_BYTES = 32 * 2**20  # from which a block is mapped by itself: the most that glibc allows
+MIN_RATE_HZ, MAX_RATE_HZ = 8_000, 192_000  # of files
 _KEPT_BYTES = 256 * 2**20  # that stay with the process: notes of a batch and what they are made of
 
 files_option = partial(typer.Option, rich_help_panel="Files and scripts")
@@ -26,6 +30,19 @@ length_option = partial(typer.Option, rich_help_panel="How long notes are")
 sounding_option = partial(typer.Option, rich_help_panel="How the notes sound")
 level_option = partial(typer.Option, rich_help_panel="Tuning, level and format")
 running_option = partial(typer.Option, rich_help_panel=RUN_PANEL)
+
+
+def parse_sample_rate(text: object) -> int:
+    """A sample rate in Hz, written as 48000, 48k, 44.1kHz.
+
+    Raises:
+        UsageError: It is none, or out of range.
+    """
+    matched = re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?)\s*(k?)(?:hz)?", str(text).strip().lower(), re.ASCII)
+    rate_hz = float(matched[1]) * (1000.0 if matched[2] else 1.0) if matched else 0.0
+    if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ or rate_hz != round(rate_hz):
+        raise UsageError(f"--sample-rate {text}", f"give {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz, such as 48000 or 44.1k")
+    return round(rate_hz)
 
 
 # --- options that stand alone ---------------------------------------------------------------------------------------
@@ -51,14 +68,22 @@ Force = Annotated[bool, typer.Option("--force", "-f", help="Overwrite files that
 Pitches = Annotated[
     str,
     typer.Option(
-        "--pitches", "-p", metavar="SPEC",
-        help="Notes: 60, C4, F#3, Bb2, 60.5; ranges 48-72, C3-C5, 48-72:3 (every third); several with commas.",
+        "--pitches", "-p", metavar="NOTES",
+        help="What to play: 60, C4, F#3, Bb2, 60.5, C4+50, 440Hz; C3..C5, 72-48, 48-72:3 (every third); several.",
     ),
 ]  # fmt: skip
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only on stderr.")]
-SourcePitchOption = Annotated[
-    str, typer.Option("--pitch", metavar="NOTE|auto|none", help="The sound's own note, if hgs should not find it.")
+SourceNote = Annotated[
+    str,
+    typer.Option(
+        "--source-note", "--pitch", metavar="NOTE|auto|none", help="The sound's own note, if hgs should not find it."
+    ),
 ]
+MiddleC = Annotated[
+    Literal["C3", "C4", "C5"],
+    level_option("--middle-c", help="What MIDI 60 is called, in names read, printed and of files.",
+                 envvar="HGS_MIDDLE_C", show_envvar=True),
+]  # fmt: skip
 Detail = Annotated[float, typer.Option(min=0.0, max=1.0, help="How much of the sound's own detail is carried over.")]
 Seed = Annotated[int, sounding_option(min=0, max=2**31 - 1, help="Another seed, another noise.")]
 Subtype = Annotated[
@@ -175,8 +200,11 @@ class LevelOptions:
     ] = 0.0
     a4: Annotated[float, level_option("--a4", metavar="HZ", min=380.0, max=500.0, help="Concert pitch.")] = 440.0
     loudness: LoudnessOptions
-    sample_rate: Annotated[int, level_option(metavar="HZ", min=8_000, max=192_000, help="Of the files.")] = 44_100
+    sample_rate: Annotated[
+        int, level_option(metavar="HZ", parser=parse_sample_rate, help="Of the files: 8k to 192k, 48k or 48000.")
+    ] = 44_100
     subtype: Subtype = "PCM_24"
+    middle_c: MiddleC = "C4"
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -62,6 +63,53 @@ def test_every_command_explains_itself(hgs: Run, command: list[str]) -> None:
         assert "Example: hgs" in outcome.out
 
 
+@pytest.mark.parametrize("command", ["render", "mix", "invert", "info", "bench", "manual", "train", "train run", ""])
+def test_help_says_what_options_take_and_names_no_types(hgs: Run, command: str) -> None:
+    text = hgs(*command.split(), "--help").out
+    assert re.findall(r"<[a-z][^>]*>|<=x|list\[|TEXT", text) == []
+    if command == "render":
+        assert re.search(r"--detail +0\.\.1 ", text)
+        assert re.search(r"--vibrato +keep\|flat ", text)
+        assert re.search(r"--force +-f +Overwrite", text)
+        assert text.index("--pitches") < text.index("--out") < text.index("--loop") < text.index("--threads")
+
+
+def test_commands_and_options_of_every_day_come_first(hgs: Run) -> None:
+    text = hgs("--help").out
+    places = [text.index(f"\n  {name}  ") for name in ("render", "mix", "invert", "info", "manual", "bench", "train")]
+    assert places == sorted(places)
+    assert places[-1] < text.index("--install-completion")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("tone.wav", "tone.wav is no command — did you mean hgs render tone.wav?"),
+        ("gone.FLAC -p 60", "gone.FLAC is no command — did you mean hgs render gone.FLAC -p 60?"),
+        ("cello.hgs", "cello.hgs is no command — did you mean hgs render cello.hgs?"),
+        (".", ". is no command — did you mean hgs render .?"),
+        ("rendr tone.wav", "there is no command 'rendr'. Did you mean 'render'? — see hgs --help"),
+        ("-p 60 tone.wav", "there is no option -p — a command comes first, as in hgs render snare.wav -p 60; "
+                           "see hgs --help"),
+        ("train", "a command is missing — see hgs train --help"),
+        ("render", "SOUND is missing — as in hgs render snare.wav --pitches C3-C5 --format wav,sfz"),
+        ("render tone.wav -p", "-p needs a value behind it — such as -p NOTES; see hgs render --help"),
+        ("render tone.wav --turbo", "there is no option --turbo — did you mean --stereo or --tune or --trim? "
+                                    "see hgs render --help"),
+        ("render tone.wav --force=yes", "--force takes no value — write --force alone"),
+        ("render tone.wav --detail 1.5", "--detail 1.5 — give a number from 0 to 1"),
+        ("render tone.wav --seed -1", "--seed -1 — give a whole number from 0 on"),
+        ("render tone.wav --vibrato no", "--vibrato no — give keep or flat"),
+        ("render tone.wav --velocities \x1b[2J", "--velocities  [2J — give a whole number from 1 to 8"),
+        ("bench tone.wav --compare sox", "--compare sox — give rubberband"),
+        ("manual one two", "too much: two — see hgs manual --help"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_told_in_plain_words(hgs: Run, sound: Path, words: str, said: str) -> None:
+    outcome = hgs(*words.split(" "))
+    assert (outcome.code, outcome.out, outcome.err) == (2, "", f"hgs: error: {said}\n")
+
+
 def test_the_help_lists_the_exit_codes_and_the_version_is_one(hgs: Run) -> None:
     assert "3 unusable input" in hgs("--help").out
     assert hgs("--version").out == f"hgs {__version__}\n"
@@ -84,6 +132,60 @@ def test_render_writes_one_file_a_note_into_a_folder_of_the_sounds_name(hgs: Run
     for name in names:
         info = soundfile.info(name)
         assert (info.samplerate, info.channels, info.subtype, info.frames) == (SAMPLE_RATE, 1, "PCM_24", tone().size)
+
+
+@pytest.mark.parametrize(
+    ("words", "notes"),
+    [
+        (["-p", "C3", "E3", "tone.wav"], ["048_C3", "052_E3"]),
+        (["tone.wav", "-p", "60", "-", "62"], ["060_C4", "061_Cs4", "062_D4"]),
+        (["tone.wav", "-p", "C3,", "E3..F3", "-q"], ["048_C3", "052_E3", "053_F3"]),
+        (["tone.wav", "-p", "60", "-p", "62"], ["060_C4", "062_D4"]),
+        (["-qp", "62-60", "tone.wav"], ["062_D4", "061_Cs4", "060_C4"]),
+        (["tone.wav", "--pitches=60", "c5", "--middle-c", "C5"], ["060_C5"]),
+        (["tone.wav", "-p", "432Hz", "--a4", "432"], ["069_A4"]),
+        (["tone.wav", "-p", "C4+50"], ["060_C4p50"]),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_notes_are_asked_for_as_musicians_type_them(hgs: Run, sound: Path, words: list[str], notes: list[str]) -> None:
+    assert hgs("render", *words, "--dry-run").lines == [f"tone/tone_{note}.wav" for note in notes]
+
+
+def test_a_file_that_is_called_as_a_note_is_a_sound_and_a_dash_stays_stdin(hgs: Run, sound: Path) -> None:
+    shutil.copy(sound, "C3")
+    assert hgs("render", "-p", "60", "C3", "-o", "out", "--dry-run").lines == ["out/C3_060_C4.wav"]
+    assert hgs("render", "-p", "60", "-", "--dry-run", stdin="tone.wav\n").lines == ["tone/tone_060_C4.wav"]
+
+
+def test_who_calls_middle_c_c3_reads_and_writes_it_so(hgs: Run, sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = ["render", sound, "-p", "C3", "--format", "wav,sf2", "--audition", "--plot", "--json"]
+    told = hgs(*command, "--middle-c", "C3", "--source-note", "A2")
+    fact = json.loads(told.lines[0])
+    assert (fact["path"], fact["midi"], fact["note"]) == ("tone/tone_060_C3.wav", 60, "C3")
+    assert fact["heard"] == "heard as A2, dying away"
+    assert told.err == "tone.wav: heard as A2, dying away\n"
+    assert '"middleC": 3' in Path("tone/tone.html").read_text()
+    assert b"001 C3 " in Path("tone/tone.sf2").read_bytes()
+    monkeypatch.setenv("HGS_MIDDLE_C", "C3")
+    inverted = hgs("invert", sound, "--json")
+    assert json.loads(inverted.out)["note"] == "A2"
+    assert "A2" in inverted.err
+    assert "pitch\tA2" in hgs("info", "tone.hgs").out
+    assert "pitch\tA3" in hgs("info", "tone.hgs", "--middle-c", "C4").out
+    against = hgs("render", sound, "-p", "C3", "-o", "x", "--source-note", "C5").err
+    assert "tone.wav is told to be at C5, and heard as A2" in against
+
+
+def test_the_sounds_own_note_is_not_taken_for_what_to_play(hgs: Run, sound: Path) -> None:
+    several = hgs("render", sound, "--pitch", "48-72")
+    assert several.err.endswith("and 48-72 is several — what to play is --pitches 48-72\n")
+    alone = hgs("render", sound, "--pitch", "60")
+    assert "give --pitches 60 to play that, or --source-note 60 if the sound has it" in alone.err
+    assert "what to play is --pitches" in hgs("render", sound, "--pitch").err
+    for said in (["--source-note", "A3"], ["--pitch", "auto"], ["--pitch", "A3", "-p", "60"]):
+        assert hgs("render", sound, *said, "--dry-run").code == 0
+    assert hgs("invert", sound, "--pitch", "A3", "--dry-run").code == 0
 
 
 def test_render_writes_into_the_folder_asked_for(hgs: Run, sound: Path, burst: Path, tmp_path: Path) -> None:
@@ -186,7 +288,7 @@ def test_the_same_call_gives_the_same_bytes_and_another_seed_others(hgs: Run, bu
     "options",
     [
         ["--detail", "0"], ["--tonal", "0"], ["--tonal", "1"], ["--variation", "1"],
-        ["--pitch", "C3"], ["--normalize", "none"], ["--lufs", "-30"], ["--seed", "5"],
+        ["--source-note", "C3"], ["--normalize", "none"], ["--lufs", "-30"], ["--seed", "5"],
     ],
     ids=" ".join,
 )  # fmt: skip
@@ -396,7 +498,14 @@ def test_files_have_the_sample_rate_and_the_length_asked_for(hgs: Run, sound: Pa
     plain = soundfile.read(hgs("render", sound, "-p", "61", "-o", "plain").lines[0])[0]
     assert np.array_equal(faded[: len(faded) // 4], plain[: len(plain) // 4])
     assert np.abs(faded[-2000:]).max() < 0.1 * np.abs(plain[-2000:]).max()
-    for options in (["--sample-rate", "100"], ["--duration", "0"], ["--duration", "nan"], ["--fade", "-1"]):
+    assert soundfile.info(hgs("render", sound, "-p", "62", "--sample-rate", "22.05k").lines[0]).samplerate == 22_050
+    for options in (
+        ["--sample-rate", "100"],
+        ["--sample-rate", "48000.5"],
+        ["--duration", "0"],
+        ["--duration", "nan"],
+        ["--fade", "-1"],
+    ):
         assert hgs("render", sound, "-p", "60", "-o", "x", *options).code == 2
 
 
@@ -552,7 +661,11 @@ def half_an_inversion(model: Model, tmp_path_factory: pytest.TempPathFactory) ->
         (["render", "tone.wav", "--weights", "text.wav"], 4),
         (["render", "tone.wav", "--weights", "broken.hgs"], 4),
         (["render", "tone.wav", "-p", "H4"], 2),
-        (["render", "tone.wav", "-p", "72-48"], 2),
+        (["render", "tone.wav", "-p", "60-"], 2),
+        (["render", "tone.wav", "--source-note", "48-72"], 2),
+        (["render", "tone.wav", "--pitch", "60"], 2),
+        (["render", "tone.wav", "--middle-c", "C2"], 2),
+        (["render", "tone.wav", "--sample-rate", "48kk", "--dry-run"], 2),
         (["render", "tone.wav", "-p", ""], 2),
         (["render", "tone.wav", "--pitch", "loud"], 2),
         (["render", "tone.wav", "--tonal", "2"], 2),

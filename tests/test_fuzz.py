@@ -306,9 +306,9 @@ def test_any_list_of_paths_is_sounds_or_refused(tmp_path_factory: pytest.TempPat
 
 
 OPTIONS = (
-    "--pitch", "--detail", "--duration", "--fade", "--velocities", "--seed", "--tonal", "--variation", "--vibrato",
-    "--tune", "--a4", "--normalize", "--lufs", "--sample-rate", "--subtype", "--format", "--passes", "--threads",
-    "--device", "--weights", "--name", "--pitches",
+    "--source-note", "--detail", "--duration", "--fade", "--velocities", "--seed", "--tonal", "--variation",
+    "--vibrato", "--tune", "--a4", "--normalize", "--lufs", "--sample-rate", "--subtype", "--format", "--passes",
+    "--threads", "--device", "--weights", "--name", "--pitches", "--pitch", "--middle-c",
 )  # fmt: skip
 WORDS = st.one_of(
     st.sampled_from(("nan", "inf", "-inf", "1e309", "-1", "0", "1e-320", "٣", "", " ", "-", "9" * 400, "x" * 5000,

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from hgs_cli.audio.io import encode_flac, to_sample_rate
 from hgs_cli.export.palette import COLOURS, RANGE_DB
 from hgs_cli.export.zones import Sample, Zone, n_layers, zones
+from hgs_cli.pitch import MIDDLE_C
 from hgs_cli.spectrum import SAMPLE_RATE
 
 _PAGE = files("hgs_cli.export") / "audition_page"
@@ -69,6 +70,7 @@ def write_audition(
     sets: Sequence[AuditionSet],
     inputs: Sequence[AuditionInput],
     facts: Sequence[tuple[str, str]] = (),
+    middle_c: int = MIDDLE_C,
 ) -> None:
     """Write a page with a keyboard that plays the notes as a sampler would, and with pictures of what is heard.
 
@@ -80,10 +82,16 @@ def write_audition(
         sets: At least one; of several, a slider chooses the one that is heard.
         inputs: Sounds to compare the notes with.
         facts: Names and values, shown below the title.
+        middle_c: Octave number of MIDI 60 in names.
     """
     assert sets
     zoned = [(each, zones(each.samples)) for each in sets]
-    page = {"facts": facts, "inputs": _describe_inputs(inputs), "sets": _describe_sets(zoned)}
+    page = {
+        "facts": facts,
+        "inputs": _describe_inputs(inputs),
+        "sets": _describe_sets(zoned),
+        "middleC": middle_c,
+    }
     head, tail = _page_text(title, page)
     with open(path, "wb") as file:
         _write_text(file, head)

@@ -312,7 +312,7 @@ def _write_instruments(
     mapped: list[Zone] = zones(samples)
     for file_format, target in plan.instruments.items():
         if file_format == "sf2":
-            outputs.write(target, lambda aside: write_sf2(aside, plan.name, mapped, read, release_s))
+            outputs.write(target, lambda aside: write_sf2(aside, plan.name, mapped, read, release_s, plan.middle_c))
             continue
         text = {"sfz": sfz_text, "dspreset": dspreset_text}[file_format](mapped, target.parent, plan.name, release_s)
         outputs.write(target, lambda aside, text=text: aside.write_text(text, encoding="utf-8"))  # type: ignore[misc]
@@ -324,6 +324,7 @@ def _write_extras(
     """Pages and pictures, each of the jobs whose plans name it."""
     shown: dict[tuple[str, Path], list[AuditionSet]] = {}
     facts: dict[Path, tuple[tuple[str, str], ...]] = {}
+    middle_c = jobs[0].plan.middle_c
     for job, one in zip(jobs, sets, strict=True):
         for kind, target in job.plan.extras.items():
             shown.setdefault((kind, target), []).append(one)
@@ -332,13 +333,17 @@ def _write_extras(
         if kind == PAGE:
             outputs.write(
                 target,
-                lambda aside, t=target, m=mine: write_audition(aside, t.stem, m, inputs, facts[t]),  # type: ignore[misc]
+                lambda aside, t=target, m=mine: write_audition(  # type: ignore[misc]
+                    aside, t.stem, m, inputs, facts[t], middle_c
+                ),
             )
         elif kind == PICTURE:
-            outputs.write(target, lambda aside, m=mine: _draw(model, aside, m, inputs))  # type: ignore[misc]
+            outputs.write(target, lambda aside, m=mine: _draw(model, aside, m, inputs, middle_c))  # type: ignore[misc]
 
 
-def _draw(model: Model, path: Path, sets: Sequence[AuditionSet], inputs: Sequence[AuditionInput]) -> None:
+def _draw(
+    model: Model, path: Path, sets: Sequence[AuditionSet], inputs: Sequence[AuditionInput], middle_c: int
+) -> None:
     """A picture of the sounds that came in and of some notes, spread over the mixes and the pitches."""
     panels = [_panel(model, each.label, each.audio, each.sample_rate) for each in inputs]
     shown = []
@@ -347,7 +352,7 @@ def _draw(model: Model, path: Path, sets: Sequence[AuditionSet], inputs: Sequenc
         shown += [(each, sample) for sample in each.samples if sample.layer == loudest]
     for index in spread(len(shown), PICTURE_NOTES):
         each, sample = shown[index]
-        title = describe_pitch(sample.pitch).removesuffix(" +0.0 cents")
+        title = describe_pitch(sample.pitch, middle_c).removesuffix(" +0.0 cents")
         title = f"{title}, {each.label}" if len(sets) > 1 else title
         panels.append(_panel(model, title, each.read(sample), sample.sample_rate))
     draw_sheet(path, panels, model.log_mel.filters.cpu())

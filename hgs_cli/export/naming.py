@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hgs_cli.errors import UsageError
 from hgs_cli.export.sources import INVERSION_SUFFIX, Source, comparable
-from hgs_cli.pitch import NoteKey, note_name, note_tag, split_cents
+from hgs_cli.pitch import MIDDLE_C, NoteKey, note_name, note_tag, split_cents
 
 AUDIO_SUFFIXES = {"wav": ".wav", "flac": ".flac", "aiff": ".aiff"}
 INSTRUMENT_SUFFIXES = {"sfz": ".sfz", "dspreset": ".dspreset", "sf2": ".sf2"}
@@ -35,6 +35,7 @@ class PlanOptions:
         extras: Suffix of each further file, by kind.
         layers: Number of dynamic layers.
         template: Of the notes' file names without suffix; it may have folders. None for the usual one.
+        middle_c: Octave number of MIDI 60 in names.
     """
 
     pitches: Sequence[float]
@@ -42,6 +43,7 @@ class PlanOptions:
     extras: Mapping[str, str] = field(default_factory=dict)
     layers: int = 1
     template: str | None = None
+    middle_c: int = MIDDLE_C
 
     @property
     def n_notes(self) -> int:
@@ -59,6 +61,7 @@ class Plan:
         instruments: Files that samplers read, by format.
         extras: The page and the picture, by kind.
         layers: Number of dynamic layers.
+        middle_c: Octave number of MIDI 60 in names.
     """
 
     name: str
@@ -66,6 +69,7 @@ class Plan:
     instruments: Mapping[str, Path]
     extras: Mapping[str, Path] = field(default_factory=dict)
     layers: int = 1
+    middle_c: int = MIDDLE_C
 
     @property
     def sounding(self) -> list[Path]:
@@ -164,7 +168,7 @@ def make_plan(folder: Path, name: str, options: PlanOptions) -> Plan:
     for layer in range(options.layers):
         for pitch in options.pitches:
             key = NoteKey(pitch, layer)
-            relative = _note_path(template, name, key, options.layers)
+            relative = _note_path(template, name, key, options)
             for suffix in suffixes.values():
                 relative = relative.removesuffix(suffix)
             if suffixes and comparable(relative) in seen:
@@ -178,7 +182,7 @@ def make_plan(folder: Path, name: str, options: PlanOptions) -> Plan:
         one: folder / f"{name}{INSTRUMENT_SUFFIXES[one]}" for one in options.formats if one in INSTRUMENT_SUFFIXES
     }
     extras = {kind: folder / f"{name}{suffix}" for kind, suffix in options.extras.items()}
-    return Plan(name, notes, instruments, extras, options.layers)
+    return Plan(name, notes, instruments, extras, options.layers, options.middle_c)
 
 
 def mix_name(sounds: Sequence[Path]) -> str:
@@ -251,16 +255,16 @@ def plan_inversions(
     ]
 
 
-def _note_path(template: str, stem: str, key: NoteKey, layers: int) -> str:
+def _note_path(template: str, stem: str, key: NoteKey, options: PlanOptions) -> str:
     """The file of a note below its folder, without suffix."""
     midi, cents = split_cents(key.pitch)
     values: dict[str, str | int] = {
         "stem": stem,
         "midi": midi,
-        "note": note_tag(key.pitch),
+        "note": note_tag(key.pitch, options.middle_c),
         "cents": cents,
         "layer": key.layer + 1,
-        "velocity": layer_velocities(layers)[key.layer][1],
+        "velocity": layer_velocities(options.layers)[key.layer][1],
     }
     parts: list[str] = []
     try:
@@ -287,7 +291,7 @@ def _check_relative(template: str, path: str) -> None:
         raise UsageError(f"name {template!r} gives a name of over {_LONGEST_NAME - 10} bytes", "give a shorter one")
 
 
-def describe_note(key: NoteKey) -> dict[str, object]:
+def describe_note(key: NoteKey, middle_c: int = MIDDLE_C) -> dict[str, object]:
     """What tells a note, for JSON: midi, note, cents."""
     midi, cents = split_cents(key.pitch)
-    return {"midi": midi, "note": note_name(midi), "cents": cents}
+    return {"midi": midi, "note": note_name(midi, middle_c), "cents": cents}

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from hgs_cli.errors import OutputError
 from hgs_cli.export.riff import MAX_SIZE, chunk
 from hgs_cli.export.zones import Sample, Zone, n_layers
-from hgs_cli.pitch import note_name
+from hgs_cli.pitch import MIDDLE_C, note_name
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,9 @@ class _Layout:
     length: int
 
 
-def write_sf2(path: Path, name: str, zones: Sequence[Zone], read: Read, release_s: float) -> None:
+def write_sf2(
+    path: Path, name: str, zones: Sequence[Zone], read: Read, release_s: float, middle_c: int = MIDDLE_C
+) -> None:
     """Write a SoundFont of one preset, the sound of which does not depend on the player.
 
     Samples are rounded to 16 bits, the depth that every player reads. Notes are in tune to half a cent: corrections
@@ -127,6 +129,7 @@ def write_sf2(path: Path, name: str, zones: Sequence[Zone], read: Read, release_
         read: Called once a sample, one after another, so that one is in memory at a time.
         release_s: How long a note takes to fade by 100 dB after its key; infinite for sounds without a loop that
             always ring out.
+        middle_c: Octave number of MIDI 60 in the samples' names.
 
     Raises:
         OutputError: There is more than a SoundFont can hold.
@@ -135,7 +138,7 @@ def write_sf2(path: Path, name: str, zones: Sequence[Zone], read: Read, release_
     layouts = {sample: _layout(sample) for sample in samples}
     n_points = sum((layouts[sample].length + LIMITS.gap_frames) * sample.channels for sample in samples)
     info = _info(name)
-    records = _records(name, zones, layouts, release_s)
+    records = _records(name, zones, layouts, release_s, middle_c)
     # RIFF, its kind; LIST sdta, smpl.
     total = 12 + len(info) + 20 + 2 * n_points + len(records)
     if total - 8 > MAX_SIZE:
@@ -189,7 +192,9 @@ def _info(name: str) -> bytes:
     return chunk(b"LIST", b"INFO" + version + b"".join(texts))
 
 
-def _records(name: str, zones: Sequence[Zone], layouts: dict[Sample, _Layout], release_s: float) -> bytes:
+def _records(
+    name: str, zones: Sequence[Zone], layouts: dict[Sample, _Layout], release_s: float, middle_c: int
+) -> bytes:
     """The pdta list: one preset, its one instrument, zones and sample headers (7).
 
     Raises:
@@ -210,7 +215,7 @@ def _records(name: str, zones: Sequence[Zone], layouts: dict[Sample, _Layout], r
         if sample not in numbers:
             numbers[sample] = range(len(headers), len(headers) + sample.channels)
             for number in numbers[sample]:
-                headers.append(_sample_header(zone, layouts[sample], number, numbers[sample], position))
+                headers.append(_sample_header(zone, layouts[sample], number, numbers[sample], position, middle_c))
                 position += layouts[sample].length + LIMITS.gap_frames
         for number in numbers[sample]:
             bags.append((len(generators), len(modulators)))
@@ -247,7 +252,7 @@ def _zone_generators(zone: Zone, number: int, channels: range) -> list[bytes]:
     ]
 
 
-def _sample_header(zone: Zone, layout: _Layout, number: int, channels: range, position: int) -> bytes:
+def _sample_header(zone: Zone, layout: _Layout, number: int, channels: range, position: int, middle_c: int) -> bytes:
     """A channel's place, loop, rate and pitch (7.10); its name begins with its number, so no two are alike."""
     sample, index = zone.sample, number - channels.start
     if sample.loop:
@@ -257,7 +262,7 @@ def _sample_header(zone: Zone, layout: _Layout, number: int, channels: range, po
     kind, linked = (
         (_Channel.MONO, 0) if len(channels) == 1 else ((_Channel.LEFT, _Channel.RIGHT)[index], channels[1 - index])
     )
-    title = f"{number + 1:03d} {note_name(zone.root_key)} {sample.path.stem}"
+    title = f"{number + 1:03d} {note_name(zone.root_key, middle_c)} {sample.path.stem}"
     points = (position, position + layout.length, position + loop[0], position + loop[1])
     pitch = zone.root_key, round(zone.tune_cents)
     return _name(title) + struct.pack("<5IBb2H", *points, sample.sample_rate, *pitch, linked, kind)

@@ -31,7 +31,7 @@ function make(tag, properties = {}, ...children) {
   return made;
 }
 
-const noteName = (key) => `${NOTE_NAMES[key % 12]}${Math.floor(key / 12) - 1}`;
+const noteName = (key) => `${NOTE_NAMES[key % 12]}${Math.floor(key / 12) - 5 + page.middleC}`;
 const isBlack = (key) => [1, 3, 6, 8, 10].includes(key % 12);
 
 function fail(error) {
