@@ -1,11 +1,17 @@
-"""hgs in processes that start at once: one that has read the program waits, and a copy of it does the work."""
+"""hgs in processes that start at once: one that has read the program waits, and a copy of it does the work.
+
+Copies are asked for by tests, or by `hgs_program`, a program that shells can call as they would call hgs.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import shlex
+import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +19,7 @@ from pathlib import Path
 from conftest import ROOT, Outcome
 
 _WAITING = """
-import json, os, resource, signal, sys, time, warnings
+import json, os, resource, select, signal, socket, sys, time, warnings
 warnings.simplefilter("ignore")
 import hgs_cli.__main__, hgs_cli.cli, hgs_cli.ending, hgs_cli.export.delivery, hgs_cli.export.plot, hgs_cli.info
 import torch
@@ -38,7 +44,6 @@ def start(order):
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ASKS)
     if pid:
         return pid
-    sys.stdin = open(os.devnull)  # this one has been read from
     os.chdir(order["cwd"])
     for number, name in ((1, "out"), (2, "err")):
         file = os.open(order[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -46,11 +51,17 @@ def start(order):
         os.close(file)
     if order["largest"] is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (order["largest"], resource.RLIM_INFINITY))
+    if order["data"] is not None:
+        resource.setrlimit(resource.RLIMIT_DATA, (order["data"], order["data"]))
     if order["user"] is not None:
         os.setgid(order["user"]); os.setuid(order["user"])
+    work(open(os.devnull), order["arguments"])  # stdin has been read from
+
+def work(stdin, arguments):
+    sys.stdin = stdin
     code = 1
     try:
-        sys.argv = ["hgs", *order["arguments"]]
+        sys.argv = ["hgs", *arguments]
         hgs_cli.__main__.main()
         code = 0
     except SystemExit as stop:
@@ -62,7 +73,35 @@ def start(order):
         sys.stdout.flush(); sys.stderr.flush()
         os._exit(code)
 
-for line in sys.stdin:
+door = socket.socket(fileno=int(sys.argv[1]))
+callers = {}  # of copies that run, by process
+
+def serve(caller):
+    told, (cwd, *files), *_ = socket.recv_fds(caller, 1 << 20, 4)
+    pid = os.fork()
+    if not pid:
+        os.fchdir(cwd)
+        for number, file in enumerate(files):
+            os.dup2(file, number)
+    for file in (cwd, *files):
+        os.close(file)
+    if not pid:
+        work(open(0, closefd=False), json.loads(told))
+    callers[pid] = caller
+
+while True:
+    ready = select.select([door, sys.stdin], [], [], 0.01 if callers else None)[0]
+    if door in ready:
+        serve(door.accept()[0])
+    for pid in list(callers):
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            callers.pop(pid).sendall(bytes([os.waitstatus_to_exitcode(status) % 256]))
+    if sys.stdin not in ready:
+        continue
+    line = sys.stdin.readline()  # one at a time: each is answered before the next is written
+    if not line:
+        break
     orders = json.loads(line)
     began = time.monotonic()
     pids = [start(order) for order in orders]
@@ -70,8 +109,18 @@ for line in sys.stdin:
         if order["after"] is not None:
             time.sleep(max(0.0, order["after"] - (time.monotonic() - began)))
             os.kill(pid, order["signal"])
-    codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
-    print(json.dumps([codes, time.monotonic() - began]), flush=True)
+    ended = [os.wait4(pid, 0)[1:] for pid in pids]
+    codes = [os.waitstatus_to_exitcode(status) for status, _ in ended]
+    used = [[usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime] for _, usage in ended]
+    print(json.dumps([codes, used, time.monotonic() - began]), flush=True)
+"""
+
+_CALL = """
+import json, os, socket, sys
+door = socket.socket(socket.AF_UNIX)
+door.connect(sys.argv[1])
+socket.send_fds(door, [json.dumps(sys.argv[2:]).encode()], [os.open(".", os.O_RDONLY), 0, 1, 2])
+sys.exit(door.recv(1)[0])
 """
 
 
@@ -84,6 +133,7 @@ class Order:
         after: Seconds until it gets `signal`; None for never.
         signal: Its number.
         largest: Bytes that a file may have; None for any.
+        data: Bytes that it may hold in memory; None for any.
         user: That it runs as; None for the tests' own.
         printed: File that its results go to; None for one that is read.
     """
@@ -92,6 +142,7 @@ class Order:
     after: float | None = None
     signal: int = 9
     largest: int | None = None
+    data: int | None = None
     user: int | None = None
     printed: str | None = None
 
@@ -107,10 +158,21 @@ class Processes:
     def __init__(self, bundle: Path, scratch: Path) -> None:
         self.scratch = scratch
         self.seconds = 0.0  # that the last calls took
+        self.used: list[tuple[float, float]] = []  # MiB that each held at most, and seconds of a processor
         environment = {**os.environ, "HGS_WEIGHTS": str(bundle), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        self._waiting = subprocess.Popen(
-            [sys.executable, "-c", _WAITING], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
+        self._folder = tempfile.TemporaryDirectory(prefix="hgs-")  # names of sockets are short
+        self._door = Path(self._folder.name) / "door"
+        with socket.socket(socket.AF_UNIX) as door:
+            door.bind(str(self._door))
+            door.listen(64)
+            self._waiting = subprocess.Popen(
+                [sys.executable, "-c", _WAITING, str(door.fileno())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                env=environment,
+                pass_fds=[door.fileno()],
+            )
 
     def run(self, folder: Path, *orders: Order) -> list[Outcome]:
         """Make calls at the same time, in a folder, and wait for all of them."""
@@ -124,12 +186,19 @@ class Processes:
         assert self._waiting.stdout is not None
         self._waiting.stdin.write(json.dumps(told) + "\n")
         self._waiting.stdin.flush()
-        codes, self.seconds = json.loads(self._waiting.stdout.readline())
+        codes, self.used, self.seconds = json.loads(self._waiting.stdout.readline())
         return [
             Outcome(code, "" if order.printed else out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8"))
             for order, code, (out, err) in zip(orders, codes, said, strict=True)
         ]
 
+    def hgs_program(self) -> str:
+        """The lines of a shell script that is hgs: with the caller's folder, stdin, stdout and stderr."""
+        call = self.scratch / "call.py"
+        call.write_text(_CALL)
+        return f'exec {shlex.quote(sys.executable)} -I -S {shlex.quote(str(call))} {shlex.quote(str(self._door))} "$@"'
+
     def close(self) -> None:
         """End it."""
         self._waiting.communicate()
+        self._folder.cleanup()

@@ -16,8 +16,12 @@ from pathlib import Path
 import pytest
 import soundfile
 from conftest import ROOT, SNARE, Run, run_process, tone
+from processes import Processes
+from typer.core import TyperGroup
+from typer.main import get_command
 
 from hgs_cli.bench import TIMING
+from hgs_cli.cli import app
 from hgs_cli.evaluation import known_truth_result, made_sounds
 from hgs_cli.manual import first_sentence, topics
 from hgs_cli.models.pitch_classifier import PitchClassifier, PitchClassifierSizes
@@ -238,10 +242,10 @@ def sounds(tmp_path: Path) -> None:
     (tmp_path / "drums" / "snare.wav").write_bytes(SNARE.read_bytes())
 
 
-def write_programs(folder: Path) -> list[Path]:
+def write_programs(folder: Path, hgs: str) -> list[Path]:
     """`hgs`, and stand-ins that run here what `parallel` and `ssh` would run elsewhere."""
     scripts = {
-        "hgs": f'exec {shlex.quote(sys.executable)} -m hgs_cli "$@"',
+        "hgs": hgs,
         "parallel": 'while [ "$1" != hgs ]; do shift; done\nexec "$@"',
         "ssh": 'shift\nexec sh -c "$*"',
     }
@@ -252,31 +256,42 @@ def write_programs(folder: Path) -> list[Path]:
     return [folder / name for name in scripts]
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", [recipe for recipe in RECIPES if not SHELL.search(recipe)])
 @pytest.mark.usefixtures("sounds")
-def test_every_recipe_runs(hgs: Run, bundle: Path, tmp_path: Path, recipe: str) -> None:
+def test_every_recipe_runs(hgs: Run, tmp_path: Path, recipe: str) -> None:
     before = {path for path in tmp_path.rglob("*") if path.is_file()}
-    if SHELL.search(recipe):
-        before.update(write_programs(tmp_path / "bin"))
-        done = subprocess.run(
-            ["/bin/bash", "-o", "pipefail", "-ec", recipe],
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            env={
-                **os.environ,
-                "HGS_WEIGHTS": str(bundle),
-                "PYTHONPATH": str(ROOT),
-                "PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}",
-            },
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        assert "hgs: error" not in done.stderr
-    else:
-        outcome = hgs(*shlex.split(recipe)[1:])
-        assert outcome.code == 0, outcome.err
-        assert all(Path(line).is_file() for line in outcome.lines)
+    outcome = hgs(*shlex.split(recipe)[1:])
+    assert outcome.code == 0, outcome.err
+    assert all(Path(line).is_file() for line in outcome.lines)
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} > before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that fork")
+@pytest.mark.parametrize("started", ["ready", pytest.param("new", marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("recipe", [recipe for recipe in RECIPES if SHELL.search(recipe)])
+@pytest.mark.usefixtures("sounds")
+def test_every_recipe_for_a_shell_runs(
+    processes: Processes, bundle: Path, tmp_path: Path, recipe: str, started: str
+) -> None:
+    """With copies of a process that has read the program, or with processes that each begin anew."""
+    new = f'exec {shlex.quote(sys.executable)} -m hgs_cli "$@"'
+    programs = write_programs(tmp_path / "bin", new if started == "new" else processes.hgs_program())
+    before = {path for path in tmp_path.rglob("*") if path.is_file()}
+    done = subprocess.run(
+        ["/bin/bash", "-o", "pipefail", "-ec", recipe],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "HGS_WEIGHTS": str(bundle),
+            "PYTHONPATH": str(ROOT),
+            "PATH": f"{programs[0].parent}{os.pathsep}{os.environ['PATH']}",
+        },
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "hgs: error" not in done.stderr
     assert {path for path in tmp_path.rglob("*") if path.is_file()} > before
 
 
@@ -374,6 +389,21 @@ def little(bundle: Path, recordings: Path, tmp_path: Path, monkeypatch: pytest.M
     return bundle
 
 
+@pytest.mark.parametrize("topic", CHAINS)
+def test_every_command_of_a_page_is_understood(topic: str) -> None:
+    """By the command line, which does not run it."""
+    assert commands(MANUAL[topic])
+    for command in commands(MANUAL[topic]):
+        words = shlex.split(command)
+        words = words[words.index("hgs_cli" if words[0] == "torchrun" else words[0]) + 1 :]
+        if command.startswith(("hgs", "torchrun")):
+            parsed = get_command(app)
+            while isinstance(parsed, TyperGroup):
+                parsed = parsed.commands[words.pop(0)]
+            parsed.make_context(command, words)
+
+
+@pytest.mark.thorough
 @pytest.mark.parametrize("topic", CHAINS)
 def test_every_command_of_a_page_runs_one_after_the_other(hgs: Run, little: Path, topic: str) -> None:
     listed = commands(MANUAL[topic])

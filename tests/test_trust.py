@@ -10,10 +10,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import RELEASED, ROOT
+import soundfile
+from conftest import RELEASED, ROOT, tone
 
 from hgs_cli.models.weights import CHECKSUMS_NAME
 
@@ -99,7 +101,9 @@ for command in json.loads(sys.argv.pop(1)):
     except SystemExit as stop:
         if stop.code:
             raise
+print("all is made", flush=True)
 """
+ATTEMPT = "import socket\nsocket.socket()"
 
 
 def without_network() -> list[str]:
@@ -110,26 +114,45 @@ def without_network() -> list[str]:
     return []
 
 
-def test_nothing_is_fetched_sent_or_started(bundle: Path, sound: Path, burst: Path, tmp_path: Path) -> None:
+@dataclass(frozen=True)
+class Guarded:
+    """A guarded process: commands, and then an attempt that is forbidden.
+
+    Attributes:
+        done: How it ended and what it said.
+        made: Names in the folder it worked in.
+    """
+
+    done: subprocess.CompletedProcess[str]
+    made: set[str]
+
+
+@pytest.fixture(scope="module")
+def guarded(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Guarded:
+    folder = tmp_path_factory.mktemp("guarded")
+    for name, f0_hz in (("a.wav", 220.0), ("b.wav", 330.0)):
+        soundfile.write(folder / name, tone(f0_hz), 44_100)
     commands = [
-        ["invert", str(sound), "-o", "a.hgs", "--plot"],
-        ["render", "a.hgs", str(burst), "-p", "60", "-o", "out", "--format", "wav,sf2,sfz", "--audition", "--json"],
-        ["mix", "a.hgs", str(burst), "-p", "60", "-o", "mixed", "--quiet"],
+        ["invert", "a.wav", "-o", "a.hgs", "--plot"],
+        ["render", "a.hgs", "b.wav", "-p", "60", "-o", "out", "--format", "wav,sf2,sfz", "--audition", "--json"],
+        ["mix", "a.hgs", "b.wav", "-p", "60", "-o", "mixed", "--quiet"],
     ]
     done = subprocess.run(
-        [*without_network(), sys.executable, "-c", GUARD + COMMANDS, json.dumps(commands)],
+        [*without_network(), sys.executable, "-c", GUARD + COMMANDS + ATTEMPT, json.dumps(commands)],
         capture_output=True,
         text=True,
-        cwd=tmp_path,
+        cwd=folder,
         env={**os.environ, "HGS_WEIGHTS": str(bundle), "PYTHONPATH": str(ROOT)},
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    assert {path.name for path in tmp_path.iterdir()} >= {"a.hgs", "out", "mixed"}
+    return Guarded(done, {path.name for path in folder.iterdir()})
 
 
-def test_the_guard_of_these_tests_bites(tmp_path: Path) -> None:
-    script = GUARD + "import socket\nsocket.socket()"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert done.returncode == 99
-    assert "forbidden: socket" in done.stderr
+def test_nothing_is_fetched_sent_or_started(guarded: Guarded) -> None:
+    assert "all is made" in guarded.done.stdout, guarded.done.stderr
+    assert guarded.made >= {"a.hgs", "out", "mixed"}
+
+
+def test_the_guard_of_these_tests_bites(guarded: Guarded) -> None:
+    assert guarded.done.returncode == 99
+    assert "forbidden: socket" in guarded.done.stderr
