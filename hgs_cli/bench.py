@@ -37,7 +37,7 @@ from hgs_cli.sampler.detail import measure_detail, transfer_detail
 from hgs_cli.sampler.instrument import Instrument
 from hgs_cli.sampler.making import UNPITCHED_REFERENCE, make_instrument
 from hgs_cli.sampler.notes import drawn_voices
-from hgs_cli.sampler.voices import carrier_heads, note_voices
+from hgs_cli.sampler.voices import ask_networks, move_carriers, note_voices, read_carriers
 from hgs_cli.spectrum import MODEL_SAMPLES, N_FRAMES, SAMPLE_RATE
 
 OCTAVES = [float(pitch) for pitch in range(48, 73)]  # two octaves, 25 notes
@@ -245,8 +245,10 @@ def _time_stages(clock: _Clock, model: Model, path: Path, folder: Path) -> tuple
     assert part.carrier is not None
     recorded, mono = part.carrier.audio, part.carrier.mono
     stage("analyse the recording", lambda: analyse(recorded, mono, pitch=midi))
-    heads = stage("move the recording", lambda: carrier_heads(instrument, OCTAVES, settings), n_notes, note_s)
-    made = stage("levels, all of it", lambda: note_voices(model, instrument, q, settings, heads), n_notes, note_s)
+    carriers = read_carriers(instrument, max(OCTAVES), settings)
+    heads = stage("move the recording", lambda: move_carriers(carriers, OCTAVES, settings), n_notes, note_s)
+    asked = stage("the networks", lambda: ask_networks(model, instrument, q, settings, True), n_notes, note_s)
+    made = stage("levels, all of it", lambda: note_voices(asked, heads), n_notes, note_s)
     stage("tone and noise", lambda: drawn_voices(model, instrument, q, settings, made), n_notes, note_s)
     notes = [note.audio for note in play(model, instrument, OCTAVES, settings).notes]
     stage("loudness", lambda: [note_lufs(note) for note in notes], n_notes, note_s)

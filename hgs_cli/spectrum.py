@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -26,6 +27,7 @@ N_STEPS = N_FRAMES // 4  # and for every fourth frame: the grid on which G's hea
 
 FLOOR_DB = -100.0
 MIN_POWER = 1e-13  # keeps the logarithm of silence finite
+BAND_CUTS = (0.0234, 0.0547, 0.125, 0.25)  # of n_fft: between them less than a fifth of the mel filters is left
 DB_PER_UNIT = 50.0  # a scaled level runs from -1 (FLOOR_DB) to 1 (a full-scale sinusoid)
 
 
@@ -94,6 +96,57 @@ def mel_filters(config: MelConfig) -> Tensor:
     rising = (bins_hz - points[:-2]) / (points[1:-1] - points[:-2])
     falling = (points[2:] - bins_hz) / (points[2:] - points[1:-1])
     return torch.minimum(rising, falling).clamp(min=0.0).float()
+
+
+@dataclass(frozen=True)
+class BandBlock:
+    """Some neighbouring bins, and the mel bands that have to do with them: most weights between both are zero."""
+
+    bins: slice
+    mels: slice
+
+
+def band_blocks(filters: Tensor) -> tuple[BandBlock, ...]:
+    """The bins between BAND_CUTS, with the mel bands that weights (n_freqs, n_mels) give them."""
+    n_freqs = filters.shape[0]
+    edges = [0, *(round(share * 2 * (n_freqs - 1)) for share in BAND_CUTS), n_freqs]
+    blocks = []
+    for low, high in pairwise(edges):
+        bands = (filters[low:high] > 0).any(0).nonzero()[:, 0]
+        blocks.append(BandBlock(slice(low, high), slice(int(bands[0]), int(bands[-1]) + 1)))
+    return tuple(blocks)
+
+
+def bins_to_bands(value: Tensor, filters: Tensor, blocks: tuple[BandBlock, ...]) -> Tensor:
+    """The product of values (…, n_freqs) and filters (n_freqs, n_mels), block by block: (…, n_mels)."""
+    bands = value.new_zeros(*value.shape[:-1], filters.shape[1])
+    for block in blocks:
+        bands[..., block.mels] += torch.matmul(value[..., block.bins], filters[block.bins, block.mels])
+    return bands
+
+
+def bands_to_bins(value: Tensor, lines: Tensor, blocks: tuple[BandBlock, ...]) -> Tensor:
+    """The product of values (n, n_mels) and lines (n_mels, n_freqs), block by block: (n, n_freqs)."""
+    bins = value.new_empty(len(value), lines.shape[1])
+    for block in blocks:
+        torch.matmul(value[:, block.mels], lines[block.mels, block.bins], out=bins[:, block.bins])
+    return bins
+
+
+def lines_between_bands(filters: Tensor) -> Tensor:
+    """Weights that draw straight lines from mel centre to mel centre, held beyond the first and the last.
+
+    Args:
+        filters: (n_freqs, n_mels); neighbouring triangles sum to 1.
+
+    Returns:
+        (n_mels, n_freqs).
+    """
+    weights = filters.clone()
+    touched = (weights.sum(1) > 0).nonzero()[:, 0]
+    weights[: int(touched[0])] = weights[touched[0]]
+    weights[int(touched[-1]) + 1 :] = weights[touched[-1]]
+    return (weights / weights.sum(1, keepdim=True)).T.contiguous()
 
 
 def noise_log_mean(filters: Tensor) -> Tensor:

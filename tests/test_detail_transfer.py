@@ -10,7 +10,7 @@ import torch
 from conftest import RECORDINGS
 from torch import Tensor
 
-from hgs_cli.models.detail_transfer import DetailTransfer, DetailTransferConfig, mel_blur, mel_warp
+from hgs_cli.models.detail_transfer import DetailTransfer, DetailTransferConfig, mel_blur, mel_warp, read_detail
 from hgs_cli.models.generator import Envelopes
 from hgs_cli.pipeline import Model
 from hgs_cli.pitch import midi_to_hz
@@ -41,7 +41,9 @@ def envelopes(n: int, seed: int) -> Envelopes:
 
 def carried(transfer: DetailTransfer, n: int, p: list[float], q: list[float]) -> tuple[Tensor, Tensor]:
     residual, source, first = envelopes(n, 0), envelopes(n, 1), envelopes(len(q), 2)
-    r_h, r_n = transfer(residual.harmonic, residual.noise_part, source, first, torch.tensor(p), torch.tensor(q))
+    r_h, r_n = transfer(
+        read_detail(residual.harmonic, residual.noise_part, source, torch.tensor(p)), first, torch.tensor(q)
+    )
     return r_h, r_n
 
 
@@ -57,11 +59,8 @@ def test_a_note_is_the_same_whoever_is_in_the_batch(transfer: DetailTransfer) ->
     together, _ = carried(transfer, 1, [60.0], [55.0, 67.0])
     residual, source, first = envelopes(1, 0), envelopes(1, 1), envelopes(2, 2)
     alone, _ = transfer(
-        residual.harmonic,
-        residual.noise_part,
-        source,
+        read_detail(residual.harmonic, residual.noise_part, source, torch.tensor([60.0])),
         Envelopes(first.harmonic[1:], first.noise_part[1:]),
-        torch.tensor([60.0]),
         torch.tensor([67.0]),
     )
     torch.testing.assert_close(together[1:], alone, atol=1e-5, rtol=1e-4)
@@ -71,11 +70,13 @@ def test_several_inputs_keep_to_their_own_notes(transfer: DetailTransfer) -> Non
     together, _ = carried(transfer, 2, [60.0, 48.0], [55.0, 67.0, 50.0, 45.0])
     residual, source, first = envelopes(2, 0), envelopes(2, 1), envelopes(4, 2)
     second, _ = transfer(
-        residual.harmonic[1:],
-        residual.noise_part[1:],
-        Envelopes(source.harmonic[1:], source.noise_part[1:]),
+        read_detail(
+            residual.harmonic[1:],
+            residual.noise_part[1:],
+            Envelopes(source.harmonic[1:], source.noise_part[1:]),
+            torch.tensor([48.0]),
+        ),
         Envelopes(first.harmonic[2:], first.noise_part[2:]),
-        torch.tensor([48.0]),
         torch.tensor([50.0, 45.0]),
     )
     torch.testing.assert_close(together[2:], second, atol=1e-5, rtol=1e-4)
@@ -86,7 +87,7 @@ def test_silence_and_noise_of_any_level_stay_finite(transfer: DetailTransfer, le
     flat = torch.full((1, N_MELS, N_FRAMES), level)
     extreme = Envelopes(flat, -flat)
     for q in (0.0, 60.0, 127.0):
-        for value in transfer(flat, -flat, extreme, extreme, torch.tensor([60.0]), torch.tensor([q])):
+        for value in transfer(read_detail(flat, -flat, extreme, torch.tensor([60.0])), extreme, torch.tensor([q])):
             assert bool(torch.isfinite(value).all())
 
 

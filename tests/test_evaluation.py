@@ -25,9 +25,9 @@ from hgs_cli.evaluation.measures import Distance, track_pitch
 from hgs_cli.evaluation.peers import Peers, find_peers, play_faster
 from hgs_cli.evaluation.recordings import read_notes
 from hgs_cli.evaluation.report import Report, Section, Table, finite, number
-from hgs_cli.pipeline import Instrument, Model, Settings
+from hgs_cli.pipeline import Model, Settings
 from hgs_cli.sampler.vocoder import Vocoder
-from hgs_cli.sampler.voices import CarrierHeads, carrier_heads
+from hgs_cli.sampler.voices import CarrierHead, MovedHead, move_carriers
 from hgs_cli.spectrum import SAMPLE_RATE
 
 OURS = ["GANStrument (H off), detail 0", "hgs, detail 0", "GANStrument (H off)", "hgs"]
@@ -289,10 +289,12 @@ class TestBroken:
         measure: Callable[..., CrossPitchResult],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        def sharp(made: Instrument, pitches: Sequence[float], settings: Settings) -> list[CarrierHeads | None]:
-            return carrier_heads(made, [pitch + 1.0 for pitch in pitches], settings)
+        def sharp(
+            carriers: Sequence[CarrierHead | None], pitches: Sequence[float], settings: Settings
+        ) -> list[MovedHead | None]:
+            return move_carriers(carriers, [pitch + 1.0 for pitch in pitches], settings)
 
-        monkeypatch.setattr("hgs_cli.sampler.notes.carrier_heads", sharp)
+        monkeypatch.setattr("hgs_cli.sampler.notes.move_carriers", sharp)
         broken = measure(replace(released, vocoder=Sharp(released.log_mel.filters)), QUICK)
         assert not intact.misses()
         assert len(broken.misses()) == len(broken.tracked()) == 3

@@ -249,8 +249,12 @@ def shorten(audio: Tensor, n_samples: int, sample_rate: int) -> Tensor:
 def fade_out(audio: Tensor, n_fade: int) -> Tensor:
     """Audio (…, T) whose last n_fade samples, T at most, go to silence."""
     n_whole = audio.shape[-1] - n_fade
-    ramp = torch.cos(torch.linspace(0.0, math.pi / 2, n_fade, device=audio.device)).square()
-    return torch.cat([audio[..., :n_whole], audio[..., n_whole:] * ramp], -1)
+    return torch.cat([audio[..., :n_whole], audio[..., n_whole:] * fade_curve(n_fade, audio.device)], -1)
+
+
+def fade_curve(n_fade: int, device: torch.device | str = "cpu") -> Tensor:
+    """Factors of a fade from one to silence, (n_fade,)."""
+    return torch.cos(torch.linspace(0.0, math.pi / 2, n_fade, device=device)).square()
 
 
 def _fade_samples(period: float, sample_rate: int) -> int:

@@ -6,7 +6,7 @@ import torch
 import torchaudio
 from torch import Tensor
 
-from hgs_cli.spectrum import MelConfig, mel_filters, power_to_level
+from hgs_cli.spectrum import MelConfig, band_blocks, bins_to_bands, mel_filters, power_to_level
 
 
 def resample(audio: Tensor, orig_hz: int, new_hz: int) -> Tensor:
@@ -30,24 +30,21 @@ class LogMel:
 
     def __init__(self, config: MelConfig | None = None, device: torch.device | str = "cpu") -> None:
         self.config = config or MelConfig()
-        self.window = torch.hann_window(self.config.n_fft).to(device)
-        self.filters = mel_filters(self.config).to(device)
+        window = torch.hann_window(self.config.n_fft)
+        self._window = (window / (window.sum() / 2)).to(device)  # a full-scale sinusoid peaks at 1
+        filters = mel_filters(self.config)
+        self.filters = filters.to(device)
+        self._blocks = band_blocks(filters)
 
-    def power_spectrum(self, audio: Tensor) -> Tensor:
-        """Power spectrogram of audio (B, T), silence beyond its end: (B, n_fft // 2 + 1, n_frames).
-
-        A full-scale sinusoid peaks at 1.
-        """
+    def mel_power(self, audio: Tensor) -> Tensor:
+        """Power in the mel bands of audio (B, T), silence beyond its end: (B, n_mels, n_frames)."""
         config = self.config
         wanted = (config.n_frames - 1) * config.hop_length + config.n_fft // 2
         audio = torch.nn.functional.pad(audio[..., :wanted], (config.n_fft // 2, max(0, wanted - audio.shape[-1])))
-        spectrum = torch.stft(
-            audio, config.n_fft, config.hop_length, window=self.window, center=False, return_complex=True
-        )
-        scale = (self.window.sum() / 2) ** 2
-        return spectrum.abs().square() / scale
+        spectrum = torch.fft.rfft(audio.unfold(-1, config.n_fft, config.hop_length) * self._window)
+        power = torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag)
+        return bins_to_bands(power, self.filters, self._blocks).transpose(1, 2).contiguous()
 
     def __call__(self, audio: Tensor) -> Tensor:
         """Log-mel x of audio (B, T): (B, n_mels, n_frames), about [-1, 1]; 1 unit is 50 dB."""
-        mel_power = torch.matmul(self.filters.T, self.power_spectrum(audio))
-        return power_to_level(mel_power)
+        return power_to_level(self.mel_power(audio))

@@ -45,7 +45,7 @@ from hgs_cli.pipeline import Model, Settings, invert, make_instrument, reconstru
 from hgs_cli.sampler.level import carrier_level, towards
 from hgs_cli.sampler.moving import moved_spectra
 from hgs_cli.sampler.trust import LAW, Traits, TrustLaw, judge_trust, measure_traits
-from hgs_cli.sampler.voices import note_voices
+from hgs_cli.sampler.voices import ask_networks, note_voices
 from hgs_cli.spectrum import DB_PER_UNIT, MODEL_SAMPLES, SAMPLE_RATE
 from hgs_cli.training.shards import validation_instruments
 
@@ -136,7 +136,7 @@ def _judge(
     n_head = carrier.frames_until(min(instrument.length_samples, MODEL_SAMPLES))
     spectra = moved_spectra(carrier, ratios, 0, n_head)
     q = torch.tensor(pitches, device=model.device)
-    wanted = note_voices(model, instrument, q, Settings(), [None]).wanted.cpu()
+    wanted = note_voices(ask_networks(model, instrument, q, Settings(), False), [None]).wanted.cpu()
     n_frames = reconstruct(model, inversion).length_frames
     gain = 10.0 ** (inversion.input_gain_db / 20.0)
     distances = []

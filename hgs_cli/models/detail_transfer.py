@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -51,6 +50,7 @@ class TransferRules:
 TRANSFER = TransferRules()
 
 
+HEARD = (-1.5, 1.2)  # levels that the network reads
 N_WEIGHTS = 10  # of both parts: two ways, slow and quick, and a correction
 
 
@@ -111,24 +111,19 @@ def _means(n: int, width: int, device: torch.device) -> Tensor:
         return torch.eye(n // width, device=device).repeat_interleave(width, 1) / width
 
 
+def _coarse(value: Tensor) -> Tensor:
+    """Mean over the frames that share a weight, (…, n_steps)."""
+    return torch.matmul(value, _means(N_FRAMES, TRANSFER.pool[1], value.device).T)
+
+
+def _rows(value: Tensor, notes: int) -> Tensor:
+    """From one for every input to one for every note, so many of each in a row."""
+    return value.repeat_interleave(notes, 0) if notes > 1 else value
+
+
 def _slowly(residual: Tensor) -> Tensor:
     """Mean over TRANSFER.slow_frames of residuals (B, n_mels, n_frames)."""
     return F.avg_pool1d(residual, TRANSFER.slow_frames, 1, TRANSFER.slow_frames // 2, count_include_pad=False)
-
-
-@dataclass(frozen=True)
-class HyperResidual:
-    """What G's envelopes at the source pitch owe to H, and how much of it is residual again in every note.
-
-    Attributes:
-        harmonic: With the offsets of H less without them, (n_mels, n_frames).
-        noise_part: Likewise.
-        share: 0 … 1, (B,).
-    """
-
-    harmonic: Tensor
-    noise_part: Tensor
-    share: Tensor
 
 
 @dataclass(frozen=True)
@@ -142,6 +137,54 @@ class Detail:
 
     harmonic: Tensor
     noise_part: Tensor
+
+
+@dataclass(frozen=True)
+class ReadDetail:
+    """Residuals of inputs as every note reads them: made once, carried to any number of pitches.
+
+    Of an input whose H fades with the interval a second row says what is residual again where H no longer speaks.
+
+    Attributes:
+        residuals: r_h and r_n, (N, n_mels, n_frames) each.
+        parts: Their slow and quick parts side by side, harmonic ones first, (N, n_mels, 4 · n_frames).
+        formant: The same, smoothed over a harmonic spacing.
+        levels: Of both parts of the inputs, of the frames that share a weight, (n_inputs, n_mels, 2 · n_steps).
+        blur: By which they were smoothed, (n_inputs, n_mels, n_mels).
+        p: Pitches of the inputs, (n_inputs,).
+    """
+
+    residuals: tuple[Tensor, Tensor]
+    parts: Tensor
+    formant: Tensor
+    levels: Tensor
+    blur: Tensor
+    p: Tensor
+
+
+def read_detail(
+    r_h: Tensor, r_n: Tensor, source: Envelopes, p: Tensor, by_hyper: tuple[Tensor, Tensor] | None = None
+) -> ReadDetail:
+    """What notes read of residuals, whatever their pitch.
+
+    Args:
+        r_h: Harmonic residual of every input, (N, n_mels, n_frames).
+        r_n: Noise residual, likewise.
+        source: G's envelopes of the inputs at their own pitches, batch N.
+        p: Pitches of the inputs, (N,).
+        by_hyper: What `source` owes to the offsets of H, (n_mels, n_frames) each; N is 1 then.
+    """
+    blur = mel_blur(midi_to_hz(p.float()), TRANSFER.formant_width, TRANSFER.formant_width_mels)
+    blur = blur / blur.sum(2, keepdim=True)
+    levels = torch.cat(
+        [_coarse((source.harmonic + r_h).clamp(*HEARD)), _coarse((source.noise_part + r_n).clamp(*HEARD))], 2
+    )
+    if by_hyper is not None:
+        r_h, r_n = torch.cat([r_h, by_hyper[0][None]]), torch.cat([r_n, by_hyper[1][None]])
+    slow_h, slow_n = _slowly(r_h), _slowly(r_n)
+    # Every way to carry them is a matrix over mel bands.
+    parts = torch.cat([slow_h, r_h - slow_h, slow_n, r_n - slow_n], dim=2)
+    return ReadDetail((r_h, r_n), parts, torch.matmul(blur, parts), levels, blur, p)
 
 
 class DetailTransfer(nn.Module):
@@ -183,109 +226,80 @@ class DetailTransfer(nn.Module):
             self.weights.bias.copy_(torch.cat([torch.logit(shares), torch.zeros(2)]))
 
     def forward(
-        self,
-        r_h: Tensor,
-        r_n: Tensor,
-        source: Envelopes,
-        drawn: Envelopes,
-        p: Tensor,
-        q: Tensor,
-        by_hyper: HyperResidual | None = None,
+        self, read: ReadDetail, drawn: Envelopes, q: Tensor, share: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Carry residuals to other pitches.
 
         Args:
-            r_h: Harmonic residual of every input, (N, n_mels, n_frames); N divides B, and each input has B / N notes
-                in a row.
-            r_n: Noise residual, likewise.
-            source: G's envelopes of the inputs at their own pitches, batch N.
+            read: Of N inputs; N divides B, and each input has B / N notes in a row.
             drawn: G's envelopes at the wanted pitches, batch B.
-            p: Pitches of the inputs, (N,).
             q: Wanted pitches, (B,).
-            by_hyper: What of `source` counts as residual in some notes, if N is 1.
+            share: How much of the second row of `read` is residual in every note, 0 … 1, (B,), if it has one.
 
         Returns:
             What is to be added to E_h and to E_n, each (B, n_mels, n_frames).
         """
-        notes = q.shape[0] // p.shape[0]
-        interval = q.float() - p.float().repeat_interleave(notes)
-        blur = mel_blur(midi_to_hz(p.float()), TRANSFER.formant_width, TRANSFER.formant_width_mels)
-        blur = blur / blur.sum(2, keepdim=True)
+        notes = q.shape[0] // read.p.shape[0]
+        interval = q.float() - _rows(read.p.float(), notes)
         warp = mel_warp(interval)
 
         def of_notes(value: Tensor) -> Tensor:
-            """From one for every input to one for every note; of what is taken back, a note's share is added."""
-            if by_hyper is not None:
-                return value[:1] + by_hyper.share[:, None, None] * value[1:]
-            return value.repeat_interleave(notes, 0) if notes > 1 else value
+            """From one for every input to one for every note."""
+            if share is not None:
+                return torch.addcmul(value[:1], value[1:], share[:, None, None])
+            return _rows(value, notes)
 
-        levels = [part + r for part, r in ((source.harmonic, r_h), (source.noise_part, r_n))]
-        if by_hyper is not None:
-            r_h, r_n = torch.cat([r_h, by_hyper.harmonic[None]]), torch.cat([r_n, by_hyper.noise_part[None]])
-        # Slow and quick residual of both parts, side by side; every way to carry them is a matrix over mel bands.
-        slow_h, slow_n = _slowly(r_h), _slowly(r_n)
-        residuals = torch.cat([slow_h, r_h - slow_h, slow_n, r_n - slow_n], dim=2)
-        warped = torch.matmul(warp, of_notes(residuals)).chunk(4, dim=2)
-        formant = of_notes(torch.matmul(blur, residuals)).chunk(4, dim=2)
-        weights = self._weigh((of_notes(r_h), of_notes(r_n)), levels, drawn, blur, warp, interval, q)
-        grants, corrections = torch.sigmoid(weights[:, :8]), TRANSFER.max_correction * torch.tanh(weights[:, 8:])
+        warped = torch.matmul(warp, of_notes(read.parts)).chunk(4, dim=2)
+        formant = of_notes(read.formant).chunk(4, dim=2)
+        r_h, r_n = read.residuals
+        weights = self._weigh((of_notes(r_h), of_notes(r_n)), read, drawn, warp, interval, q)
+        corrections = TRANSFER.max_correction * torch.tanh(weights[:, 8:])
+        granted = torch.cat([torch.sigmoid(weights[:, :8]), corrections], dim=1)
+        granted = F.interpolate(granted, size=(N_MELS, N_FRAMES), mode="bilinear", align_corners=False)
         whole = source_weight(interval)[:, None, None]
-
         trusted = 1.0 if self.training else TRANSFER.detail_gain
 
         def carried(part: int) -> Tensor:
             slow, quick = 2 * part, 2 * part + 1
-            granted = corrections[:, part]
+            added = granted[:, 8 + part]
             for way, kind in enumerate((slow, quick)):
-                granted = torch.addcmul(granted, grants[:, 4 * part + 2 * way], warped[kind])
-                granted = torch.addcmul(granted, grants[:, 4 * part + 2 * way + 1], formant[kind])
-            return torch.lerp(trusted * granted, warped[slow] + warped[quick], whole)
+                added = torch.addcmul(added, granted[:, 4 * part + 2 * way], warped[kind])
+                added = torch.addcmul(added, granted[:, 4 * part + 2 * way + 1], formant[kind])
+            return torch.lerp(trusted * added, warped[slow] + warped[quick], whole)
 
         return carried(0), carried(1)
 
     def _weigh(
         self,
         residuals: tuple[Tensor, Tensor],
-        levels: Sequence[Tensor],
+        read: ReadDetail,
         drawn: Envelopes,
-        blur: Tensor,
         warp: Tensor,
         interval: Tensor,
         q: Tensor,
     ) -> Tensor:
-        """Weights before their squashing, (B, N_WEIGHTS, n_mels, n_frames).
+        """Weights before their squashing, of bands and frames that share one, (B, N_WEIGHTS, n_mels / 2, n_steps).
 
         Args:
             residuals: Harmonic and noise residual of every note, (B, n_mels, n_frames).
-            levels: Of both parts of the inputs, (N, n_mels, n_frames).
+            read: Of the inputs.
             drawn: G's envelopes at q.
-            blur: Of the inputs, (N, n_mels, n_mels).
             warp: Of the notes, (B, n_mels, n_mels).
             interval: Of the notes, (B,).
             q: Their pitches, (B,).
         """
-        notes = q.shape[0] // blur.shape[0]
-        over_bands, over_frames = (
-            _means(N_MELS, TRANSFER.pool[0], q.device),
-            _means(N_FRAMES, TRANSFER.pool[1], q.device).T,
-        )
-        n_steps = over_frames.shape[1]
-
-        def coarse(value: Tensor) -> Tensor:
-            """Mean over the frames that share a weight."""
-            return torch.matmul(value, over_frames)
+        notes = q.shape[0] // read.p.shape[0]
+        over_bands = _means(N_MELS, TRANSFER.pool[0], q.device)
+        n_steps = N_FRAMES // TRANSFER.pool[1]
 
         def flat(value: Tensor) -> Tensor:
-            """Of some features side by side, (B, n_mels / 2, C · n_steps): (B, C, n_mels / 2, n_steps)."""
-            return value.reshape(*value.shape[:2], -1, n_steps).transpose(1, 2)
+            """Of some features side by side, (B, n_mels / 2, C · n_steps): (B, n_mels / 2, n_steps, C)."""
+            return value.reshape(*value.shape[:2], -1, n_steps).transpose(2, 3)
 
-        def of_notes(value: Tensor) -> Tensor:
-            return value.repeat_interleave(notes, 0) if notes > 1 else value
-
-        parts = torch.cat([2.0 * coarse(part.clamp(-TRANSFER.largest, TRANSFER.largest)) for part in residuals], dim=2)
-        own = torch.cat([coarse(part.clamp(-1.5, 1.2)) for part in levels], dim=2)
-        there = [coarse(part.clamp(-1.5, 1.2)) for part in (drawn.harmonic, drawn.noise_part)]
-        stacked = torch.cat([parts, of_notes(own)], dim=2)  # (B, n_mels, 4 n_steps)
+        parts = [_coarse(part.clamp(-TRANSFER.largest, TRANSFER.largest)) * 2.0 for part in residuals]
+        own = _rows(read.levels, notes)
+        there = [_coarse(part.clamp(*HEARD)) for part in (drawn.harmonic, drawn.noise_part)]
+        stacked = torch.cat([*parts, own], dim=2)  # (B, n_mels, 4 n_steps)
         bands_hz = mel_centres_hz().to(q.device).reshape(-1, TRANSFER.pool[0]).mean(1)
         place = torch.log2(bands_hz[None] / midi_to_hz(q.float())[:, None]).clamp(-3.0, 6.0) / 3.0
         mel = torch.linspace(-1.0, 1.0, bands_hz.shape[0], device=q.device).expand(q.shape[0], -1)
@@ -295,24 +309,29 @@ class DetailTransfer(nn.Module):
         x = torch.cat(
             [
                 flat(torch.matmul(torch.matmul(over_bands, warp), stacked)),
-                flat(torch.matmul(torch.matmul(over_bands, of_notes(blur)), stacked)),
-                flat(torch.matmul(over_bands, torch.cat([of_notes(own)[:, :, n_steps:], *there], dim=2))),
-                torch.stack(constants, 1)[..., None].expand(-1, -1, -1, n_steps),
-                time.expand(q.shape[0], 1, bands_hz.shape[0], -1),
+                flat(torch.matmul(_rows(torch.matmul(over_bands, read.blur), notes), stacked)),
+                flat(torch.matmul(over_bands, torch.cat([own[:, :, n_steps:], *there], dim=2))),
+                torch.stack(constants, 2)[:, :, None].expand(-1, -1, n_steps, -1),
+                time[:, None].expand(q.shape[0], bands_hz.shape[0], -1, 1),
             ],
-            dim=1,
+            dim=3,
         )
-        weights = self._convolve(x).float().contiguous()  # twice as fast as with channels last and what follows
-        return F.interpolate(weights, size=(N_MELS, N_FRAMES), mode="bilinear", align_corners=False)
+        return self._convolve(x)
 
     def _convolve(self, x: Tensor) -> Tensor:
-        """Weights before their squashing, from the features of places, (B, N_FEATURES, n_mels / 2, n_frames / 4)."""
+        """Weights before their squashing from the features of places, (B, n_mels / 2, n_steps, N_FEATURES)."""
         # Channels last in memory, which is several times faster where they are few.
-        fine = activate(self.stem(x.contiguous(memory_format=torch.channels_last)))
+        fine = activate(self.stem(x.permute(0, 3, 1, 2)))
         y = activate(self.down(fine))
         y = (y + activate(self.near(y))) * math.sqrt(0.5)
         y = (y + activate(self.far(y))) * math.sqrt(0.5)
         y = y + activate(self.context(y.mean(3)))[..., None]
-        y = F.interpolate(y, size=fine.shape[2:], mode="nearest")
-        weights: Tensor = self.weights(activate(self.join(torch.cat([fine, y], dim=1))))
-        return weights
+        # What is joined is the fine grid and the coarse one, every point of it four times: weighed before, not behind.
+        weight, width = self.join.weight[:, :, 0, 0], self.config.width
+        at_fine = F.linear(fine.permute(0, 2, 3, 1), weight[:, :width], self.join.bias)
+        at_coarse = F.linear(y.permute(0, 2, 3, 1), weight[:, width:])
+        n, n_rows, n_columns, width = at_coarse.shape
+        joined = at_fine.reshape(n, n_rows, 2, n_columns, 2, width) + at_coarse[:, :, None, :, None]
+        joined = activate(joined.reshape(at_fine.shape))
+        weights = F.linear(joined, self.weights.weight[:, :, 0, 0], self.weights.bias)
+        return weights.permute(0, 3, 1, 2).float().contiguous()  # twice as fast as with channels last and what follows

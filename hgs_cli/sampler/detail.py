@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from hgs_cli.models.detail_transfer import Detail, DetailTransfer, HyperResidual, mel_blur
+from hgs_cli.models.detail_transfer import Detail, DetailTransfer, ReadDetail, mel_blur, read_detail
 from hgs_cli.models.generator import Envelopes
 from hgs_cli.pitch import midi_to_hz
 from hgs_cli.spectrum import (
@@ -56,6 +56,30 @@ class SourceDetail:
     detail: Detail
     envelopes: Envelopes
     without_offsets: Envelopes | None = None
+    _read: dict[torch.device, ReadDetail] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def read(self, device: torch.device) -> ReadDetail:
+        """It as all notes read it; kept."""
+        assert self.pitch is not None
+        if device not in self._read:
+            shape = self.detail.harmonic.shape
+
+            def plain(value: Tensor) -> Tensor:
+                return value.float().to(device).reshape(1, *shape)
+
+            source = Envelopes(plain(self.envelopes.harmonic), plain(self.envelopes.noise_part))
+            by_hyper = None
+            if self.without_offsets is not None:
+                without = self.without_offsets
+                by_hyper = (
+                    (source.harmonic - plain(without.harmonic))[0],
+                    (source.noise_part - plain(without.noise_part))[0],
+                )
+            p = torch.tensor([self.pitch], device=device)
+            self._read[device] = read_detail(
+                plain(self.detail.harmonic), plain(self.detail.noise_part), source, p, by_hyper
+            )
+        return self._read[device]
 
 
 def _weighted_blur(value: Tensor, weight: Tensor, blur: Tensor) -> Tensor:
@@ -173,16 +197,11 @@ def transfer_detail(
     if amount == 0.0:
         return drawn
     device = drawn.harmonic.device
-    r_h, r_n = source.detail.harmonic.float().to(device)[None], source.detail.noise_part.float().to(device)[None]
-    if source.pitch is not None:
-        at_source = Envelopes(*(part.float().to(device).reshape(r_h.shape) for part in vars(source.envelopes).values()))
-        by_hyper = None
-        plain = source.without_offsets
-        if plain is not None and offset_strength is not None and bool((offset_strength < 1.0).any()):
-            by_h = [
-                with_h - without_h.float().to(device).reshape(r_h.shape)
-                for with_h, without_h in zip(vars(at_source).values(), vars(plain).values(), strict=True)
-            ]
-            by_hyper = HyperResidual(by_h[0][0], by_h[1][0], 1.0 - offset_strength)
-        r_h, r_n = transfer(r_h, r_n, at_source, drawn, q.new_tensor([source.pitch]), q, by_hyper)
+    if source.pitch is None:
+        r_h, r_n = source.detail.harmonic.float().to(device)[None], source.detail.noise_part.float().to(device)[None]
+    else:
+        share = None
+        if source.without_offsets is not None:
+            share = torch.zeros_like(q) if offset_strength is None else 1.0 - offset_strength
+        r_h, r_n = transfer(source.read(device), drawn, q, share)
     return Envelopes(drawn.harmonic + amount * r_h, drawn.noise_part + amount * r_n)

@@ -11,22 +11,25 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from hgs_cli.audio.mel import LogMel
 from hgs_cli.models.generator import Envelopes
-from hgs_cli.sampler.carrier import OVERLAP
+from hgs_cli.sampler.carrier import OVERLAP, bell
 from hgs_cli.sampler.moving import overlap_add
 from hgs_cli.spectrum import (
     DB_PER_UNIT,
     HOP_LENGTH,
     N_FRAMES,
     SAMPLE_RATE,
+    BandBlock,
     MelConfig,
+    band_blocks,
+    bands_to_bins,
     level_to_power,
+    lines_between_bands,
     mel_filters,
 )
 
@@ -77,23 +80,11 @@ RULES = LevelRules()
 
 
 @lru_cache(maxsize=4)
-def _lines(n_fft: int) -> tuple[Tensor, tuple[tuple[slice, slice], ...]]:
-    """Straight lines from mel bands to the bins of a window, (n_mels, n_freqs).
-
-    With them, some neighbouring bins and the mel bands that have to do with them: elsewhere they are zero.
-    """
+def _lines(n_fft: int) -> tuple[Tensor, tuple[BandBlock, ...]]:
+    """Straight lines from mel bands to the bins of a window, (n_mels, n_freqs), and where they are not zero."""
     with torch.inference_mode(False):
-        weights = mel_filters(MelConfig(n_fft=n_fft))
-        touched = (weights.sum(1) > 0).nonzero()[:, 0]
-        weights[: int(touched[0])] = weights[touched[0]]
-        weights[int(touched[-1]) + 1 :] = weights[touched[-1]]
-        lines = (weights / weights.sum(1, keepdim=True)).T.contiguous()
-    edges = [0, *(round(share * n_fft) for share in (0.025, 0.06, 0.125, 0.25)), len(weights)]
-    blocks = []
-    for low, high in pairwise(edges):
-        bands = (lines[:, low:high] > 0).any(1).nonzero()[:, 0]
-        blocks.append((slice(low, high), slice(int(bands[0]), int(bands[-1]) + 1)))
-    return lines, tuple(blocks)
+        lines = lines_between_bands(mel_filters(MelConfig(n_fft=n_fft)))
+    return lines, band_blocks(lines.T)
 
 
 @lru_cache(maxsize=1)
@@ -108,7 +99,10 @@ def carrier_level(spectra: Tensor, mono: Tensor, n_fft: int) -> Tensor:
     Of the sound that they make, as the front end hears it: bands of the frames themselves, whose windows are longer,
     are blurred in time, and a gain made of them brings notes 0.05 dB less near to the real ones.
     """
-    audio = overlap_add((spectra * mono[:, None, None]).sum(0, keepdim=True), n_fft)
+    if len(mono) == 1:  # there are fewer samples than bins
+        audio = overlap_add(spectra, n_fft) * mono
+    else:
+        audio = overlap_add((spectra * mono[:, None, None]).sum(0, keepdim=True), n_fft)
     x: Tensor = _front_end()(audio[:, n_fft:])[0]
     return x
 
@@ -133,10 +127,7 @@ def frame_gains(gain: Tensor, n_fft: int) -> Callable[[int, int], Tensor]:
         )
         at = torch.lerp(at, last.expand(-1, len(place)), beyond) * faded if float(place[-1]) > N_FRAMES - n_held else at
         of_bands = torch.exp(at.T * (DB_PER_UNIT / 20.0 * math.log(10.0)))
-        of_bins = torch.empty(len(of_bands), lines.shape[1])
-        for bins, mels in blocks:
-            torch.matmul(of_bands[:, mels], lines[mels, bins], out=of_bins[:, bins])
-        return of_bins
+        return bands_to_bins(of_bands, lines, blocks)
 
     return factors
 
@@ -186,22 +177,26 @@ def towards(own: Tensor, wanted: Tensor, weight: Tensor | float) -> Tensor:
     """Gain in level units that draws carriers' own log-mels (B, n_mels, n_frames) towards the wanted ones."""
     lacking = wanted - own
     held = _arrival(own) + RULES.held_frames
-    later = _smooth(lacking, 2).gather(2, held.expand(-1, own.shape[1], 1))
+    later = _smooth(lacking[..., : RULES.latest_arrival + 2 * RULES.held_frames], 2)
+    later = later.gather(2, held.expand(-1, own.shape[1], 1))
     lacking = torch.where(torch.arange(own.shape[2], device=own.device) < held, later, lacking)
     return (weight * lacking).clamp(RULES.lowest, RULES.most_db / DB_PER_UNIT)
 
 
 def _smooth(level: Tensor, reach: int) -> Tensor:
     """Levels (B, n_mels, n_frames) averaged over 2 · reach + 1 frames."""
-    rows = torch.nn.functional.pad(level.reshape(-1, 1, level.shape[-1]), (reach, reach), mode="replicate")
-    kernel = torch.hann_window(2 * reach + 3, periodic=False, device=level.device)[1:-1]
-    return torch.nn.functional.conv1d(rows, (kernel / kernel.sum())[None, None]).reshape(level.shape)
+    padded = torch.nn.functional.pad(level, (reach, reach), mode="replicate")
+    n_frames = level.shape[-1]
+    smooth = torch.zeros_like(level)  # sums of whole tensors: a convolution of one channel is many times slower
+    for step, weight in enumerate(bell(reach).tolist()):
+        smooth.add_(padded[..., step : step + n_frames], alpha=weight)
+    return smooth
 
 
 def lacking_share(level: Tensor, wanted: Tensor, spare_db: float) -> Tensor:
     """Share of the wanted power that a level leaves to be drawn, 0 … 1, steadier than either."""
-    lacking = _smooth(wanted, RULES.filled_frames) - _smooth(level, RULES.filled_frames) - spare_db / DB_PER_UNIT
-    return (1.0 - torch.pow(10.0, -DB_PER_UNIT / 10.0 * lacking)).clamp(0.0, 1.0)
+    lacking = _smooth(wanted - level, RULES.filled_frames) - spare_db / DB_PER_UNIT
+    return (1.0 - level_to_power(1.0 - lacking)).clamp(0.0, 1.0)
 
 
 def scaled(envelope: Tensor, share: Tensor | float) -> Tensor:

@@ -29,44 +29,50 @@ def _unit_noise(n_fft: int, seed: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class _Block:
+class CarrierFrames:
     """Some frames of a carrier, as all notes read them.
 
     Attributes:
-        start: Its first frame.
+        carrier: Whose they are.
+        start: The first of them.
         peaks: Of all frames, in the carrier's list.
         spectra: RULES.finer points a bin, (C, n, RULES.finer · n_fft / 2 + 1).
         peak: Of every bin, counted from the first of `peaks`, (n, n_freqs), int32.
         noise: Share of every bin that is noise, (n, n_freqs).
-        noise_power: Of that noise, smooth across bins, (C, n, n_freqs); None where nothing moves up.
+        noise_amplitude: Of that noise, smooth across bins, (C, n, n_freqs); None where nothing moves up.
     """
 
+    carrier: Carrier
     start: int
     peaks: slice
     spectra: Tensor
     peak: Tensor
     noise: Tensor
-    noise_power: Tensor | None
+    noise_amplitude: Tensor | None
 
 
-def _block(carrier: Carrier, start: int, end: int, upwards: bool) -> _Block:
+def read_frames(carrier: Carrier, start: int, end: int, upwards: bool = True) -> CarrierFrames:
+    """Frames start … end - 1 of a carrier, to be moved to any pitch, or to none above its own."""
     first = torch.from_numpy(carrier.first[start:end] - carrier.first[start]).int()
     spectra = short_spectra(carrier.audio, carrier.n_fft, start, end, RULES.finer)
     noise = 1.0 - carrier.tone[start:end].float()
-    noise_power = None
+    noise_amplitude = None
     if upwards:
-        power = spectra[..., :: RULES.finer].abs().square() * noise
+        bins = torch.view_as_real(spectra[..., :: RULES.finer])
+        power = bins.square().sum(-1).mul_(noise)
         padded = torch.nn.functional.pad(power, (RULES.smooth_bins, RULES.smooth_bins))
         noise_power = torch.zeros_like(power)
         for step, weight in enumerate(bell(RULES.smooth_bins).tolist()):
             noise_power.add_(padded[..., step : step + power.shape[-1]], alpha=weight)
-    return _Block(
+        noise_amplitude = noise_power.sqrt_()
+    return CarrierFrames(
+        carrier=carrier,
         start=start,
         peaks=slice(int(carrier.first[start]), int(carrier.first[end])),
         spectra=spectra,
         peak=carrier.region[start:end].int() + first[:, None],
         noise=noise,
-        noise_power=noise_power,
+        noise_amplitude=noise_amplitude,
     )
 
 
@@ -75,25 +81,25 @@ def moved_spectra(carrier: Carrier, ratios: Sequence[float], start: int, end: in
 
     The seed is that of drawn noise, of which every note hears another part.
     """
-    block = _block(carrier, start, end, max(ratios) > 1.0)
-    return side_by_side(lambda ratio: _moved(carrier, ratio, block, seed), ratios)
+    frames = read_frames(carrier, start, end, max(ratios) > 1.0)
+    return side_by_side(lambda ratio: moved(frames, ratio, seed), ratios)
 
 
-def _moved(carrier: Carrier, ratio: float, block: _Block, seed: int) -> Tensor:
-    """One note's frames."""
-    spectra = block.spectra
+def moved(frames: CarrierFrames, ratio: float, seed: int) -> Tensor:
+    """Frames with their frequencies times a ratio, (C, n, n_freqs)."""
+    carrier, spectra = frames.carrier, frames.spectra
     n_channels, n = spectra.shape[:2]
     n_freqs = carrier.n_fft // 2 + 1
     if ratio == 1.0 and carrier.bend is None:
         return spectra[..., :: RULES.finer]
     # Bins that would come to lie above half the sample rate are left out from the start.
     n_bins = min(n_freqs, math.ceil(n_freqs / ratio * (1.0 if carrier.bend is None else 1.06)) + 2)
-    factor = ratio if carrier.bend is None else ratio * carrier.bend[block.peaks]
-    shift = (factor - 1.0) * carrier.frequency[block.peaks]
+    factor = ratio if carrier.bend is None else ratio * carrier.bend[frames.peaks]
+    shift = (factor - 1.0) * carrier.frequency[frames.peaks]
     whole = torch.round(shift)
     fine = torch.round((shift - whole) * RULES.finer)
-    phasor = torch.polar(*_unit_angle(ratio * carrier.bent[block.peaks] - carrier.cycles[block.peaks]))
-    peak = block.peak[:, :n_bins].flatten()
+    phasor = _unit_phasor(ratio * carrier.bent[frames.peaks] - carrier.cycles[frames.peaks])
+    peak = frames.peak[:, :n_bins].flatten()
     bins = torch.arange(n_bins, dtype=torch.int32)
     rows = torch.arange(n, dtype=torch.int32)[:, None]
     target = (whole.int().index_select(0, peak).view(n, n_bins) + bins).clamp_(-1, n_freqs)
@@ -106,38 +112,41 @@ def _moved(carrier: Carrier, ratio: float, block: _Block, seed: int) -> Tensor:
     drawn = min(1.0, max(0.0, (12.0 * math.log2(ratio) - RULES.noise_from) / (RULES.noise_to - RULES.noise_from)))
     turned = phasor.index_select(0, peak)
     if drawn:
-        turned *= (1.0 - drawn * block.noise[:, :n_bins]).sqrt_().flatten()
-    moved = torch.zeros(n_channels, n * (n_freqs + 2), dtype=torch.complex64)
-    for row, channel in zip(moved, spectra, strict=True):
+        turned *= (1.0 - drawn * frames.noise[:, :n_bins]).sqrt_().flatten()
+    landed = torch.zeros(n_channels, n * (n_freqs + 2), dtype=torch.complex64)
+    for row, channel in zip(landed, spectra, strict=True):
         row.index_add_(0, flat, channel.reshape(-1).index_select(0, source).mul_(turned))
-    result = moved.view(n_channels, n, n_freqs + 2)[..., 1:-1]
+    result = landed.view(n_channels, n, n_freqs + 2)[..., 1:-1]
     if drawn:
-        result = result + _drawn_noise(carrier, block, drawn, ratio, seed)
+        _add_noise(result, frames, drawn, ratio, seed)
     return result
 
 
-def _unit_angle(turns: Tensor) -> tuple[Tensor, Tensor]:
-    """Magnitude 1 and angle of phases in cycles, float64."""
+def _unit_phasor(turns: Tensor) -> Tensor:
+    """Complex numbers of magnitude 1 from phases in cycles, float64."""
     angle = ((turns - torch.floor(turns)) * math.tau).float()
-    return torch.ones_like(angle), angle
+    return torch.complex(torch.cos(angle), torch.sin(angle))  # three times as fast as from polar coordinates
 
 
-def _drawn_noise(carrier: Carrier, block: _Block, share: float, ratio: float, seed: int) -> Tensor:
-    """Noise as loud as that share of a block's, moved by `ratio`: (C, n, n_freqs)."""
-    assert block.noise_power is not None
-    n_freqs, start = block.noise.shape[1], block.start
-    origin = torch.arange(n_freqs) / ratio
-    low = origin.long().clamp(max=n_freqs - 2)
-    below, above = (block.noise_power.index_select(-1, low + step) for step in (0, 1))
-    level = below.lerp_(above, origin - low).mul_(share / ratio).sqrt_()
-    frames = (torch.arange(start, start + len(block.noise)) + round(1200.0 * math.log2(ratio))) % RULES.noise_frames
-    common = _unit_noise(carrier.n_fft, seed)[frames]
-    if len(level) == 1:
-        return level * common
-    own = [_unit_noise(carrier.n_fft, seed + 1 + channel)[frames] for channel in range(len(level))]
+def _add_noise(spectra: Tensor, frames: CarrierFrames, share: float, ratio: float, seed: int) -> None:
+    """Add noise as loud as that share of the frames', moved by `ratio`, to spectra (C, n, n_freqs)."""
+    carrier, amplitude = frames.carrier, frames.noise_amplitude
+    assert amplitude is not None
+    n_channels, n, n_freqs = amplitude.shape
+    origin = torch.round(torch.arange(n_freqs) / ratio).long()  # it is smooth: the nearest bin will do
+    loud = amplitude.index_select(-1, origin).mul_(math.sqrt(share / ratio))
+    first = (frames.start + round(1200.0 * math.log2(ratio))) % RULES.noise_frames
     alike = carrier.coherence
-    drawn: Tensor = alike**0.5 * common + (1.0 - alike) ** 0.5 * torch.stack(own)
-    return level * drawn
+    for start in range(-first, n, RULES.noise_frames):  # it repeats
+        at, of = slice(max(0, start), start + RULES.noise_frames), slice(max(0, -start), n - start)
+        common = _unit_noise(carrier.n_fft, seed)[of]
+        if n_channels == 1:
+            spectra[0, at].addcmul_(common, loud[0, at])
+            continue
+        for channel in range(n_channels):
+            own = _unit_noise(carrier.n_fft, seed + 1 + channel)[of]
+            mixed = alike**0.5 * common + (1.0 - alike) ** 0.5 * own
+            spectra[channel, at].addcmul_(mixed, loud[channel, at])
 
 
 def sound(
@@ -162,7 +171,7 @@ def sound(
             spectra = head[:, start:end]
         else:
             end = min(n_frames, start + BLOCK_FRAMES)
-            spectra = _moved(carrier, ratio, _block(carrier, start, end, ratio > 1.0), seed)
+            spectra = moved(read_frames(carrier, start, end, ratio > 1.0), ratio, seed)
         made = overlap_add(spectra * gain(start, end), carrier.n_fft)
         audio[:, start * hop : start * hop + made.shape[1]] += made
         start = end
@@ -195,12 +204,11 @@ def _energy(audio: Tensor) -> Tensor:
 def overlap_add(spectra: Tensor, n_fft: int) -> Tensor:
     """Audio of frames (C, n, n_freqs) that follow each other, from half a window before the first: (C, n · hop + …)."""
     hop, half = n_fft // OVERLAP, n_fft // 2
-    frames = torch.fft.irfft(spectra, n_fft)
-    frames = torch.cat([frames[..., half:], frames[..., :half]], -1)
-    frames *= hann(n_fft) * (hop / float(hann(n_fft).square().sum()))
+    frames = torch.fft.irfft(spectra, n_fft)  # their second halves first
+    frames *= hann(n_fft).roll(half) * (hop / float(hann(n_fft).square().sum()))
     n = frames.shape[1]
     hops = frames.new_zeros(len(frames), n + OVERLAP - 1, hop)
     pieces = frames.reshape(len(frames), n, OVERLAP, hop)
     for piece in range(OVERLAP):
-        hops[:, piece : piece + n] += pieces[:, :, piece]
+        hops[:, piece : piece + n] += pieces[:, :, (piece + OVERLAP // 2) % OVERLAP]
     return hops.flatten(1)

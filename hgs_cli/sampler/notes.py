@@ -2,39 +2,51 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from hgs_cli.audio.loop import fade_out
+from hgs_cli.audio.loop import fade_curve
 from hgs_cli.errors import WeightsError
 from hgs_cli.sampler.instrument import Instrument
 from hgs_cli.sampler.level import Voices
 from hgs_cli.sampler.model import Model
 from hgs_cli.sampler.moving import sharpened
 from hgs_cli.sampler.settings import Settings
-from hgs_cli.sampler.voices import CarrierHeads, carrier_heads, note_voices
+from hgs_cli.sampler.voices import (
+    CarrierHead,
+    MovedHead,
+    ask_networks,
+    move_carriers,
+    note_voices,
+    read_carriers,
+)
+from hgs_cli.sampler.wanted import NoteBatch
 from hgs_cli.side_by_side import side_by_side
 from hgs_cli.spectrum import MODEL_SAMPLES, N_FRAMES, SAMPLE_RATE
 
 
 @dataclass(frozen=True)
 class EndRules:
-    """How notes begin and end.
+    """How notes begin and end, and how many are made at once.
 
     Attributes:
         begin_s: At its beginning: what a window hears of an onset before it would start with a step.
         fade_s: At a note's end, so that a sound cut in its decay does not click.
         cropped_fade_s: Where what was read ends before the sound does.
         drawn_fade_s: Of the drawn voices, where the networks' window ends before the sound.
+        piece_notes: Notes that follow the networks together, at the most: more need memory that no core has near it.
     """
 
     begin_s: float = 0.002
     fade_s: float = 0.005
     cropped_fade_s: float = 0.25
     drawn_fade_s: float = 0.5
+    piece_notes: int = 4
 
 
 ENDS = EndRules()
@@ -53,8 +65,30 @@ def synthesize(model: Model, instrument: Instrument, pitches: Sequence[float], s
     """
     pitches = [pitch + settings.tune_cents / 100.0 for pitch in pitches]
     q = torch.tensor(pitches, dtype=torch.float32, device=model.device)
-    heads = carrier_heads(instrument, pitches, settings)
-    voices = note_voices(model, instrument, q, settings, heads)
+    carriers = read_carriers(instrument, max(pitches), settings)
+    asked = ask_networks(model, instrument, q, settings, carriers[0] is not None)
+
+    def some(chosen: slice) -> Tensor:
+        return _some_notes([notes.piece(chosen) for notes in asked], pitches[chosen], carriers)
+
+    return torch.cat(side_by_side(some, _pieces(q)))
+
+
+def _pieces(q: Tensor) -> list[slice]:
+    """Which notes of q (B,) are made one after the other, or one beside the other."""
+    if q.device.type != "cpu":
+        return [slice(None)]
+    threads = torch.get_num_threads()
+    n_pieces = min(len(q), threads * math.ceil(len(q) / (threads * ENDS.piece_notes)))
+    edges = [round(len(q) * index / n_pieces) for index in range(n_pieces + 1)]
+    return [slice(low, high) for low, high in pairwise(edges)]
+
+
+def _some_notes(asked: Sequence[NoteBatch], pitches: Sequence[float], carriers: Sequence[CarrierHead | None]) -> Tensor:
+    """Some of the notes, (N, length_samples) or (N, 2, length_samples)."""
+    model, instrument, settings, q = asked[0].model, asked[0].instrument, asked[0].settings, asked[0].q
+    heads = move_carriers(carriers, pitches, settings)
+    voices = note_voices(asked, heads)
     if not bool(torch.isfinite(voices.drawn.harmonic.sum() + voices.drawn.noise_part.sum())):
         raise WeightsError(
             f"the weights {model.path} do not make finite notes of this sound", "use the released weights"
@@ -63,7 +97,7 @@ def synthesize(model: Model, instrument: Instrument, pitches: Sequence[float], s
     lead = heads[instrument.lead]
     if lead is not None and voices.gain is not None:
         audio = _beside_carrier(instrument, lead, voices.gain.cpu(), settings, audio)
-    audio = _soft_ends(audio, instrument.cropped)
+    _soften_ends(audio, instrument.cropped)
     if not settings.stereo:
         return audio[:, 0]
     return audio.expand(-1, 2, -1).contiguous() if audio.shape[1] == 1 else audio
@@ -86,31 +120,32 @@ def drawn_voices(model: Model, instrument: Instrument, q: Tensor, settings: Sett
             length_samples=n_samples,
         )
     if instrument.length_samples > n_samples:  # the carrier goes on
-        audio = fade_out(audio, round(ENDS.drawn_fade_s * SAMPLE_RATE))
+        n_fade = round(ENDS.drawn_fade_s * SAMPLE_RATE)
+        audio[:, n_samples - n_fade :] *= fade_curve(n_fade, audio.device)
     return audio
 
 
 def _beside_carrier(
-    instrument: Instrument, lead: CarrierHeads, gains: Tensor, settings: Settings, drawn: Tensor
+    instrument: Instrument, lead: MovedHead, gains: Tensor, settings: Settings, drawn: Tensor
 ) -> Tensor:
     """The carriers of notes with their gains (B, n_mels, n_frames), and what is drawn beside them, (B, C, T)."""
     carrier = lead.carrier
     carried = side_by_side(
         lambda index: lead.sound(index, gains[index], instrument.length_samples, settings.seed), range(len(gains))
     )
+    for note, beside in zip(carried, drawn, strict=True):
+        if bool(beside.any()):
+            made = sharpened(carrier, beside.cpu())
+            note[:, : made.shape[1]] += made if len(note) == 1 else made * lead.balance[:, None]
     audio = torch.stack(carried).to(drawn.device)
     if audio.shape[1] == 2 and not settings.stereo:
         audio = (audio * carrier.mono[:, None].to(drawn.device)).sum(1, keepdim=True)
-    drawn = torch.stack([sharpened(carrier, note.cpu()) for note in drawn]).to(drawn.device)
-    balance = lead.balance if audio.shape[1] == 2 else torch.ones(1)
-    audio[:, :, : drawn.shape[2]] += drawn * balance[:, None].to(drawn.device)
     return audio
 
 
-def _soft_ends(audio: Tensor, cropped: bool) -> Tensor:
+def _soften_ends(audio: Tensor, cropped: bool) -> None:
     """Fade notes (B, C, T) in and out; out for longer where the sound went on."""
     n_begin = min(round(ENDS.begin_s * SAMPLE_RATE), audio.shape[-1] // 4)
-    begin = torch.sin(torch.linspace(0.0, torch.pi / 2, n_begin, device=audio.device)).square()
-    audio = torch.cat([audio[..., :n_begin] * begin, audio[..., n_begin:]], dim=-1)
-    seconds = ENDS.cropped_fade_s if cropped else ENDS.fade_s
-    return fade_out(audio, min(round(seconds * SAMPLE_RATE), audio.shape[-1] // 4))
+    n_fade = min(round((ENDS.cropped_fade_s if cropped else ENDS.fade_s) * SAMPLE_RATE), audio.shape[-1] // 4)
+    audio[..., :n_begin] *= 1.0 - fade_curve(n_begin, audio.device)
+    audio[..., audio.shape[-1] - n_fade :] *= fade_curve(n_fade, audio.device)

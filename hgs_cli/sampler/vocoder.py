@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -20,6 +19,10 @@ from hgs_cli.spectrum import (
     N_FRAMES,
     SAMPLE_RATE,
     MelConfig,
+    band_blocks,
+    bands_to_bins,
+    bins_to_bands,
+    lines_between_bands,
     mel_points_hz,
     noise_template,
 )
@@ -37,7 +40,6 @@ class VocoderRules:
         top_level: 10 dB above full scale: a network's slip is not to lower a whole instrument.
         max_texture_level: 15 dB: the rare deep hole in noise is not filled up.
         floor_margin: For rounding: what is at the floor is silent.
-        cuts: Bins between which matrices over mel bands are cut: less than a fifth of them is left.
     """
 
     table_samples: int = 65_536
@@ -47,7 +49,6 @@ class VocoderRules:
     top_level: float = 1.2
     max_texture_level: float = 0.3
     floor_margin: float = 1e-4
-    cuts: tuple[int, ...] = (48, 112, 256, 512)
 
 
 VOCODER = VocoderRules()
@@ -56,23 +57,6 @@ VOCODER = VocoderRules()
 FLOOR_POWER = 10.0 ** (FLOOR_DB / 10.0)
 # Of samples of unit noise, so that a bin of its spectrum, as a full-scale sinusoid is 1, has unit expected power.
 NOISE_SCALE = float(torch.hann_window(N_FFT).square().sum()) ** -0.5 * float(torch.hann_window(N_FFT).sum()) / 2
-
-
-@dataclass(frozen=True)
-class _Block:
-    """Some neighbouring bins, and the mel bands that have to do with them: most weights between both are zero."""
-
-    bins: slice
-    mels: slice
-
-
-def _blocks(filters: Tensor) -> list[_Block]:
-    """The bins below, between and above VOCODER.cuts, with the mel bands (n_freqs, n_mels) that reach into them."""
-    blocks = []
-    for low, high in pairwise([0, *VOCODER.cuts, filters.shape[0]]):
-        bands = (filters[low:high] > 0).any(0).nonzero()[:, 0]
-        blocks.append(_Block(slice(low, high), slice(int(bands[0]), int(bands[-1]) + 1)))
-    return blocks
 
 
 class Vocoder:
@@ -92,14 +76,10 @@ class Vocoder:
         filters = filters.detach().clone().float()
         self.filters = filters.to(device)
         self.template = noise_template(filters).to(device)
-        weights = filters.clone()
-        touched = (weights.sum(1) > 0).nonzero()[:, 0]
-        weights[: int(touched[0])] = weights[touched[0]]
-        weights[int(touched[-1]) + 1 :] = weights[touched[-1]]
-        self.interpolation = (weights / weights.sum(1, keepdim=True)).T.contiguous().to(device)
+        self.interpolation = lines_between_bands(filters).to(device)
         self.edges_hz = mel_points_hz(MelConfig())
-        self._texture_blocks = _blocks(filters)
-        self._noise_blocks = _blocks(self.interpolation.T)
+        self._texture_blocks = band_blocks(filters)
+        self._noise_blocks = band_blocks(self.interpolation.T)
         window = torch.hann_window(N_FFT)
         self.window = window.to(device)
         power = torch.zeros(MODEL_SAMPLES + N_FFT)
@@ -183,19 +163,13 @@ class Vocoder:
         """
         scale = (self.window.sum() / 2) ** 2
         power = torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag)
-        heard = power.new_zeros(len(power), self.filters.shape[1])
-        for block in self._texture_blocks:
-            heard[:, block.mels] += torch.matmul(power[:, block.bins], self.filters[block.bins, block.mels])
+        heard = bins_to_bands(power, self.filters, self._texture_blocks)
         level = torch.log10(heard / (scale * self.template) + 1e-12).mul_(10.0 / DB_PER_UNIT)
         return level.clamp_(-VOCODER.max_texture_level, VOCODER.max_texture_level)
 
     def _between_bands(self, level: Tensor) -> Tensor:
         """Levels (n_frames, n_mels) at every bin, on straight lines between the bands, (n_frames, n_freqs)."""
-        drawn = torch.empty(len(level), self.interpolation.shape[1], device=level.device)
-        for block in self._noise_blocks:
-            weights = self.interpolation[block.mels, block.bins]
-            torch.matmul(level[:, block.mels], weights, out=drawn[:, block.bins])
-        return drawn
+        return bands_to_bins(level, self.interpolation, self._noise_blocks)
 
     def _at_harmonics(self, level: Tensor, f0_hz: float) -> Tensor:
         """Levels (n_frames, n_mels) read at the harmonics of f0, and straight lines between, (n_frames, n_freqs).

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -17,9 +17,9 @@ from hgs_cli.sampler.carrier import Carrier, analyse, bend, straightened
 from hgs_cli.sampler.instrument import Instrument
 from hgs_cli.sampler.level import Voices
 from hgs_cli.sampler.model import Model
-from hgs_cli.sampler.moving import moved_spectra, sound
+from hgs_cli.sampler.moving import CarrierFrames, moved, read_frames, sound
 from hgs_cli.sampler.settings import Settings
-from hgs_cli.sampler.wanted import NoteBatch, Wanted, make_wanted
+from hgs_cli.sampler.wanted import MixSource, NoteBatch, Wanted, make_wanted, with_drawn
 from hgs_cli.side_by_side import side_by_side
 from hgs_cli.spectrum import DB_PER_UNIT, HOP_LENGTH, MODEL_SAMPLES, N_FRAMES, N_MELS, level_to_power
 
@@ -43,11 +43,26 @@ CARRY = CarryRules()
 
 
 @dataclass(frozen=True)
-class CarrierHeads:
-    """The carrier of one sound at the pitches of a batch, as far as the networks hear it.
+class CarrierHead:
+    """The carrier of one sound, read as far as the networks hear it.
 
     Attributes:
         carrier: Bent if the pitch of the notes does not move as the sound's.
+        stands_at: Its pitch.
+        frames: The first of it.
+    """
+
+    carrier: Carrier
+    stands_at: float
+    frames: CarrierFrames
+
+
+@dataclass(frozen=True)
+class MovedHead:
+    """The carrier of one sound at some pitches, as far as the networks hear it.
+
+    Attributes:
+        carrier: As read.
         ratios: By which its frequencies are multiplied, of every note.
         spectra: Its frames, (C, n, n_freqs) each.
     """
@@ -76,15 +91,15 @@ class CarrierHeads:
         n_own = min(n_samples, self.carrier.audio.shape[1])
         factors = level.frame_gains(gain, self.carrier.n_fft)
         if not bool(gain.any()) and self.ratios[index] == 1.0 and self.carrier.bend is None:
-            made = self.carrier.audio[:, :n_own]
+            made = self.carrier.audio[:, :n_own].clone()
         else:
             made = sound(self.carrier, self.ratios[index], self.spectra[index], factors, n_own, seed)
         return torch.nn.functional.pad(made, (0, n_samples - n_own))
 
 
-def carrier_heads(instrument: Instrument, pitches: Sequence[float], settings: Settings) -> list[CarrierHeads | None]:
-    """Every sound's carrier at the pitches; None where there is none, or none is asked for."""
-    heads: list[CarrierHeads | None] = []
+def read_carriers(instrument: Instrument, highest: float, settings: Settings) -> list[CarrierHead | None]:
+    """Every sound's carrier, for notes up to a pitch; None where there is none, or none is asked for."""
+    heads: list[CarrierHead | None] = []
     for part in instrument.parts:
         if part.carrier is None or settings.detail == 0.0:
             heads.append(None)
@@ -99,32 +114,60 @@ def carrier_heads(instrument: Instrument, pitches: Sequence[float], settings: Se
             carrier = bend(
                 carrier, instrument.pitch_contour_cents.cpu() - part.pitch_contour_cents[:N_FRAMES], HOP_LENGTH
             )
-        # Exactly 1 at the sound's own pitch, where the carrier is the recording.
-        ratios = [2.0 ** ((pitch - part.stands_at) / 12.0) for pitch in pitches]
-        ratios = [1.0 if abs(ratio - 1.0) < CARRY.unmoved else ratio for ratio in ratios]
         n_head = carrier.frames_until(min(instrument.length_samples, MODEL_SAMPLES))
-        spectra = moved_spectra(carrier, ratios, 0, n_head, settings.seed)
-        heads.append(CarrierHeads(carrier, tuple(ratios), tuple(spectra)))
+        heads.append(CarrierHead(carrier, part.stands_at, read_frames(carrier, 0, n_head, highest > part.stands_at)))
     return heads
 
 
-def note_voices(
-    model: Model, instrument: Instrument, q: Tensor, settings: Settings, heads: Sequence[CarrierHeads | None]
-) -> Voices:
-    """What each voice gives to notes at pitches q (B,)."""
-    if heads[0] is not None and _moved_as_it_is(instrument, settings):
+def move_carriers(
+    heads: Sequence[CarrierHead | None], pitches: Sequence[float], settings: Settings
+) -> list[MovedHead | None]:
+    """The carriers at some pitches."""
+    made: list[MovedHead | None] = []
+    for head in heads:
+        if head is None:
+            made.append(None)
+            continue
+        # Exactly 1 at the sound's own pitch, where the carrier is the recording.
+        ratios = [2.0 ** ((pitch - head.stands_at) / 12.0) for pitch in pitches]
+        ratios = [1.0 if abs(ratio - 1.0) < CARRY.unmoved else ratio for ratio in ratios]
+        spectra = side_by_side(partial(moved, head.frames, seed=settings.seed), ratios)
+        made.append(MovedHead(head.carrier, tuple(ratios), tuple(spectra)))
+    return made
+
+
+def ask_networks(
+    model: Model, instrument: Instrument, q: Tensor, settings: Settings, carried: bool
+) -> tuple[NoteBatch, ...]:
+    """Notes at pitches q (B,), and of a mix those of its sounds alone, with G's envelopes where they are needed.
+
+    All notes at once, since weights are read once for all of them; what follows is done in pieces.
+    """
+    notes = NoteBatch(model, instrument, q, settings)
+    if len(instrument.parts) > 1:
+        plain = replace(settings, variation=0.0, softness=0.0)
+        asked = [notes, *(NoteBatch(model, source, q, plain) for source in instrument.sources)]
+        return tuple(with_drawn(each) for each in asked)
+    return (notes if carried and notes.needs_no_networks else with_drawn(notes),)
+
+
+def note_voices(asked: Sequence[NoteBatch], heads: Sequence[MovedHead | None]) -> Voices:
+    """What each voice gives to notes.
+
+    Args:
+        asked: From `ask_networks`.
+        heads: Carriers at the same pitches.
+    """
+    notes, *sources = asked
+    q, instrument = notes.q, notes.instrument
+    if heads[0] is not None and _moved_as_it_is(instrument, notes.settings):
         nothing = torch.zeros(len(q), N_MELS, N_FRAMES, device=q.device)
         silence = Envelopes(nothing - 3.0, nothing - 3.0)
         return Voices(nothing, silence, nothing, nothing, torch.zeros_like(q, dtype=torch.bool))
     own = [None if each is None else each.own.to(q.device) for each in heads]
-    ends: tuple[Voices, ...] = ()
-    if len(instrument.parts) > 1:
-        plain = replace(settings, variation=0.0, softness=0.0)
-        ends = tuple(
-            _allot(NoteBatch(model, source, q, plain, each))
-            for source, each in zip(instrument.sources, own, strict=True)
-        )
-    return _allot(NoteBatch(model, instrument, q, settings, own[instrument.lead], ends))
+    alone = [replace(source, own=each) for source, each in zip(sources, own, strict=False)]
+    ends = tuple(MixSource(each, _allot(each).level) for each in alone)
+    return _allot(replace(notes, own=own[instrument.lead], ends=ends))
 
 
 def _moved_as_it_is(instrument: Instrument, settings: Settings) -> bool:

@@ -19,7 +19,6 @@ from hgs_cli.models.generator import MAX_LEVEL, Envelopes, FoldedWeights
 from hgs_cli.sampler.detail import noise_envelope, transfer_detail
 from hgs_cli.sampler.dynamics import soften
 from hgs_cli.sampler.instrument import Instrument, MixComponent
-from hgs_cli.sampler.level import Voices
 from hgs_cli.sampler.model import Model
 from hgs_cli.sampler.settings import Settings
 from hgs_cli.sampler.tone import apply_tonal
@@ -59,7 +58,8 @@ class NoteBatch:
         q: Their pitches, (B,).
         settings: How they are made.
         own: Log-mels of the carrier that is heard, (B, n_mels, n_frames); None where there is none.
-        ends: Of a mix, what its sounds give when they are played alone.
+        ends: Of a mix, its sounds played alone.
+        drawn: G's envelopes, from `with_drawn`, (B, n_mels, n_frames) each; None where nobody drew them yet.
     """
 
     model: Model
@@ -67,7 +67,8 @@ class NoteBatch:
     q: Tensor
     settings: Settings
     own: Tensor | None = None
-    ends: tuple[Voices, ...] = ()
+    ends: tuple[MixSource, ...] = ()
+    drawn: Envelopes | None = None
 
     @cached_property
     def offset_strength(self) -> Tensor:
@@ -79,12 +80,35 @@ class NoteBatch:
             return torch.ones_like(self.q)
         return (1.0 - (self.q - self.instrument.offsets_made_at).abs() / WANTED.offset_reach).clamp(0.0, 1.0)
 
+    def piece(self, chosen: slice) -> NoteBatch:
+        """Some of the notes."""
+        own, drawn = self.own, self.drawn
+        return replace(
+            self,
+            q=self.q[chosen],
+            own=None if own is None else own[chosen],
+            drawn=None if drawn is None else Envelopes(drawn.harmonic[chosen], drawn.noise_part[chosen]),
+        )
+
     @property
-    def carrier_alone(self) -> bool:
-        """Whether the sound is its carrier, so that the networks need not be asked."""
+    def needs_no_networks(self) -> bool:
+        """Whether the sound is its carrier, if it has one."""
         (part, *others), settings = self.instrument.parts, self.settings
         plain = settings.detail == 1.0 and not settings.variation
-        return self.own is not None and not others and part.trust == 0.0 and plain
+        return not others and part.trust == 0.0 and plain
+
+
+@dataclass(frozen=True)
+class MixSource:
+    """A sound of a mix, played alone at the same pitches.
+
+    Attributes:
+        notes: Its notes.
+        level: Log-mel of all that they give, (B, n_mels, n_frames).
+    """
+
+    notes: NoteBatch
+    level: Tensor
 
 
 @dataclass(frozen=True)
@@ -106,8 +130,7 @@ class Wanted:
 
 def make_wanted(notes: NoteBatch) -> Wanted:
     """All steps in their order."""
-    if notes.carrier_alone:
-        assert notes.own is not None
+    if notes.own is not None and notes.needs_no_networks:
         base, level = noise_envelope(notes.own), notes.own
     else:
         base = sound_envelopes(notes)
@@ -121,13 +144,18 @@ def make_wanted(notes: NoteBatch) -> Wanted:
 
 def sound_envelopes(notes: NoteBatch) -> Envelopes:
     """What the sound is at the pitches of notes, by `SOUND_STEPS`."""
-    envelopes = draw_envelopes(notes)
+    envelopes = draw_envelopes(notes) if notes.drawn is None else notes.drawn
     for step in SOUND_STEPS:
         envelopes = step(notes, envelopes)
     return envelopes
 
 
 # --- what the sound is ----------------------------------------------------------------------------------------------
+
+
+def with_drawn(notes: NoteBatch) -> NoteBatch:
+    """The same with G's envelopes."""
+    return replace(notes, drawn=draw_envelopes(notes))
 
 
 def draw_envelopes(notes: NoteBatch) -> Envelopes:
@@ -207,13 +235,12 @@ def limit_levels(notes: NoteBatch, envelopes: Envelopes) -> Envelopes:
 
 def follow_sources(notes: NoteBatch, envelopes: Envelopes) -> Envelopes:
     """A mix, corrected by what its sounds as they are played differ from the networks' word for them."""
-    plain = replace(notes.settings, variation=0.0, softness=0.0)
     correction = torch.zeros_like(envelopes.harmonic)
-    for part, source, end in zip(notes.instrument.parts, notes.instrument.sources, notes.ends, strict=False):
+    for part, end in zip(notes.instrument.parts, notes.ends, strict=False):
         if part.carrier is not None:
-            # Not end.wanted: of a sound without trust or pitch that is its carrier's own level.
-            alone = NoteBatch(notes.model, source, notes.q, plain)
-            said = limit_levels(alone, _carry_details_by_share(alone, draw_envelopes(alone)))
+            # Not what is wanted of it: of a sound without trust or pitch that is its carrier's own level.
+            assert end.notes.drawn is not None
+            said = limit_levels(end.notes, _carry_details_by_share(end.notes, end.notes.drawn))
             word = notes.model.network.compose(said, notes.q)
             heard = word.maximum(end.level).amax((1, 2), keepdim=True) - WANTED.silent_db / DB_PER_UNIT
             # Where it is heard, all that the word lacks, however little that says; silence lifts nothing.

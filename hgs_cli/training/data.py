@@ -67,7 +67,7 @@ class _Analyser:
     ) -> None:
         """Analyse a note, mono at 44.1 kHz, (T,), known up to `bandwidth_hz`; without a `sample` it is its own."""
         samples = torch.from_numpy(audio)
-        power = torch.matmul(self._log_mel.filters.T, self._log_mel.power_spectrum(samples[None]))[0]
+        power = self._log_mel.mel_power(samples[None])[0]
         self._decibels.append(10.0 * torch.log10(power + 1e-20))
         if pitch is None:
             self._periodicity.append(torch.zeros(N_BANDS, N_STEPS))

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hgs_cli.models.detail_transfer import read_detail
 from hgs_cli.models.generator import Envelopes
 from hgs_cli.sampler.detail import residuals
 from hgs_cli.spectrum import DB_PER_UNIT, level_to_power
@@ -87,7 +88,7 @@ class DetailStage(Stage):
             known = batch.input_bandwidth_hz
             own, _ = aligned_distance(*audible_powers(model.generator, source, batch.p), batch.x, known)
             r_h, r_n = residuals(batch.x, batch.input_periodicity, batch.p, source)
-        add_h, add_n = model.detail_transfer(r_h, r_n, source, first, batch.p, batch.q)
+        add_h, add_n = model.detail_transfer(read_detail(r_h, r_n, source, batch.p), first, batch.q)
         carried = Envelopes(first.harmonic + kept * add_h, first.noise_part + kept * add_n)
         return *audible_powers(model.generator, carried, batch.q), own.mean()
 
