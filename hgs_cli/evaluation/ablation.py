@@ -21,8 +21,8 @@ from hgs_cli.evaluation.recordings import (
     choose_source,
     notes_of_band,
     read_entries,
+    read_note,
     read_notes,
-    read_sound,
     semitones_between,
 )
 from hgs_cli.evaluation.report import Section, Table
@@ -247,9 +247,9 @@ def _measure_item(model: Model, item: Any, options: CrossPitchOptions) -> list[A
         truths = [(patch.midi + semitones, abs(round(semitones)), patch.render(semitones)) for semitones in intervals]
         return _ablate(model, patch.family, patch.render(), patch.midi, truths, options)
     source, loud = choose_source(item)
-    original = read_sound(source.path)
+    original = read_note(source.path)
     truths = [
-        (note.midi, semitones_between(source, note), read_sound(note.path))
+        (note.midi, semitones_between(source, note), read_note(note.path))
         for note in _spread_targets(source, loud, N_QUICK_NOTES if options.quick else N_NOTES)
     ]
     return _ablate(model, source.instrument, original, "auto", truths, options)

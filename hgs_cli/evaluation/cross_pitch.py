@@ -24,7 +24,7 @@ from hgs_cli.evaluation.cross_pitch_result import (
 from hgs_cli.evaluation.decay import compare_decay
 from hgs_cli.evaluation.measures import Distance, SideMeasures, fit, side_measures, track_pitch
 from hgs_cli.evaluation.peers import RUBBER_BAND_R3, find_peers
-from hgs_cli.evaluation.recordings import Note, choose_source, notes_of_band, read_notes, read_sound, semitones_between
+from hgs_cli.evaluation.recordings import Note, choose_source, notes_of_band, read_note, read_notes, semitones_between
 from hgs_cli.evaluation.workers import measure_each
 from hgs_cli.pipeline import Instrument, Model, Settings, invert, make_instrument, reconstruct, synthesize
 from hgs_cli.sampler.playing import BATCH_NOTES
@@ -91,13 +91,13 @@ def render_notes(
 def _measure_instrument(model: Model, recordings: list[Note], options: CrossPitchOptions) -> InstrumentResult:
     source, loud = choose_source(recordings)
     targets = _targets(source, loud, options.quick)
-    original = read_sound(source.path)
-    renders, found = _render_rows(model, original, [target.midi for target in targets], options)
+    original = read_note(source.path)
+    renders, found = _render_rows(model, original, [None if t is source else t.midi for t in targets], options)
     shifts = [(peer, peer.open(original, source.midi)) for peer in find_peers().found]
     distance = Distance()
     pairs = []
     for index, target in enumerate(targets):
-        real = read_sound(target.path)
+        real = read_note(target.path)
         n_samples = min(original.shape[-1], real.shape[-1])
         outputs = {peer.name: (shift(target.midi - source.midi), peer.while_it_lasts) for peer, shift in shifts}
         outputs |= {name: (audio[index], False) for name, audio in renders.items()}
@@ -131,13 +131,17 @@ def _targets(source: Note, notes: Sequence[Note], quick: bool) -> list[Note]:
 
 
 def _render_rows(
-    model: Model, original: Tensor, pitches: list[float], options: CrossPitchOptions
+    model: Model, original: Tensor, wanted: Sequence[float | None], options: CrossPitchOptions
 ) -> tuple[dict[str, list[Tensor]], float | None]:
-    """The model's rows, what users hear last, and the source pitch that was found."""
+    """The model's rows, what users hear last, and the source pitch that was found.
+
+    None is the sound's own pitch, as it was found: beside peers that are told to move it by nothing.
+    """
     plain = invert(model, original, SAMPLE_RATE, passes=0)
     instruments = {OFF: make_instrument(model, plain)}
     if options.hyper:
         instruments[ON] = make_instrument(model, invert(model, original, SAMPLE_RATE))
+    pitches = [plain.stands_at if pitch is None else pitch for pitch in wanted]
     renders = {}
     for suffix, detail in ((PLAIN, 0.0), ("", options.detail)):
         for name, instrument in instruments.items():
@@ -174,7 +178,7 @@ def _compare_hyper(model: Model, recordings: list[Note], quick: bool) -> list[Hy
     step = max(1, math.ceil(len(recordings) / wanted))
     found = []
     for note in recordings[step // 2 :: step]:
-        result = reconstruct(model, invert(model, read_sound(note.path), SAMPLE_RATE, pitch=note.midi))
+        result = reconstruct(model, invert(model, read_note(note.path), SAMPLE_RATE, pitch=note.midi))
         mel = result.mel[:, : result.length_frames]
         mses = [float((mel - x[:, : result.length_frames]).square().mean()) for x in (result.x_init, result.x_hat)]
         dbs = [result.distance_db(x) for x in (result.x_init, result.x_hat)]

@@ -9,7 +9,7 @@ import torch
 
 from hgs_cli.evaluation.cross_pitch import render_notes
 from hgs_cli.evaluation.cross_pitch_result import CrossPitchOptions, CrossPitchResult, Pair
-from hgs_cli.evaluation.recordings import read_sound
+from hgs_cli.evaluation.recordings import read_note
 from hgs_cli.export.plot import draw_spectrograms
 from hgs_cli.pipeline import Model, invert, make_instrument
 from hgs_cli.spectrum import HOP_LENGTH, N_FRAMES, SAMPLE_RATE
@@ -53,7 +53,7 @@ def choose_pictures(result: CrossPitchResult, folder: Path) -> list[Picture]:
 def draw_picture(model: Model, picture: Picture, options: CrossPitchOptions, path: Path) -> None:
     """Write the PNG of a note: the recording given, the real note at the pitch asked for, and what hgs makes of it."""
     pair = picture.pair
-    source, target = (read_sound(note.path) for note in (pair.source, pair.target))
+    source, target = (read_note(note.path) for note in (pair.source, pair.target))
     inversion = invert(model, source, SAMPLE_RATE, passes=None if options.hyper else 0)
     output = render_notes(model, make_instrument(model, inversion), [pair.target.midi], options.detail, options.seed)[0]
     n_samples = min(source.shape[-1], target.shape[-1])  # what the distance compares

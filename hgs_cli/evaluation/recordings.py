@@ -11,7 +11,9 @@ from typing import Any
 from torch import Tensor
 
 from hgs_cli.audio.io import MODEL_SECONDS, read_audio
+from hgs_cli.audio.onset import begin_at
 from hgs_cli.errors import InputError
+from hgs_cli.spectrum import SAMPLE_RATE
 
 MANIFEST_NAME = "manifest.json"
 
@@ -34,6 +36,16 @@ def read_sound(path: Path) -> Tensor:
         InputError: It cannot be read.
     """
     return read_audio(path, max_seconds=MODEL_SECONDS).audio
+
+
+def read_note(path: Path) -> Tensor:
+    """A recording from its onset on, where notes made of it begin too, mono at 44.1 kHz, (T,).
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    whole = read_audio(path, max_seconds=2 * MODEL_SECONDS)  # breath and bow noise can last for a second
+    return begin_at(whole, None).audio[: round(MODEL_SECONDS * SAMPLE_RATE)]
 
 
 def choose_source(recordings: Sequence[Note]) -> tuple[Note, list[Note]]:

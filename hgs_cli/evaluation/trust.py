@@ -35,8 +35,8 @@ from hgs_cli.evaluation.recordings import (
     not_a_manifest,
     notes_of_band,
     read_entries,
+    read_note,
     read_notes,
-    read_sound,
 )
 from hgs_cli.evaluation.report import Section, Table, number
 from hgs_cli.evaluation.workers import measure_each
@@ -158,9 +158,9 @@ def _judge_recorded(model: Model, notes: Sequence[Note], n_sources: int) -> list
         for _, least, most in BANDS[1:]:
             band = notes_of_band(source, loud, least, most)
             targets += band[:: max(1, len(band) // N_TARGETS)][:N_TARGETS]
-        truths = [(note.midi, read_sound(note.path)) for note in targets]
+        truths = [(note.midi, read_note(note.path)) for note in targets]
         if truths:
-            audio = read_sound(source.path)
+            audio = read_note(source.path)
             found.append(_judge(model, source.instrument, audio, source.midi, truths, made=False))
     return [sound for sound in found if sound is not None]
 
