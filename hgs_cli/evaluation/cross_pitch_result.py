@@ -208,8 +208,8 @@ class CrossPitchResult:
     def _distance_table(self) -> Table:
         bands = [name for name, _, _ in BANDS]
         notes = [
-            "Means over instruments of each one's mean; in brackets 95 %, bootstrap over instruments. 0 is the own pitch "
-            "of the sound as it was found, where peers move it by nothing."
+            "Means over instruments of each one's mean; in brackets 95 %, bootstrap over instruments. 0 is the own "
+            "pitch of the sound as it was found, where peers move it by nothing."
         ]
         if "resampling" in self.rows:
             notes.append("Resampling upwards ends early and silence follows, but not in the row `while it lasts`.")
