@@ -22,17 +22,21 @@ from hgs_cli.commands import (
     Call,
     Planned,
     WorkResult,
+    check_stdout,
     choose_work,
     invert_one,
     load_weights,
     mix_all,
     open_all,
+    output_folder,
     render_one,
+    send,
     work_on_each,
     work_on_planned,
 )
-from hgs_cli.console import Advance, Messages, print_table, say
+from hgs_cli.console import Advance, Messages, print_table, say, say_text, stdin_bytes
 from hgs_cli.errors import HgsError, UsageError
+from hgs_cli.export.piped import DASH
 from hgs_cli.from_options import (
     make_heard_options,
     make_listening,
@@ -118,12 +122,11 @@ class Boundary(PlainGroup):
         Raises:
             UsageError: A sound stands where a command should.
         """
-        from hgs_cli.export.sources import INVERSION_SUFFIX, SOUND_SUFFIXES
+        from hgs_cli.export.sources import looks_like_sound
 
         name = args[0]
         if name not in self.commands:
-            sound = os.path.splitext(name)[1].lower() in (*SOUND_SUFFIXES, INVERSION_SUFFIX)
-            if sound or name == "-" or os.path.lexists(name):
+            if looks_like_sound(name) or name == "-" or os.path.lexists(name):
                 raise UsageError(f"{name} is no command", f"did you mean {shlex.join(['hgs', 'render', *args])}?")
         return super().resolve_command(ctx, args)
 
@@ -166,7 +169,7 @@ def root(
         say(f"hgs {__version__}")
         raise typer.Exit
     if ctx.invoked_subcommand is None:
-        say(ctx.get_help())
+        say_text(ctx.get_help())
         raise typer.Exit(2)
 
 
@@ -203,10 +206,12 @@ def invert(
     Example: hgs invert cello.wav --plot
     """
     from hgs_cli.export.naming import plan_inversions
-    from hgs_cli.export.sources import INVERSION_SUFFIX, SOUND_SUFFIXES, find_sources
+    from hgs_cli.export.sources import INVERSION_SUFFIX, LISTENED_SUFFIXES, find_sources
 
+    if out == DASH:
+        raise UsageError("hgs invert writes files", "name one with -o, or a folder")
     messages, listening = Messages(quiet), make_listening(source_note, source, middle_c)
-    sources, alone = find_sources(sounds, recursive, sys.stdin, SOUND_SUFFIXES)
+    sources, alone = find_sources(sounds, recursive, stdin_bytes(), LISTENED_SUFFIXES)
     plans = plan_inversions(sources, alone, out, audio, plot)
     folder = None if out is None or out.suffix.lower() == INVERSION_SUFFIX else out
     planned = [
@@ -237,6 +242,7 @@ def invert(
 def render(
     sounds: Playables,
     *,
+    ctx: typer.Context,
     pitches: Pitches = "48-72",
     target: TargetOptions,
     source_note: SourceNote = "auto",
@@ -259,15 +265,18 @@ def render(
     Example: hgs render snare.wav --pitches C3-C5 --format wav,sfz
     """
     from hgs_cli.export.naming import folder_of, make_plan
-    from hgs_cli.export.sources import INVERSION_SUFFIX, SOUND_SUFFIXES, find_sources
+    from hgs_cli.export.sources import PLAYED_SUFFIXES, find_sources
 
     messages, listening = Messages(quiet), make_listening(source_note, source, level.middle_c)
     options = make_plan_options(pitches, target, name, plot, length.velocities, level, messages)
-    sources, alone = find_sources(sounds, recursive, sys.stdin, (*SOUND_SUFFIXES, INVERSION_SUFFIX))
-    folders = [folder_of(one, alone, target.out) for one in sources]
+    sources, alone = find_sources(sounds, recursive, stdin_bytes(), PLAYED_SUFFIXES)
+    out = ctx.with_resource(output_folder(target.out))
+    folders = [folder_of(one, alone, out) for one in sources]
     plans = [make_plan(folder, one.name, options) for folder, one in zip(folders, sources, strict=True)]
+    if target.out == DASH:
+        check_stdout(sum(len(plan.files) for plan in plans), scripts)
     planned = [
-        Planned(str(one.path), [one.path], target.out or folder, plan.files, {"input": str(one.path)})
+        Planned(str(one.path), [one.path], out or folder, plan.files, {"input": str(one.path)})
         for one, folder, plan in zip(sources, folders, plans, strict=True)
     ]
     chosen = choose_work(planned, target.force, scripts, messages)
@@ -279,7 +288,8 @@ def render(
     call = Call(load_weights(running), rendering, target.force, scripts.as_json, messages, octave_of(level.middle_c))
 
     def work(index: int, advance: Advance) -> WorkResult:
-        return render_one(call, sources[index].path, plans[index], listening, advance)
+        result = render_one(call, sources[index].path, plans[index], listening, advance)
+        return send(result, plans[index].files) if target.out == DASH else result
 
     work_on_planned(planned, work, chosen, scripts.skip_existing, messages, options.n_notes)
 
@@ -289,6 +299,7 @@ def render(
 def mix(
     sounds: Mixed,
     *,
+    ctx: typer.Context,
     pitches: Pitches = "48-72",
     ratio: Annotated[
         str | None,
@@ -327,16 +338,21 @@ def mix(
 
     Example: hgs mix flute.wav bell.wav --steps 5 --pitches C4,E4,G4
     """
-    from hgs_cli.export.naming import mix_name, plan_mixes
+    from hgs_cli.export.naming import plan_mixes
+    from hgs_cli.export.sources import list_sounds
 
     messages = Messages(quiet)
+    sources = list_sounds(sounds, stdin_bytes())
+    sounds = [each.path for each in sources]
     options = make_plan_options(pitches, target, name, plot, length.velocities, level, messages)
     listenings = make_listenings(source_note.split(","), source, len(sounds), level.middle_c)
-    mixes = plan_mixes(sounds, mix_shares(len(sounds), ratio, steps), target.out, options)
-    label = mix_name(sounds)
+    out, label = ctx.with_resource(output_folder(target.out)), "+".join(each.name for each in sources)
+    mixes = plan_mixes(label, mix_shares(len(sounds), ratio, steps), out, options)
     files = [path for each in mixes for path in each.plan.sounding] + list(mixes[0].plan.extras.values())
     told = {"inputs": [str(sound) for sound in sounds]}
-    planned = [Planned(label, sounds, target.out or Path(label), files, told)]
+    if target.out == DASH:
+        check_stdout(len(files), scripts)
+    planned = [Planned(label, sounds, out or Path(label), files, told)]
     chosen = choose_work(planned, target.force, scripts, messages)
     if scripts.dry_run or not chosen:
         return
@@ -345,7 +361,8 @@ def mix(
     inversions = open_all(call, sounds, listenings)
 
     def work(_: int, advance: Advance) -> WorkResult:
-        return mix_all(call, sounds, inversions, mixes, advance)
+        result = mix_all(call, sounds, inversions, mixes, advance)
+        return send(result, files) if target.out == DASH else result
 
     work_on_planned(planned, work, chosen, scripts.skip_existing, messages, options.n_notes * len(mixes))
 

@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from hgs_cli.console import Advance, Messages, say
+from hgs_cli import ending
+from hgs_cli.console import Advance, Messages, say, say_file
 from hgs_cli.errors import ExistingFileError, HgsError, InputError, OutputError, UsageError
 from hgs_cli.export.naming import InversionPlan, MixPlan, Plan, describe_note, layer_velocities
+from hgs_cli.export.piped import DASH
 from hgs_cli.options import RunningOptions, ScriptOptions, keep_memory, set_threads
 from hgs_cli.pitch import MIDDLE_C, describe_pitch, nearest_note, note_name, rename_notes
 
@@ -79,6 +83,59 @@ class Call:
     as_json: bool
     messages: Messages
     middle_c: int = MIDDLE_C
+
+
+# --- one file to stdout ----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def output_folder(out: Path | None) -> Iterator[Path | None]:
+    """Where files go: what -o says; for `-o -` a folder that is gone when the body ends.
+
+    Raises:
+        OutputError: There is no room for it.
+    """
+    if out != DASH:
+        yield out
+        return
+    import tempfile
+
+    with ending.undone():
+        try:
+            folder = tempfile.TemporaryDirectory(prefix="hgs-")
+        except OSError as error:
+            raise OutputError(
+                "cannot write to the folder for temporary files", "free some space or set TMPDIR"
+            ) from error
+        with folder as name:
+            yield Path(name, "out")
+
+
+def check_stdout(n_files: int, scripts: ScriptOptions) -> None:
+    """Refuse `-o -` where there would be more than one file, or nobody to read it.
+
+    Raises:
+        UsageError: Saying why.
+    """
+    if n_files != 1:
+        raise UsageError(
+            f"-o - writes one file to stdout, and these would be {n_files}",
+            "give one sound and one note, as with -p 60",
+        )
+    for asked, name in (
+        (scripts.as_json, "--json"), (scripts.dry_run, "--dry-run"), (scripts.skip_existing, "--skip-existing")
+    ):  # fmt: skip
+        if asked:
+            raise UsageError(f"{name} makes no sense with -o -, which writes sound to stdout", f"leave {name} out")
+    if sys.stdout.isatty():
+        raise UsageError("-o - writes sound to stdout, which is a terminal", "send it on with > note.wav or | play -")
+
+
+def send(result: WorkResult, files: Iterable[Path]) -> WorkResult:
+    """Write the one file of a result to stdout, in place of its path."""
+    for path in files:
+        say_file(path)
+    return replace(result, lines=[])
 
 
 # --- the work on each -----------------------------------------------------------------------------------------------

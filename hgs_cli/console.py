@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import errno
+import io
+import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from hgs_cli import ending
-from hgs_cli.errors import OutputError
+from hgs_cli.errors import OutputError, printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+LEFT = 141  # exit code, as a shell has it, of a program whose reader has left
 LINE_EVERY_S = 10.0  # between lines about one file, where there is no terminal
 
 Report = Callable[[str], None]
@@ -34,7 +38,8 @@ class Messages:
     def line(self, text: str) -> None:
         """Say one line."""
         if not self.quiet:
-            sys.stderr.write(f"{text}\n")
+            with suppress(BrokenPipeError):  # nobody reads it: the work goes on
+                sys.stderr.write(f"{printable(text)}\n")
 
     def warn(self, text: str) -> None:
         """Say one line that begins with `hgs: warning:`."""
@@ -54,7 +59,12 @@ class Messages:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
         # Redirected, results would go where the bars go: to stderr.
         bars = Progress(
             *columns, console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False
@@ -85,7 +95,7 @@ class Batch:
     @contextmanager
     def file(self, index: int) -> Iterator[Advance]:
         """Show the work on one file while the body runs; yields a function that takes steps done."""
-        name = Path(self.names[index]).name
+        name = printable(Path(self.names[index]).name)
         if self.progress is not None:
             task = self.progress.add_task(name, total=self.steps or None)
             progress = self.progress
@@ -128,14 +138,40 @@ class Batch:
 
 
 def say(line: str) -> None:
-    """Print a line of results on stdout.
+    """Print a line of results on stdout; a terminal gets no codes that a file's name may hold, a pipe the very name.
 
     Raises:
         OutputError: It cannot be written: the disk behind it is full, for instance.
     """
+    say_text(printable(line) if sys.stdout.isatty() else line)
+
+
+def say_text(text: str) -> None:
+    """Print hgs's own words, of several lines or one, on stdout.
+
+    Raises:
+        OutputError: They cannot be written.
+    """
     with _writing():
-        sys.stdout.write(line + "\n")
+        sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
+
+
+def say_file(path: Path) -> None:
+    """Write a file to stdout as it is.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    with _writing(), path.open("rb") as file:
+        sys.stdout.flush()
+        shutil.copyfileobj(file, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+
+
+def stdin_bytes() -> BinaryIO:
+    """What there is on stdin; nothing, where it is closed."""
+    return io.BytesIO() if sys.stdin is None else sys.stdin.buffer
 
 
 @contextmanager
@@ -144,7 +180,8 @@ def _writing() -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno == errno.EPIPE:  # who reads the results has left: that is no error of ours
-            raise
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would try once more at its end
+            raise SystemExit(LEFT) from error
         reason = (error.strerror or str(error)).lower()
         raise OutputError(f"the results cannot be printed: {reason}", "files that were written stay") from error
 
@@ -159,6 +196,7 @@ def print_table(title: str, rows: Sequence[tuple[str, ...]], header: Sequence[st
         to_stdout: Whether the table is the command's result; otherwise it goes to stderr.
     """
     stream = sys.stdout if to_stdout else sys.stderr
+    title, rows = printable(title), [tuple(printable(cell) for cell in row) for row in rows]
     if not stream.isatty():
         with _writing():
             stream.write(f"# {title}\n")

@@ -3,6 +3,17 @@
 from __future__ import annotations
 
 
+def printable(text: str) -> str:
+    """A text without line breaks and codes that steer a terminal, which names of files may hold; each is a space.
+
+    Bytes that are no UTF-8 reach Python as lone surrogates and stay, for they print as what they were; but not those
+    below 0xA0, among which terminals know codes, too.
+    """
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() or "\udca0" <= each <= "\udcff" else " " for each in text)
+
+
 class HgsError(Exception):
     """A failure that the user can mend: what happened, and what to do about it.
 
@@ -20,11 +31,7 @@ class HgsError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        # File names may hold line breaks and codes that steer a terminal; an error stays one line whatever it names.
-        what, remedy = (
-            "".join(each if each.isprintable() or "\udc80" <= each <= "\udcff" else " " for each in text)
-            for text in (self.what, self.remedy)
-        )
+        what, remedy = printable(self.what), printable(self.remedy)  # one line, whatever it names
         spare = max(0, len(what) + len(remedy) + 3 - self.longest)
         if spare:
             half = max(0, len(what) - spare - 1) // 2

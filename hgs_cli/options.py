@@ -50,14 +50,16 @@ def parse_sample_rate(text: object) -> int:
 Sounds = Annotated[
     list[Path],
     typer.Argument(
-        metavar="SOUND|DIR|-...", help="Sound files, folders of them, or - for paths on stdin.", show_default=False
+        metavar="SOUND|DIR|-...",
+        help="Sound files, folders of them, or - for a sound or paths on stdin.",
+        show_default=False,
     ),
 ]
 Playables = Annotated[
     list[Path],
     typer.Argument(
         metavar="SOUND|INVERSION|DIR|-...",
-        help="Sound files, .hgs files, folders of them, or - for paths on stdin.",
+        help="Sound files, .hgs files, folders of them, or - for a sound or paths on stdin.",
         show_default=False,
     ),
 ]
@@ -120,7 +122,13 @@ class TargetOptions:
 
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="DIR", help="Folder for the files.", show_default="./{name}/"),
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="DIR|-",
+            help="Folder for the files; - writes one to stdout.",
+            show_default="./{name}/",
+        ),
     ] = None
     force: Force = False
     formats: Annotated[

@@ -109,6 +109,8 @@ def open_sound(
             raise InputError(f"{path} is damaged: it does not fit the weights", "make it again with hgs invert")
         return inversion
     recording = read_audio(path, listening.stereo, max_seconds=listening.max_seconds)
+    if recording.flaw:
+        report(f"{path} {recording.flaw}")
     if recording.cropped_s:
         report(f"{path} is longer than {listening.max_seconds:g} s; its last {recording.cropped_s:.2f} s are not used")
     if recording.cancelled:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -22,8 +25,10 @@ from hgs_cli.errors import InputError, UsageError
 from hgs_cli.spectrum import MODEL_SAMPLES, SAMPLE_RATE
 
 
-def stored(path: Path, samples: np.ndarray, sample_rate: int = SAMPLE_RATE, subtype: str = "FLOAT") -> Path:
-    soundfile.write(path, samples, sample_rate, subtype=subtype)
+def stored(
+    path: Path, samples: np.ndarray, sample_rate: int = SAMPLE_RATE, subtype: str = "FLOAT", kind: str | None = None
+) -> Path:
+    soundfile.write(path, samples, sample_rate, subtype=None if kind else subtype, format=kind)
     return path
 
 
@@ -139,6 +144,93 @@ def test_a_file_that_is_no_sound_is_named_plainly(tmp_path: Path, name: str, con
         (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=said):
         read_audio(tmp_path / name)
+
+
+@pytest.mark.parametrize("kind", ["WAV", "AIFF", "AU", "W64", "RF64", "MP3"])
+def test_a_sound_that_ends_before_its_time_is_told(tmp_path: Path, kind: str) -> None:
+    whole = stored(tmp_path / "whole", tone(220.0, 1.0), kind=kind)
+    assert read_audio(whole).flaw == ""
+    data = whole.read_bytes()
+    (tmp_path / "half").write_bytes(data[: len(data) // 2])
+    told = read_audio(tmp_path / "half")
+    assert re.fullmatch(r"ends early: 0\.[4-7]\d s of its 1\.0\d s are not there", told.flaw)
+    assert 0.3 < told.audio.shape[0] / SAMPLE_RATE < 0.6
+
+
+@pytest.mark.parametrize("length", [0x7F00_0000 - 36, 2**31 - 1, 2**32 - 1])
+def test_the_header_of_a_pipe_that_could_not_know_its_length_is_believed(tmp_path: Path, length: int) -> None:
+    data = bytearray(stored(tmp_path / "a.wav", tone(), subtype="PCM_16").read_bytes())
+    data[40:44] = length.to_bytes(4, "little")
+    (tmp_path / "a.wav").write_bytes(data)
+    recording = read_audio(tmp_path / "a.wav")
+    assert (recording.flaw, recording.audio.shape[0]) == ("", tone().size)
+
+
+def test_without_ffmpeg_a_phones_sound_says_how_to_get_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "memo.m4a").write_bytes(b"\0\0\0\x1cftypM4A " + bytes(100))
+    (tmp_path / "unnamed").write_bytes((tmp_path / "memo.m4a").read_bytes())
+    (tmp_path / "film.mp4").write_bytes(bytes(100))
+    for name in ("memo.m4a", "unnamed", "film.mp4"):
+        with pytest.raises(InputError, match=r"through ffmpeg, which is not on PATH — install it \(apt install ffmpeg"):
+            read_audio(tmp_path / name)
+    (tmp_path / "cut.ogg").write_bytes(stored(tmp_path / "a.ogg", tone(), kind="OGG").read_bytes()[:2000])
+    with pytest.raises(InputError, match="it is damaged or cut off — copy or export it again"):
+        read_audio(tmp_path / "cut.ogg")
+
+
+def test_ffmpeg_decodes_what_libsndfile_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a stand-in that says what it was asked, as there may be no ffmpeg here."""
+    stored(tmp_path / "decoded.wav", tone())
+    program = tmp_path / "ffmpeg"
+    program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\n. {tmp_path}/does\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    memo = tmp_path / "-memo.m4a"
+    memo.write_bytes(b"\0\0\0\x1cftypM4A " + bytes(100))
+    (tmp_path / "does").write_text(f"cat {tmp_path}/decoded.wav")
+    recording = read_audio(memo, max_seconds=5.0)
+    assert np.allclose(recording.audio.numpy(), tone(), atol=1e-4)
+    assert recording.flaw == ""
+    asked = (tmp_path / "asked").read_text()
+    assert "-protocol_whitelist file -format_whitelist mov,mp4," in asked
+    assert f"-i file:{memo} -map 0:a:0 -t 6 " in asked
+    (tmp_path / "does").write_text(f"cat {tmp_path}/decoded.wav; echo '[mov @ 0x1f] partial file' >&2")
+    assert read_audio(memo).flaw == "may be damaged or cut off: ffmpeg says 'partial file'"
+    (tmp_path / "does").write_text("echo '[mov @ 0x1f] moov atom not found' >&2; exit 1")
+    with pytest.raises(InputError, match=r"ffmpeg says 'moov atom not found' — copy or export it again$"):
+        read_audio(memo)
+    (tmp_path / "does").write_text("echo RIFF and no sound")
+    with pytest.raises(InputError, match="cannot be read as sound"):
+        read_audio(memo)
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
+@pytest.mark.parametrize(("suffix", "codec"), [("m4a", "aac"), ("mp4", "aac"), ("webm", "libopus"), ("wma", "wmav2")])
+def test_sounds_of_phones_and_films_are_heard(tmp_path: Path, suffix: str, codec: str) -> None:
+    stored(tmp_path / "a.wav", tone(220.0, 1.0))
+    path = tmp_path / f"ä: b.{suffix}"
+    command = ["ffmpeg", "-v", "error", "-i", str(tmp_path / "a.wav"), "-c:a", codec, str(path)]
+    assert subprocess.run(command, check=False, stdin=subprocess.DEVNULL).returncode == 0
+    heard = read_audio(path)
+    assert heard.flaw == ""
+    assert heard.audio.shape[0] / SAMPLE_RATE == pytest.approx(1.0, abs=0.05)
+    spectrum = np.abs(np.fft.rfft(heard.audio.numpy()[: SAMPLE_RATE // 2]))
+    assert 2.0 * spectrum.argmax() == pytest.approx(220.0, abs=2.0)
+    with open(path, "rb") as given:  # as it comes through a pipe, it has no name
+        assert torch.equal(read_audio(Path(f"/dev/fd/{given.fileno()}")).audio, heard.audio)
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
+def test_ffmpeg_reads_no_list_of_other_files(tmp_path: Path) -> None:
+    stored(tmp_path / "secret.wav", tone())
+    for name, text in (
+        ("a.m3u8", "#EXTM3U\n#EXTINF:1,\nsecret.wav\n"),
+        ("a.m4a", "ffconcat version 1.0\nfile secret.wav\n"),
+    ):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(InputError, match="cannot be read as sound"):
+            read_audio(tmp_path / name)
 
 
 def test_a_folder_is_no_sound(tmp_path: Path) -> None:

@@ -762,10 +762,10 @@ def test_a_shell_sees_the_same_code_and_line(bundle: Path, tmp_path: Path) -> No
 
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="there are no pseudo-terminals here")
 def test_on_a_terminal_bars_go_to_stderr_and_results_to_stdout(bundle: Path, sound: Path, tmp_path: Path) -> None:
-    shutil.copy(sound, tmp_path / "other.wav")
+    shutil.copy(sound, tmp_path / "\x1b[2J[red]other.wav")
     ours, theirs = os.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "hgs_cli", "render", "tone.wav", "other.wav", "-p", "60"],
+        [sys.executable, "-m", "hgs_cli", "render", "tone.wav", "\x1b[2J[red]other.wav", "-p", "60"],
         cwd=tmp_path,
         env={**os.environ, "HGS_WEIGHTS": str(bundle), "PYTHONPATH": str(ROOT), "TERM": "xterm"},
         stdout=subprocess.PIPE,
@@ -778,7 +778,10 @@ def test_on_a_terminal_bars_go_to_stderr_and_results_to_stdout(bundle: Path, sou
         while block := os.read(ours, 65_536):
             seen += block
     os.close(ours)
-    assert out.decode().splitlines() == ["tone/tone_060_C4.wav", "other/other_060_C4.wav"]
+    other = "\x1b[2J[red]other"  # for a pipe the very name, for people one that cannot steer their terminal
+    assert out.decode().splitlines() == ["tone/tone_060_C4.wav", f"{other}/{other}_060_C4.wav"]
+    assert b" [2J[red]other" in seen
+    assert b"\x1b[2J" not in seen
     assert b"files" in seen
     assert b"tone_060" not in seen
 

@@ -31,7 +31,7 @@ from hgs_cli.atomic_files import check_targets
 from hgs_cli.audio.io import DEFAULT_SECONDS, MIN_SAMPLES, read_audio
 from hgs_cli.errors import HgsError, InputError, UsageError, WeightsError
 from hgs_cli.export.naming import PlanOptions, make_plan
-from hgs_cli.export.sources import SOUND_SUFFIXES, find_sources
+from hgs_cli.export.sources import LISTENED_SUFFIXES, find_sources
 from hgs_cli.info import describe_file
 from hgs_cli.inversion import Inversion
 from hgs_cli.pipeline import Model, Settings, invert, load_model, open_sound, render
@@ -297,7 +297,9 @@ def test_any_list_of_paths_is_sounds_or_refused(tmp_path_factory: pytest.TempPat
     before = os.getcwd()
     os.chdir(empty)
     try:
-        found = tried(find_sources, [Path("-")], False, io.StringIO(text), SOUND_SUFFIXES)
+        found = tried(
+            find_sources, [Path("-")], False, io.BytesIO(text.encode("utf-8", "surrogateescape")), LISTENED_SUFFIXES
+        )
     finally:
         os.chdir(before)
     if not isinstance(found, HgsError):

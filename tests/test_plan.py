@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hgs_cli.errors import HgsError, InputError, UsageError
 from hgs_cli.export.naming import PlanOptions, layer_velocities, make_plan, parse_formats
-from hgs_cli.export.sources import SOUND_SUFFIXES, find_sources
+from hgs_cli.export.sources import LISTENED_SUFFIXES, find_sources
 from hgs_cli.pitch import NoteKey
 
 
@@ -25,7 +25,9 @@ def touch(folder: Path, *names: str) -> Path:
 
 
 def found(*arguments: str | Path, recursive: bool = False, stdin: str = "") -> list[tuple[str, str, str]]:
-    sources, _ = find_sources([Path(one) for one in arguments], recursive, io.StringIO(stdin), SOUND_SUFFIXES)
+    sources, _ = find_sources(
+        [Path(one) for one in arguments], recursive, io.BytesIO(os.fsencode(stdin)), LISTENED_SUFFIXES
+    )
     return [(source.path.name, str(source.folder), source.name) for source in sources]
 
 
@@ -37,7 +39,7 @@ def test_a_folder_stands_for_its_sounds_in_order_and_nothing_else(tmp_path: Path
     assert found(tmp_path) == [("a.FLAC", ".", "a"), ("b.wav", ".", "b")]
 
 
-@pytest.mark.parametrize("suffix", "wav flac aif aiff aifc ogg oga opus mp3 caf au w64".split())
+@pytest.mark.parametrize("suffix", "wav flac aif aiff aifc ogg oga opus mp3 caf au w64 m4a aac wma wv".split())
 def test_a_folder_is_searched_for_every_kind_of_sound(tmp_path: Path, suffix: str) -> None:
     touch(tmp_path, f"a.{suffix}")
     assert found(tmp_path) == [(f"a.{suffix}", ".", "a")]
@@ -75,15 +77,15 @@ def test_stdin_gives_paths_by_line_or_by_nul(tmp_path: Path) -> None:
     touch(tmp_path, "a b.wav", "ü\nx.wav")
     one, two = tmp_path / "a b.wav", tmp_path / "ü\nx.wav"
     assert [name for name, _, _ in found("-", stdin=f"{one}\n")] == ["a b.wav"]
-    nul, _ = find_sources([Path("-")], False, io.StringIO(f"{one}\0{two}\0", newline=""), SOUND_SUFFIXES)
+    nul, _ = find_sources([Path("-")], False, io.BytesIO(f"{one}\0{two}\0".encode()), LISTENED_SUFFIXES)
     assert [source.path.name for source in nul] == ["a b.wav", "ü\nx.wav"]
 
 
 def test_only_one_sound_given_by_itself_is_alone(tmp_path: Path) -> None:
     touch(tmp_path, "a.wav")
-    listed = io.StringIO(str(tmp_path / "a.wav"))
+    listed = io.BytesIO(bytes(tmp_path / "a.wav"))
     for argument, alone in ((tmp_path / "a.wav", True), (tmp_path, False), (Path("-"), False)):
-        assert find_sources([argument], False, listed, SOUND_SUFFIXES)[1] is alone
+        assert find_sources([argument], False, listed, LISTENED_SUFFIXES)[1] is alone
 
 
 def test_the_same_sound_twice_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +143,7 @@ def test_any_file_names_get_names_that_differ_even_without_case(stems: list[str]
     paths = [Path(f"/x{index % 3}/{stem}.wav") for index, stem in enumerate(stems) if stem not in (".", "..", "-")]
     if not paths:
         return
-    sources, _ = find_sources(paths, False, io.StringIO(), SOUND_SUFFIXES)
+    sources, _ = find_sources(paths, False, io.BytesIO(), LISTENED_SUFFIXES)
     folded = [source.name.casefold() for source in sources]
     assert len(set(folded)) == len(folded) == len({os.path.abspath(path) for path in paths})
 

@@ -55,7 +55,8 @@ def commands(text: str) -> list[str]:
     return [line for line in lines if line and not line.startswith(("#", *INSTALLS))]
 
 
-RECIPES = list(dict.fromkeys(commands(README) + commands(MANUAL["cookbook"]) + commands(MANUAL["machines"])))
+RECIPES = ("cookbook", "commands", "machines")
+"""Pages whose commands are a user's: they run as they are printed."""
 CHAINS = ("speed", "training", "quality")
 """Pages whose commands take long, need what others of the page made, and run one after the other on little."""
 
@@ -256,43 +257,38 @@ def write_programs(folder: Path, hgs: str) -> list[Path]:
     return [folder / name for name in scripts]
 
 
-@pytest.mark.parametrize("recipe", [recipe for recipe in RECIPES if not SHELL.search(recipe)])
-@pytest.mark.usefixtures("sounds")
-def test_every_recipe_runs(hgs: Run, tmp_path: Path, recipe: str) -> None:
-    before = {path for path in tmp_path.rglob("*") if path.is_file()}
-    outcome = hgs(*shlex.split(recipe)[1:])
-    assert outcome.code == 0, outcome.err
-    assert all(Path(line).is_file() for line in outcome.lines)
-    assert {path for path in tmp_path.rglob("*") if path.is_file()} > before
+def test_the_recipes_of_the_readme_are_in_the_cookbook() -> None:
+    assert [recipe for recipe in commands(README) if recipe not in commands(MANUAL["cookbook"])] == []
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that fork")
 @pytest.mark.parametrize("started", ["ready", pytest.param("new", marks=pytest.mark.thorough)])
-@pytest.mark.parametrize("recipe", [recipe for recipe in RECIPES if SHELL.search(recipe)])
+@pytest.mark.parametrize("topic", RECIPES)
 @pytest.mark.usefixtures("sounds")
-def test_every_recipe_for_a_shell_runs(
-    processes: Processes, bundle: Path, tmp_path: Path, recipe: str, started: str
+def test_every_recipe_of_a_page_runs_from_top_to_bottom_as_printed(
+    hgs: Run, processes: Processes, bundle: Path, tmp_path: Path, topic: str, started: str
 ) -> None:
-    """With copies of a process that has read the program, or with processes that each begin anew."""
+    """In one folder, one after the other; what needs a shell with copies of a ready process, or with new ones."""
     new = f'exec {shlex.quote(sys.executable)} -m hgs_cli "$@"'
     programs = write_programs(tmp_path / "bin", new if started == "new" else processes.hgs_program())
-    before = {path for path in tmp_path.rglob("*") if path.is_file()}
-    done = subprocess.run(
-        ["/bin/bash", "-o", "pipefail", "-ec", recipe],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env={
-            **os.environ,
-            "HGS_WEIGHTS": str(bundle),
-            "PYTHONPATH": str(ROOT),
-            "PATH": f"{programs[0].parent}{os.pathsep}{os.environ['PATH']}",
-        },
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "hgs: error" not in done.stderr
-    assert {path for path in tmp_path.rglob("*") if path.is_file()} > before
+    environment = {
+        **os.environ,
+        "HGS_WEIGHTS": str(bundle),
+        "PYTHONPATH": str(ROOT),
+        "PATH": f"{programs[0].parent}{os.pathsep}{os.environ['PATH']}",
+    }
+    for recipe in commands(MANUAL[topic]):
+        before = {path for path in tmp_path.rglob("*") if path.is_file()}
+        if SHELL.search(recipe):
+            command = ["/bin/bash", "-o", "pipefail", "-ec", recipe]
+            done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
+            assert done.returncode == 0, done.stderr
+            assert "hgs: error" not in done.stderr
+        elif started == "ready":
+            outcome = hgs(*shlex.split(recipe)[1:])
+            assert outcome.code == 0, outcome.err
+            assert all(Path(line).is_file() for line in outcome.lines)
+        assert started == "new" or {path for path in tmp_path.rglob("*") if path.is_file()} > before, recipe
 
 
 def test_the_first_command_plays_the_snare_at_25_pitches(bundle: Path, tmp_path: Path) -> None:
@@ -309,7 +305,7 @@ def test_the_first_command_plays_the_snare_at_25_pitches(bundle: Path, tmp_path:
 
 def test_every_page_with_commands_is_run_by_one_of_these_tests() -> None:
     pages = {topic for topic, text in MANUAL.items() if commands(text)}
-    assert pages == {"cookbook", "machines", *CHAINS}
+    assert pages == {*RECIPES, *CHAINS}
 
 
 def test_the_python_example_runs(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,8 +6,9 @@ import contextlib
 import io
 import math
 import os
+import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import soundfile
 import torch
 from torch import Tensor
 
+from hgs_cli.audio.foreign import decoded
 from hgs_cli.audio.mel import resample
 from hgs_cli.errors import InputError, UsageError
 from hgs_cli.safetensors_header import check_file
@@ -41,6 +43,10 @@ class FileRules:
         resampled_frames: At once: a filter bank is made for each, and what it works on is a few times as large.
         cancelled_db: A mono sum so far below its loudest channel has cancelled itself out.
         peak_rounding: Float rounding at full scale is no clipping.
+        cut_s: From which what a header promises beyond its file's end is told.
+        untold_s: For formats whose decoders only estimate their length: of an MP3 the encoder's padding is not played.
+        untold_bytes: From which a length stands for one that was not known; sox writes 2,130,706,440, others 2³² - 1.
+        max_claim_s: Of a length that was not known, likewise.
         max_ratio_term: The largest term of a resampling ratio: a rate such as 44,056 Hz would otherwise ask for
             a filter bank of gigabytes. Rounding the ratio costs less than 0.002 cents of pitch at any rate.
     """
@@ -55,13 +61,15 @@ class FileRules:
     resampled_frames: int = 1 << 20
     cancelled_db: float = -20.0
     peak_rounding: float = 1e-6
+    cut_s: float = 0.01
+    untold_s: float = 0.1
+    untold_bytes: int = 0x7F00_0000 - 4096
+    max_claim_s: float = 100_000.0
     max_ratio_term: int = 1000
 
 
 FILES = FileRules()
-
-
-_SUPPORTED = "give a WAV, FLAC, AIFF, OGG or MP3 file"
+_NOT_READ = (soundfile.SoundFileError, OSError, RuntimeError, TypeError)  # TypeError: a name that ends in .raw
 
 
 @dataclass(frozen=True)
@@ -73,25 +81,28 @@ class Recording:
         cropped_s: Seconds at the file's end that are not read; 0 if all is.
         cancelled: Whether the channels cancel each other out, so that `audio` is the loudest one alone.
         channels: The first two channels, (2, T); None for mono, or where not asked for.
+        flaw: What is wrong with its file, `ends early: …`; empty if nothing is known to be.
     """
 
     audio: Tensor
     cropped_s: float
     cancelled: bool
     channels: Tensor | None = None
+    flaw: str = ""
 
 
 def read_audio(path: Path, stereo: bool = False, *, max_seconds: float = DEFAULT_SECONDS) -> Recording:
     """Read a sound file, mixed to mono, resampled to SAMPLE_RATE.
 
     Args:
-        path: WAV, FLAC, AIFF, OGG or MP3.
+        path: WAV, FLAC, AIFF, OGG or MP3; through ffmpeg, where that is on PATH, what it reads.
         stereo: Keep the first two channels; of more, only these two are read then.
         max_seconds: At most so much is read, up to MAX_SECONDS.
 
     Raises:
         InputError: The file is missing, a folder, a pipe, not audio, empty, too short, silent, or holds values that are
             not finite or too large.
+        OutputError: There is no room for what ffmpeg decodes.
         UsageError: max_seconds is out of range.
     """
     _check_seconds(max_seconds)
@@ -99,23 +110,53 @@ def read_audio(path: Path, stereo: bool = False, *, max_seconds: float = DEFAULT
     try:
         # As bytes: names need not be UTF-8, and soundfile would encode them as such.
         with _silent_decoders(), soundfile.SoundFile(os.fsencode(path)) as file:
-            if not FILES.min_rate_hz <= file.samplerate <= FILES.max_rate_hz or file.channels > FILES.max_channels:
-                raise InputError(
-                    f"{path} has {file.channels} channels at {file.samplerate} Hz",
-                    f"give at most {FILES.max_channels} channels at {FILES.min_rate_hz} to {FILES.max_rate_hz} Hz",
-                )
-            rate_hz, claimed_frames = file.samplerate, file.frames
-            used_frames = math.ceil(max_seconds * rate_hz)
-            n_frames = used_frames + FILES.filter_frames
-            audio, levels = _read_channels(
-                lambda: _file_blocks(file, n_frames), file.channels, rate_hz, stereo, str(path)
-            )
-    except (soundfile.SoundFileError, OSError, RuntimeError, TypeError) as error:  # TypeError: a name that ends in .raw
-        raise InputError(f"{path} cannot be read as sound", _SUPPORTED) from error
+            return _read_file(file, stereo, max_seconds, str(path))
+    except _NOT_READ:
+        with decoded(path, max_seconds) as found:
+            try:
+                with soundfile.SoundFile(found.wave) as file:
+                    recording = _read_file(file, stereo, max_seconds, str(path))
+            except _NOT_READ as error:
+                raise InputError(f"{path} cannot be read as sound", "convert it to WAV") from error
+            flaw = f"may be damaged or cut off: ffmpeg says {found.complaint!r}" if found.complaint else ""
+            return replace(recording, flaw=flaw)
+
+
+def _read_file(file: soundfile.SoundFile, stereo: bool, max_seconds: float, name: str) -> Recording:
+    if not FILES.min_rate_hz <= file.samplerate <= FILES.max_rate_hz or file.channels > FILES.max_channels:
+        raise InputError(
+            f"{name} has {file.channels} channels at {file.samplerate} Hz",
+            f"give at most {FILES.max_channels} channels at {FILES.min_rate_hz} to {FILES.max_rate_hz} Hz",
+        )
+    rate_hz, claimed_frames = file.samplerate, file.frames
+    used_frames = math.ceil(max_seconds * rate_hz)
+    n_frames = used_frames + FILES.filter_frames
+    audio, levels = _read_channels(lambda: _file_blocks(file, n_frames), file.channels, rate_hz, stereo, name)
     if not levels.n_frames:
-        raise InputError(f"{path} is empty", "give a file with sound in it")
+        raise InputError(f"{name} is empty", "give a file with sound in it")
     cropped_s = max(0.0, (claimed_frames - used_frames) / rate_hz) if levels.n_frames > used_frames else 0.0
-    return _recording(audio, levels, cropped_s, max_seconds, str(path))
+    recording = _recording(audio, levels, cropped_s, max_seconds, name)
+    there_s = levels.n_frames / rate_hz
+    missing_s = _missing_seconds(file, min(claimed_frames, n_frames) / rate_hz, there_s)
+    if not missing_s:
+        return recording
+    return replace(recording, flaw=f"ends early: {missing_s:.2f} s of its {there_s + missing_s:.2f} s are not there")
+
+
+def _missing_seconds(file: soundfile.SoundFile, claimed_s: float, there_s: float) -> float:
+    """How much of a file is not there that its header tells of; 0 where a pipe's writer could not know the length."""
+    if claimed_s < FILES.max_claim_s and claimed_s - there_s > FILES.untold_s:
+        return claimed_s - there_s
+    # libsndfile takes what is there for the length, and says so in its notes.
+    for told, found in re.findall(
+        r"^ *(?:data|SSND|Data Size|riff) *: (\d+) \(should be (\d+)\)", file.extra_info, re.M
+    ):
+        told_bytes, found_bytes = int(told), int(found)
+        if 0 < found_bytes < told_bytes < FILES.untold_bytes:
+            missing_s = file.frames / file.samplerate * (told_bytes / found_bytes - 1.0)
+            return missing_s if missing_s > FILES.cut_s else 0.0
+    counted = re.search(r"Calculated frame count (\d+) does not match .* of (\d+)", file.extra_info)  # RF64
+    return max(0, int(counted[2]) - int(counted[1])) / file.samplerate if counted else 0.0
 
 
 def from_array(

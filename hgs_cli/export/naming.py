@@ -133,6 +133,16 @@ def parse_formats(text: str) -> tuple[str, ...]:
     return tuple(formats)
 
 
+def check_subtype(subtype: str, formats: Sequence[str]) -> None:
+    """Refuse floating point where a format has none.
+
+    Raises:
+        UsageError: FLAC is to hold it.
+    """
+    if subtype == "FLOAT" and "flac" in formats:
+        raise UsageError("FLAC holds no floating point", "choose --subtype PCM_24, or wav")
+
+
 def layer_velocities(layers: int) -> list[tuple[int, int]]:
     """Lowest and highest MIDI velocity of each dynamic layer, softest first: 1 to 127 in even parts."""
     ends = [round(127 * (index + 1) / layers) for index in range(layers)]
@@ -185,18 +195,11 @@ def make_plan(folder: Path, name: str, options: PlanOptions) -> Plan:
     return Plan(name, notes, instruments, extras, options.layers, options.middle_c)
 
 
-def mix_name(sounds: Sequence[Path]) -> str:
-    """What mixes of sounds are called."""
-    return "+".join(sound.stem for sound in sounds)
-
-
-def plan_mixes(
-    sounds: Sequence[Path], mixes: Sequence[Sequence[float]], out: Path | None, options: PlanOptions
-) -> list[MixPlan]:
+def plan_mixes(name: str, mixes: Sequence[Sequence[float]], out: Path | None, options: PlanOptions) -> list[MixPlan]:
     """Name the files of every mix; the page and the picture are of all of them.
 
     Args:
-        sounds: That are mixed.
+        name: Of all of them, made of the sounds' names.
         mixes: Shares of the sounds in each.
         out: Where they go; None for a folder called as the mixes are.
         options: Which files there are.
@@ -204,7 +207,6 @@ def plan_mixes(
     Raises:
         UsageError: The template gives files of two mixes one name.
     """
-    name = mix_name(sounds)
     folder = out or Path(name)
     shown = {kind: folder / f"{name}{suffix}" for kind, suffix in options.extras.items()}
     plans = [make_plan(folder, f"{name}_{_percents(shares)}", options) for shares in mixes]

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from hgs_cli.errors import InputError, UsageError
+from hgs_cli.export.piped import DASH, STDIN, keep_substituted, name_of, read_stdin
+from hgs_cli.sound_kinds import FFMPEG_SUFFIXES, FILM_SUFFIXES, SOUND_SUFFIXES
 
 INVERSION_SUFFIX = ".hgs"
-SOUND_SUFFIXES = (".wav", ".flac", ".aif", ".aiff", ".aifc", ".ogg", ".oga", ".opus", ".mp3", ".caf", ".au", ".w64")
+LISTENED_SUFFIXES = (*SOUND_SUFFIXES, *FFMPEG_SUFFIXES)
+PLAYED_SUFFIXES = (*LISTENED_SUFFIXES, INVERSION_SUFFIX)
 
 
 @dataclass(frozen=True)
@@ -30,45 +34,66 @@ class Source:
     name: str
 
 
+def looks_like_sound(name: str) -> bool:
+    """Whether a word is called as sounds and instruments are."""
+    return os.path.splitext(name)[1].lower() in (*PLAYED_SUFFIXES, *FILM_SUFFIXES)
+
+
 def find_sources(
-    arguments: Sequence[Path], recursive: bool, stdin: Iterable[str], suffixes: Sequence[str]
+    arguments: Sequence[Path], recursive: bool, stdin: BinaryIO, suffixes: Sequence[str]
 ) -> tuple[list[Source], bool]:
-    """Sounds that arguments stand for: files, folders of sounds, `-` for paths on stdin.
+    """Sounds that arguments stand for: files, folders of sounds, pipes, `-` for a sound or paths on stdin.
 
     Args:
         arguments: As given; the same sound twice counts once.
         recursive: Look into folders of folders, too.
-        stdin: Read for `-`: a path a line, or parted by NUL as find -print0 writes them.
+        stdin: Read for `-`.
         suffixes: Of the files that a folder is searched for, in lower case.
 
     Returns:
         The sounds in the order given, those of a folder sorted, with names that differ; and whether there is only one,
-        given as a file.
+        given as a file or a sound on stdin.
 
     Raises:
-        InputError: A folder holds no sounds, or cannot be read.
+        InputError: A folder holds no sounds, or cannot be read, or what comes through a pipe is too large.
+        OutputError: There is no room for what comes through a pipe.
         UsageError: There is nothing to read at all.
     """
-    found: dict[Path, tuple[Path, Path]] = {}
+    found: dict[Path, tuple[Path, Path, str]] = {}
     alone = len(arguments) == 1
     for argument in arguments:
-        if str(argument) == "-":
-            alone = False
-            text = "".join(stdin)
-            parted = text.split("\0") if "\0" in text else text.split("\n")  # a name may hold other line breaks
-            given = [Path(path) for path in parted if path]
-        else:
-            given = [argument]
-        for path in given:
+        given, listed = _given(argument, stdin)
+        alone = alone and not listed
+        for path, name in given:
             if os.path.isdir(path):  # unlike Path's own, never raises
                 alone = False
                 for sound in _sounds_in(path, recursive, suffixes):
-                    found.setdefault(_normal(sound), (sound, sound.parent.relative_to(path)))
+                    found.setdefault(_normal(sound), (sound, sound.parent.relative_to(path), sound.stem))
             else:
-                found.setdefault(_normal(path), (path, Path()))
+                found.setdefault(_normal(path), (path, Path(), name))
     if not found:
-        raise UsageError("there is no sound to read", "give files or folders, or paths on stdin for -")
+        raise UsageError("there is no sound to read", "give files or folders, or a sound or paths on stdin for -")
     return _named(list(found.values())), alone
+
+
+def list_sounds(arguments: Sequence[Path], stdin: BinaryIO) -> list[Source]:
+    """Sounds to mix, each as often as it is given; `-` is a sound, or paths of some, on stdin.
+
+    Raises:
+        InputError: What comes through a pipe is too large.
+        OutputError: There is no room for it.
+    """
+    return [Source(path, Path(), name) for argument in arguments for path, name in _given(argument, stdin)[0]]
+
+
+def _given(argument: Path, stdin: BinaryIO) -> tuple[list[tuple[Path, str]], bool]:
+    """The paths that an argument stands for with what their files are called, and whether stdin lists them."""
+    if argument != DASH:
+        return [(keep_substituted(argument), name_of(argument))], False
+    read = read_stdin(stdin)
+    if isinstance(read, Path):
+        return [(read, name_of(STDIN))], False
+    return [(path, path.stem) for path in read], True
 
 
 def _normal(path: Path) -> Path:
@@ -97,21 +122,21 @@ def comparable(text: str) -> str:
     return unicodedata.normalize("NFC", text).casefold()
 
 
-def _named(sounds: Sequence[tuple[Path, Path]]) -> list[Source]:
+def _named(sounds: Sequence[tuple[Path, Path, str]]) -> list[Source]:
     """Name sounds for their stem; those of one stem also for their suffix, or the folders that they are in."""
     alike: dict[tuple[str, str], list[int]] = {}
-    for index, (path, folder) in enumerate(sounds):
-        alike.setdefault((comparable(str(folder)), comparable(path.stem)), []).append(index)
+    for index, (_, folder, name) in enumerate(sounds):
+        alike.setdefault((comparable(str(folder)), comparable(name)), []).append(index)
     # A stem of dots alone, of a file called `...wav`, would be the folder above.
-    names = [path.stem if path.stem.strip(".") else path.name.strip(".") or "sound" for path, _ in sounds]
+    names = [name if name.strip(".") else path.name.strip(".") or "sound" for path, _, name in sounds]
     for group in alike.values():
-        if len(group) > 1:
+        if len(group) > 1 and all(sounds[index][0].stem == sounds[index][2] for index in group):  # no pipes
             for index, name in zip(group, _told_apart([sounds[index][0] for index in group]), strict=True):
                 names[index] = name
     taken: set[tuple[str, str]] = set()
     counts: dict[tuple[str, str], int] = {}
     sources = []
-    for (path, folder), plain in zip(sounds, names, strict=True):
+    for (path, folder, _), plain in zip(sounds, names, strict=True):
         name, place = plain, comparable(str(folder))
         while (place, comparable(name)) in taken:
             counts[place, plain] = counts.get((place, plain), 1) + 1

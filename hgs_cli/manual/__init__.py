@@ -7,7 +7,7 @@ import io
 import sys
 from pathlib import Path
 
-from hgs_cli.console import say
+from hgs_cli.console import say, say_text
 from hgs_cli.errors import UsageError
 
 
@@ -47,7 +47,7 @@ def show(topic: str) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):  # a pipe gets the page's bytes; a terminal what it can show
         sys.stdout.reconfigure(errors="replace") if terminal else sys.stdout.reconfigure(encoding="utf-8")
     if not terminal:
-        say(text.removesuffix("\n"))
+        say_text(text.removesuffix("\n"))
         return
     from rich.console import Console
     from rich.markdown import Markdown
