@@ -156,6 +156,7 @@ def make_render_options(
         detail=detail,
         tonal=tonal,
         variation=sounding.variation,
+        level=level.level,
         keep_vibrato=sounding.vibrato == "keep",
         normalize=level.loudness.normalize,
         lufs=level.loudness.lufs,

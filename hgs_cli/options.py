@@ -208,6 +208,10 @@ class LevelOptions:
     ] = 0.0
     a4: Annotated[float, level_option("--a4", metavar="HZ", min=380.0, max=500.0, help="Concert pitch.")] = 440.0
     loudness: LoudnessOptions
+    level: Annotated[
+        Literal["even", "natural"],
+        level_option(help="All keys equally loud, or louder towards one end as real instruments are."),
+    ] = "even"
     sample_rate: Annotated[
         int, level_option(metavar="HZ", parser=parse_sample_rate, help="Of the files: 8k to 192k, 48k or 48000.")
     ] = 44_100

@@ -32,6 +32,7 @@ from hgs_cli.pipeline import (
     synthesize,
 )
 from hgs_cli.sampler import playing
+from hgs_cli.sampler.dynamics import layer_softness
 from hgs_cli.spectrum import SAMPLE_RATE
 
 
@@ -176,6 +177,32 @@ def test_loudness_asked_for_is_loudness_measured_over_the_reference_notes(model:
     assert np.median([measure_lufs(one) for one in notes]) == pytest.approx(-35.0, abs=0.1)
 
 
+def test_neighbouring_keys_are_equally_loud_the_sounds_own_included(
+    model: Model, note: Inversion, hit: Inversion
+) -> None:
+    for inversion in (note, hit):
+        notes = render(model, inversion, [float(key) for key in range(52, 64)]).notes
+        lufs = [measure_lufs(each.audio) for each in notes]
+        assert max(lufs) - min(lufs) < 0.5
+
+
+def test_naturally_loud_keys_rise_or_fall_evenly(model: Model, note: Inversion) -> None:
+    notes = render(model, note, [float(key) for key in range(45, 70)], Settings(level="natural")).notes
+    lufs = np.array([measure_lufs(each.audio) for each in notes])
+    slope, start = np.polyfit(range(len(lufs)), lufs, 1)
+    assert 0.01 < abs(slope) <= 0.5
+    assert np.abs(np.diff(lufs)).max() <= 0.5
+    assert np.abs(lufs - slope * np.arange(len(lufs)) - start).max() < 0.3
+
+
+def test_a_darker_layer_is_as_loud_as_the_one_above_it(model: Model, note: Inversion) -> None:
+    lufs = [
+        measure_lufs(render(model, note, [60.0], Settings(softness=softness)).notes[0].audio)
+        for softness in layer_softness(4)
+    ]
+    assert max(lufs) - min(lufs) < 0.3
+
+
 def test_without_normalising_a_sound_keeps_its_own_level(model: Model) -> None:
     loud, quiet = (inverted(model, gain * tone()) for gain in (1.0, 0.1))
     plain = Settings(normalize="none")
@@ -184,9 +211,9 @@ def test_without_normalising_a_sound_keeps_its_own_level(model: Model) -> None:
 
 
 def test_notes_that_would_clip_are_lowered_together(model: Model, note: Inversion) -> None:
-    hot = replace(note, reference_lufs=note.reference_lufs - 60.0, reference_peak_db=note.reference_peak_db - 60.0)
+    hot = replace(note, reference_peak_db=note.reference_peak_db - 60.0)
     asked = render(model, note, [50, 57])
-    lowered = render(model, hot, [50, 57])
+    lowered = render(model, hot, [50, 57], Settings(lufs=10.0))
     assert lowered.lowered_db < 0.0
     assert peak_db(lowered.audio) == pytest.approx(-0.1, abs=1e-3)
     ratio = lowered.audio / lowered.audio.abs().max() - asked.audio / asked.audio.abs().max()

@@ -1,7 +1,7 @@
 """Loudness, peak and the one gain of an instrument; the only pyloudnorm import, made at first use: it brings scipy.
 
-Two meters of one standard: pyloudnorm's for what is reported, and torchaudio's, which agrees with it within 0.001 LU,
-for what every call needs: reading scipy takes longer than making an instrument.
+Two meters of one standard: pyloudnorm's for what is reported, and a quick one for what every note needs: reading scipy
+takes longer than making an instrument.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 import torchaudio
@@ -19,7 +20,8 @@ from hgs_cli.spectrum import SAMPLE_RATE
 
 BLOCK_S = 0.4  # the shortest sound that BS.1770 defines a loudness for
 SILENCE_DB = -120.0
-UNCLIPPED_PEAK = 0.1  # torchaudio's filters clip what comes out of them at full scale
+BLOCK_STEPS = 4  # blocks overlap by three quarters
+QUIET = 1e-3
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,22 @@ class GainRules:
     Attributes:
         headroom_db: Between the loudest reference note and full scale.
         ceiling_db: Where a note that would clip is brought to.
+        most_raised_db, most_lowered_db: By which a note is brought to the loudness curve of its instrument: what is 12
+            dB too quiet has hardly anything of the sound.
+        octave_db: By which real instruments get louder over an octave upwards: the median of 127, whose quartiles are
+            0.2 and 2.2 dB.
+        own_share: Of the slope that an instrument's own notes have before they are levelled, in its natural curve: 1.7
+            dB from the real one on average over 125 instruments, one slope for all 1.9.
+        steepest_db: Of a natural curve over an octave, so that neighbouring keys are within half a decibel.
     """
 
     headroom_db: float = 3.0
     ceiling_db: float = -0.1
+    most_raised_db: float = 12.0
+    most_lowered_db: float = 30.0
+    octave_db: float = 0.9
+    own_share: float = 0.83
+    steepest_db: float = 5.0
 
 
 GAIN = GainRules()
@@ -54,22 +68,37 @@ def measure_lufs(audio: Tensor, sample_rate: int = SAMPLE_RATE) -> float:
 
 
 def note_lufs(note: Tensor) -> float:
-    """As `measure_lufs` of mono sound (T,) at SAMPLE_RATE, without its import.
+    """As `measure_lufs` of mono sound (T,) at SAMPLE_RATE, five times as fast and without its import.
 
-    Source: ITU-R BS.1770-4; K weighting by torchaudio, the gates here, since its own meter clips what it weighs.
+    The weighing is done in the spectra of pieces of a quarter of a block. On real notes both agree within 0.02 LU on
+    average; where a block is just inside the gate, or just outside, by up to half a unit.
+
+    Source: ITU-R BS.1770-4.
     """
-    note = _long_enough(note, SAMPLE_RATE).double()
-    scale = max(1.0, float(note.abs().max()) / UNCLIPPED_PEAK)
-    weighed = torchaudio.functional.treble_biquad(note / scale, SAMPLE_RATE, 4.0, 1500.0, math.sqrt(0.5))
-    weighed = torchaudio.functional.highpass_biquad(weighed, SAMPLE_RATE, 38.0, 0.5)
-    block = round(BLOCK_S * SAMPLE_RATE)
-    energy = (scale * weighed).square().unfold(0, block, block // 4).mean(1)
+    step = round(BLOCK_S * SAMPLE_RATE / BLOCK_STEPS)
+    n_steps = max(BLOCK_STEPS, math.ceil(note.shape[0] / step))
+    pieces = torch.nn.functional.pad(note.float(), (0, n_steps * step - note.shape[0])).view(n_steps, step)
+    power = torch.view_as_real(torch.fft.rfft(pieces)).square().sum(-1)
+    energy = torch.mv(power, _k_weights(step)).unfold(0, BLOCK_STEPS, 1).mean(1).double()
     for gate_db in (-70.0, None):  # the absolute one, then 10 LU below what that leaves
         if not len(energy) or not float(energy.max()) > 0.0:
             return -math.inf
         floor = 0.1 * energy.mean() if gate_db is None else 10.0 ** ((gate_db + 0.691) / 10.0)
         energy = energy[energy > floor]
     return -0.691 + 10.0 * math.log10(float(energy.mean()))
+
+
+@lru_cache(maxsize=1)
+def _k_weights(n: int) -> Tensor:
+    """What every bin of the real transform of n samples gives to their mean square under K weighting, (n / 2 + 1,)."""
+    with torch.inference_mode(False):
+        impulse = torch.zeros(64 * n, dtype=torch.float64)
+        impulse[0] = QUIET  # torchaudio's filters clip what comes out of them at full scale
+        weighed = torchaudio.functional.treble_biquad(impulse, SAMPLE_RATE, 4.0, 1500.0, math.sqrt(0.5))
+        weighed = torchaudio.functional.highpass_biquad(weighed, SAMPLE_RATE, 38.0, 0.5)
+        response = (torch.fft.rfft(weighed).abs().square() / QUIET**2)[::64]
+        weights: Tensor = (2.0 / n**2 * response).float()
+    return weights
 
 
 def _long_enough(audio: Tensor, sample_rate: int) -> Tensor:
@@ -92,26 +121,51 @@ def reference_levels(notes: Sequence[Tensor]) -> tuple[float, float]:
         notes: Reference notes at SAMPLE_RATE, each (T,), at least one.
 
     Returns:
-        The median loudness of the notes that sound, in LUFS, and the peak of the loudest in dB; SILENCE_DB for silence.
+        The median loudness of the notes that sound, in LUFS, and the highest peak that they have once they are as loud
+        as that, in dB; SILENCE_DB for silence.
     """
-    measured = [lufs for lufs in (note_lufs(note) for note in notes) if math.isfinite(lufs)]
-    lufs = statistics.median(measured) if measured else SILENCE_DB  # one odd note does not decide for all
-    return lufs, max(peak_db(note) for note in notes)
+    measured = [(note, lufs) for note, lufs in ((note, note_lufs(note)) for note in notes) if math.isfinite(lufs)]
+    if not measured:
+        return SILENCE_DB, SILENCE_DB
+    lufs = statistics.median(lufs for _, lufs in measured)  # one odd note does not decide for all
+    return lufs, max(peak_db(note) + levelling_db(lufs, own) for note, own in measured)
 
 
-def instrument_gain_db(normalize: str, target_lufs: float, lufs: float, peak: float, input_gain_db: float) -> float:
+def levelling_db(wanted_lufs: float, lufs: float) -> float:
+    """Gain that brings a note of a loudness to the one that its instrument wants, in dB; none for silence."""
+    if not math.isfinite(lufs):
+        return 0.0
+    return min(GAIN.most_raised_db, max(-GAIN.most_lowered_db, wanted_lufs - lufs))
+
+
+def natural_slope_db(intervals: Sequence[float], lufs: Sequence[float]) -> float:
+    """By which the natural loudness curve of an instrument rises over an octave, in dB.
+
+    Args:
+        intervals: Of some notes from its own, in semitones.
+        lufs: Their loudness before they are levelled; silent ones have no say.
+    """
+    heard = [(interval, one) for interval, one in zip(intervals, lufs, strict=True) if math.isfinite(one)]
+    own_db = GAIN.octave_db
+    if len({interval for interval, _ in heard}) > 1:
+        own_db = 12.0 * statistics.linear_regression(*zip(*heard, strict=True)).slope
+    slope_db = GAIN.own_share * own_db + (1.0 - GAIN.own_share) * GAIN.octave_db
+    return min(GAIN.steepest_db, max(-GAIN.steepest_db, slope_db))
+
+
+def instrument_gain_db(normalize: str, target_lufs: float, lufs: float, peak: float, own_gain_db: float) -> float:
     """The one gain of an instrument, in dB.
 
     Args:
         normalize: `lufs` brings the reference notes to `target_lufs`, less if their peak would come closer to full
-            scale than GAIN.headroom_db; `peak` brings their peak there; `none` gives back the input's own level.
+            scale than GAIN.headroom_db; `peak` brings their peak there; `none` gives back the sound's own level.
         target_lufs: In LUFS.
         lufs: Median loudness of the reference notes.
         peak: Their peak, in dB.
-        input_gain_db: What the input was raised by before it was analysed.
+        own_gain_db: What brings notes as loud as that to the level of the sound.
     """
     if normalize == "none":
-        return -input_gain_db
+        return own_gain_db
     to_headroom = -GAIN.headroom_db - peak
     if normalize == "peak":
         return to_headroom

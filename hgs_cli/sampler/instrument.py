@@ -46,14 +46,14 @@ class MixEnd:
     Attributes:
         share: Of the mix.
         lufs: Loudness of the mix's reference notes when it plays them, before any gain, on the scale of the mix's own.
-        reference_lufs, reference_peak_db, input_gain_db: Of its own instrument.
+        reference_lufs, reference_peak_db, own_gain_db: Of its own instrument.
     """
 
     share: float
     lufs: float
     reference_lufs: float
     reference_peak_db: float
-    input_gain_db: float
+    own_gain_db: float
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,9 @@ class Instrument:
         parts: Every sound's detail, source pitch and share; shares sum to 1.
         pitch_contour_cents: Contour of the pitch, (N_FRAMES,).
         length_samples: Length of a note.
-        input_gain_db: What the sound was raised by before it was analysed.
-        reference_lufs: Median loudness of the reference notes, before any gain.
-        reference_peak_db: Their peak, in dB, before any gain.
+        own_gain_db: What brings notes as loud as the reference to the level that the sound had when it came in.
+        reference_lufs: Median loudness of the reference notes, before any gain: all notes are brought to it.
+        reference_peak_db: Their peak, in dB, once they are.
         offsets_made_at: Pitch for which the offsets were made, None where they hold at every pitch.
         cropped: Whether a sound goes on behind what was read of it.
         ends: Of a mix, the sounds between whose levels its own lies.
@@ -80,7 +80,7 @@ class Instrument:
     parts: tuple[MixComponent, ...]
     pitch_contour_cents: Tensor
     length_samples: int
-    input_gain_db: float
+    own_gain_db: float
     reference_lufs: float = 0.0
     reference_peak_db: float = 0.0
     offsets_made_at: float | None = None

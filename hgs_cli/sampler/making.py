@@ -9,7 +9,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from hgs_cli.audio.loudness import note_lufs, reference_levels
+from hgs_cli.audio.loudness import natural_slope_db, note_lufs, reference_levels
+from hgs_cli.checked import as_number
 from hgs_cli.errors import UsageError
 from hgs_cli.inversion import Inversion, rounded_offsets
 from hgs_cli.models.generator import FoldedWeights
@@ -23,6 +24,7 @@ from hgs_cli.sampler.settings import Settings
 from hgs_cli.spectrum import MODEL_SAMPLES, N_FRAMES, level_to_power
 
 UNPITCHED_REFERENCE = 60.0  # the pitch at which an unpitched sound is reconstructed
+REFERENCE_INTERVALS = (-12.0, 0.0, 12.0)  # from the sound's own pitch: of the notes that levels are made from
 
 
 @torch.inference_mode()
@@ -41,11 +43,20 @@ def make_instrument(model: Model, inversion: Inversion, weights: FoldedWeights |
         pitch_contour_cents=inversion.pitch_contour_cents[:N_FRAMES].to(model.device),
         length_samples=inversion.length_samples,
         cropped=inversion.cropped,
-        input_gain_db=inversion.input_gain_db,
+        own_gain_db=_own_gain_db(inversion),
         reference_lufs=inversion.reference_lufs,
         reference_peak_db=inversion.reference_peak_db,
         offsets_made_at=inversion.source_pitch,
     )
+
+
+def _own_gain_db(inversion: Inversion) -> float:
+    """What brings notes as loud as the reference to the level of the sound."""
+    if inversion.recording is None or inversion.mono_weights is None:
+        return -inversion.input_gain_db
+    sound = (inversion.recording * inversion.mono_weights[:, None]).sum(0)[:MODEL_SAMPLES]
+    own_lufs = note_lufs(sound)
+    return own_lufs - inversion.reference_lufs if math.isfinite(own_lufs) else -inversion.input_gain_db
 
 
 def _component(model: Model, inversion: Inversion) -> MixComponent:
@@ -90,19 +101,20 @@ def mix_instruments(model: Model, inversions: Sequence[Inversion], shares: Seque
     if pitched:
         p_ref = sum(share * pitch for share, pitch in pitched) / sum(share for share, _ in pitched)
     sources = tuple(make_instrument(model, one) for _, one in mixed)
+    parts = tuple(replace(source.parts[0], share=share) for (share, _), source in zip(mixed, sources, strict=True))
     passes = max(inversion.passes for _, inversion in mixed)
     # As precise as an inversion's own.
     offsets = rounded_offsets(model.network.refine(h, h.new_tensor([p_ref]), passes))
     instrument = Instrument(
         feature=h,
         weights=model.fold(offsets),
-        parts=tuple(replace(source.parts[0], share=share) for (share, _), source in zip(mixed, sources, strict=True)),
+        parts=parts,
         pitch_contour_cents=sum(
             (share * one.pitch_contour_cents[:N_FRAMES] for share, one in mixed), torch.zeros(())
         ).to(model.device),
         length_samples=round(sum(share * one.length_samples for share, one in mixed)),
         cropped=any(one.cropped for _, one in mixed),
-        input_gain_db=sum(share * one.input_gain_db for share, one in mixed),
+        own_gain_db=sum(part.share * source.own_gain_db for part, source in zip(parts, sources, strict=True)),
         offsets_made_at=p_ref if pitched else None,
         sources=sources,
     )
@@ -133,11 +145,18 @@ def _between_levels(model: Model, instrument: Instrument, p_ref: float) -> Instr
         alone = _reference_lufs(model, one, p_ref)
         louder = [b - a for a, b in zip(heard, alone, strict=True) if math.isfinite(a) and math.isfinite(b)]
         louder_db = sum(louder) / len(louder) if louder else 0.0
-        ends.append(MixEnd(part.share, lufs + louder_db, one.reference_lufs, one.reference_peak_db, one.input_gain_db))
+        ends.append(MixEnd(part.share, lufs + louder_db, one.reference_lufs, one.reference_peak_db, one.own_gain_db))
     return replace(instrument, reference_lufs=lufs, reference_peak_db=peak, ends=tuple(ends))
 
 
 def measure_references(model: Model, instrument: Instrument, source_pitch: float | None) -> tuple[float, float]:
+@torch.inference_mode()
+def natural_slope(model: Model, instrument: Instrument) -> float:
+    """By which the loudness of its notes rises over an octave, as real instruments' does, in dB."""
+    own = UNPITCHED_REFERENCE if instrument.offsets_made_at is None else instrument.offsets_made_at
+    return natural_slope_db(REFERENCE_INTERVALS, _reference_lufs(model, instrument, own))
+
+
     """Loudness and peak of the source pitch and the notes an octave below and above it."""
     return reference_levels(_reference_notes(model, instrument, source_pitch))
 
@@ -149,6 +168,6 @@ def _reference_lufs(model: Model, instrument: Instrument, source_pitch: float) -
 
 def _reference_notes(model: Model, instrument: Instrument, source_pitch: float | None) -> list[Tensor]:
     middle = UNPITCHED_REFERENCE if source_pitch is None else source_pitch
-    pitches = [min(max(middle + interval, MIN_PITCH), MAX_PITCH) for interval in (-12.0, 0.0, 12.0)]
+    pitches = [min(max(middle + interval, MIN_PITCH), MAX_PITCH) for interval in REFERENCE_INTERVALS]
     short = replace(instrument, length_samples=min(instrument.length_samples, MODEL_SAMPLES))
     return list(synthesize(model, short, pitches, Settings()).cpu())

@@ -9,14 +9,15 @@ import torch
 from torch import Tensor
 
 from hgs_cli.audio.loop import Loop, find_loop
-from hgs_cli.audio.loudness import GAIN, instrument_gain_db, peak_db
+from hgs_cli.audio.loudness import GAIN, instrument_gain_db, levelling_db, note_lufs, peak_db
 from hgs_cli.pitch import NoteKey, midi_to_hz
 from hgs_cli.sampler.finish import Finish, finish_note
 from hgs_cli.sampler.instrument import Instrument, MixEnd
-from hgs_cli.sampler.making import UNPITCHED_REFERENCE
+from hgs_cli.sampler.making import UNPITCHED_REFERENCE, natural_slope
 from hgs_cli.sampler.model import Model
 from hgs_cli.sampler.notes import synthesize
 from hgs_cli.sampler.settings import Settings
+from hgs_cli.side_by_side import side_by_side
 from hgs_cli.spectrum import MODEL_SAMPLES, SAMPLE_RATE
 
 PLAIN = Finish()  # notes as long as the sound
@@ -76,21 +77,42 @@ def play(
 def make_notes(
     model: Model, instrument: Instrument, keys: Sequence[NoteKey], settings: Settings, finish: Finish
 ) -> Iterator[Note]:
-    """Synthesise notes in batches, before any gain: memory does not grow with their number."""
+    """Synthesise notes in batches, on one loudness curve, before its gain: memory does not grow with their number."""
     length_s = instrument.length_samples / SAMPLE_RATE
     may_be_held = finish.loop or (finish.duration_s is not None and (finish.trim or finish.duration_s > length_s))
     sustained = may_be_held and _is_sustained(model, instrument, keys, settings)
     per_note = instrument.length_samples * (2 if settings.stereo else 1)
+    slope_db = natural_slope(model, instrument) if settings.level == "natural" else 0.0
     n_batch = max(1, min(BATCH_NOTES, BATCH_SAMPLES // per_note))
     for start in range(0, len(keys), n_batch):
         chosen = keys[start : start + n_batch]
         audio = synthesize(model, instrument, [key.pitch for key in chosen], settings).cpu()
+        _level(audio, [key.pitch for key in chosen], instrument, slope_db)
         for key, one in zip(chosen, audio, strict=True):
             sounding_hz = midi_to_hz(key.pitch + settings.tune_cents / 100.0)
             finished, loop = finish_note(
                 one if one.ndim == 2 else one[None], sounding_hz, finish, sustained, settings.seed
             )
             yield Note(key, finished.T if one.ndim == 2 else finished[0], loop)
+
+
+@torch.inference_mode()
+def _level(audio: Tensor, pitches: Sequence[float], instrument: Instrument, slope_db: float) -> None:
+    """Bring notes (N, T) or (N, 2, T) to the instrument's one loudness curve, which rises by so much over an octave."""
+    part = instrument.parts[instrument.lead]
+    own = part.stands_at
+    mono = part.carrier.mono if part.carrier is not None and audio.ndim == 3 and len(part.carrier.mono) == 2 else None
+
+    def level(index: int) -> None:
+        note = audio[index]
+        if mono is not None:
+            note = (note * mono[:, None]).sum(0)
+        elif note.ndim == 2:
+            note = note.mean(0)
+        wanted = instrument.reference_lufs + slope_db * (pitches[index] - own) / 12.0
+        audio[index] *= 10.0 ** (levelling_db(wanted, note_lufs(note[:MODEL_SAMPLES])) / 20.0)
+
+    side_by_side(level, range(len(pitches)))
 
 
 def _is_sustained(model: Model, instrument: Instrument, keys: Sequence[NoteKey], settings: Settings) -> bool:
@@ -107,7 +129,7 @@ def note_gain_db(instrument: Instrument, settings: Settings) -> float:
 
     def gain_db(level: Instrument | MixEnd) -> float:
         reference = level.reference_lufs, level.reference_peak_db
-        return instrument_gain_db(settings.normalize, settings.lufs, *reference, level.input_gain_db)
+        return instrument_gain_db(settings.normalize, settings.lufs, *reference, level.own_gain_db)
 
     own_db = gain_db(instrument)
     if not instrument.ends or settings.normalize == "peak":

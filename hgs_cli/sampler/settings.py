@@ -23,6 +23,7 @@ _RANGES = {
 
 @dataclass(frozen=True)
 class Settings:
+_WORDS = {"level": ("even", "natural"), "normalize": ("lufs", "peak", "none")}
     """How notes are made of an instrument; what is not said here is in the inversion.
 
     Attributes:
@@ -34,6 +35,7 @@ class Settings:
         lufs: Loudness aimed at, in LUFS.
         seed: Of everything random.
         tune_cents: What every note sounds above its name.
+        level: `even`, all notes equally loud, or `natural`, louder towards one side as real instruments are.
         stereo: Whether notes have two channels, the sound's own moved alike, if it had two.
         softness: How much darker notes are, as if played softer but equally loud, 0 … 1.
 
@@ -49,6 +51,7 @@ class Settings:
     lufs: float = -18.0
     seed: int = 0
     tune_cents: float = 0.0
+    level: str = "even"
     stereo: bool = False
     softness: float = 0.0
 
