@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import patient_threads  # noqa: F401  # isort: skip
 
+import functools
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import soundfile
 import torch
 from hypothesis import settings
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from hgs_cli.audio.mel import LogMel
@@ -83,6 +85,24 @@ def _one_bank_of_noise() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(NoiseTextureBank, "__init__", remember)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_command_line() -> Iterator[None]:
+    """Typer's runner reads all options of all commands anew for every call: here they are read once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("typer.testing._get_command", functools.cache(get_command))
+        yield
+
+
+def few_of(values: Iterable[Any], *kept: Any) -> list[Any]:
+    """Values (tuples of several arguments) to parametrise a test with, all but those that are kept `thorough`."""
+    return [
+        value
+        if value in kept
+        else pytest.param(*(value if isinstance(value, tuple) else [value]), marks=pytest.mark.thorough)
+        for value in values
+    ]
 
 
 @pytest.fixture

@@ -55,6 +55,7 @@ def start(order):
         resource.setrlimit(resource.RLIMIT_DATA, (order["data"], order["data"]))
     if order["user"] is not None:
         os.setgid(order["user"]); os.setuid(order["user"])
+    exec(order["first"])
     work(open(os.devnull), order["arguments"])  # stdin has been read from
 
 def work(stdin, arguments):
@@ -136,6 +137,7 @@ class Order:
         data: Bytes that it may hold in memory; None for any.
         user: That it runs as; None for the tests' own.
         printed: File that its results go to; None for one that is read.
+        first: Python that it runs before it begins.
     """
 
     arguments: Sequence[str | Path]
@@ -145,6 +147,7 @@ class Order:
     data: int | None = None
     user: int | None = None
     printed: str | None = None
+    first: str = ""
 
 
 class Processes:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from conftest import ROOT, Outcome, tone
+from conftest import ROOT, Outcome, few_of, tone
 from processes import Order, Processes
 
 from hgs_cli.atomic_files import OutputSet, check_inside, take_back_leftovers
@@ -95,8 +95,8 @@ def kill_at_random(
     return outcomes
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(8, marks=pytest.mark.thorough)])  # hundreds with -m slow
-@pytest.mark.parametrize("command", ["render", "invert", pytest.param("mix", marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("kills", few_of([2, 8], 2))  # hundreds with -m slow
+@pytest.mark.parametrize("command", few_of(COMMANDS, "render"))
 def test_a_killed_call_leaves_whole_files_old_or_new_and_the_next_one_succeeds(
     processes: Processes, sounds: Path, tmp_path: Path, command: str, kills: int
 ) -> None:
@@ -110,11 +110,12 @@ def test_many_killed_calls(processes: Processes, sounds: Path, tmp_path: Path, c
     kill_at_random(processes, tmp_path, COMMANDS[command], 200)
 
 
+@pytest.mark.parametrize("times", few_of([2, 8], 2))
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_call_that_is_asked_to_end_cleans_up_and_says_nothing(
-    processes: Processes, sounds: Path, tmp_path: Path, number: int, code: int
+    processes: Processes, sounds: Path, tmp_path: Path, number: int, code: int, times: int
 ) -> None:
-    assert ask_to_end(processes, tmp_path, 4, number, code)
+    assert ask_to_end(processes, tmp_path, times, number, code)
 
 
 @pytest.mark.slow
@@ -148,27 +149,19 @@ def ask_to_end(processes: Processes, tmp_path: Path, times: int, number: int, co
     "swallowed", ["raise ValueError('a storage of no known shape')", pytest.param("pass", marks=pytest.mark.thorough)]
 )
 def test_an_interrupt_that_a_library_takes_for_something_else_still_ends_the_call(
-    sounds: Path, bundle: Path, swallowed: str
+    processes: Processes, sounds: Path, swallowed: str
 ) -> None:
-    code = (
-        "import os, signal, sys\n"
-        "import hgs_cli.__main__, hgs_cli.export.delivery\n"
-        "draw = hgs_cli.export.delivery.make_notes\n"
-        "def interrupted(*arguments, **named):\n"
+    first = (
+        "def interrupted(*arguments, draw=hgs_cli.export.delivery.make_notes, **named):\n"
         "    try:\n"
         "        os.kill(os.getpid(), signal.SIGINT)\n"
         "    except BaseException:\n"
         f"        {swallowed}\n"
         "    return draw(*arguments, **named)\n"
         "hgs_cli.export.delivery.make_notes = interrupted\n"
-        "sys.argv = ['hgs', 'render', 'a.wav', 'b.wav', '-p', '60', '-q']\n"
-        "hgs_cli.__main__.main()\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HGS_WEIGHTS": str(bundle)}
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=sounds, env=environment, capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+    done = processes.run(sounds, Order(["render", "a.wav", "b.wav", "-p", "60", "-q"], first=first))[0]
+    assert (done.code, done.out, done.err) == (130, "", "")
     assert sorted(path.name for path in sounds.iterdir()) == ["a.wav", "b.wav"]
 
 
@@ -376,7 +369,7 @@ needs_mount = pytest.mark.skipif(shutil.which("mount") is None or os.geteuid() !
 
 
 @needs_mount
-@pytest.mark.parametrize("command", ["render", "invert", pytest.param("mix", marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("command", few_of(COMMANDS, "render"))
 def test_a_full_disk_is_one_line_and_leaves_older_files_as_they_were(
     processes: Processes, sounds: Path, tmp_path: Path, command: str
 ) -> None:
@@ -398,7 +391,7 @@ def test_a_full_disk_is_one_line_and_leaves_older_files_as_they_were(
             assert leftovers(disk) == []
 
 
-@pytest.mark.parametrize("command", ["render", "invert", pytest.param("mix", marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("command", few_of(COMMANDS, "invert"))
 def test_a_file_that_may_not_grow_is_one_line_and_leaves_older_files_as_they_were(
     processes: Processes, sounds: Path, tmp_path: Path, command: str
 ) -> None:
@@ -485,15 +478,16 @@ def test_several_processes_make_the_same_files_at_once(
         assert written == sorted(Path(line).name for line in alone.lines)
 
 
+@pytest.mark.parametrize("times", few_of([1, 6], 1))
 def test_of_two_that_overwrite_each_other_one_wins_with_all_its_files(
-    processes: Processes, sounds: Path, tmp_path: Path
+    processes: Processes, sounds: Path, tmp_path: Path, times: int
 ) -> None:
     command = ["render", "in/a.wav", "-p", "48-50", "-q", "--force", "-o"]
     made = []
     for lufs in ("-20", "-30"):
         processes.run(tmp_path, Order([*command, f"alone{lufs}", "--lufs", lufs]))
         made.append(files(tmp_path / f"alone{lufs}"))
-    for _ in range(3):
+    for _ in range(times):
         outcomes = processes.run(tmp_path, *(Order([*command, "out", "--lufs", lufs]) for lufs in ("-20", "-30")))
         assert [outcome.code for outcome in outcomes] == [0, 0]
         assert files(tmp_path / "out") in made

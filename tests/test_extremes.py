@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import ROOT, Outcome, Run, tone
+from conftest import ROOT, Outcome, Run, few_of, tone
 from damage import stored_bytes, stored_parts
 from processes import Order, Processes
 
@@ -29,14 +30,16 @@ from hgs_cli.pipeline import Model, Settings, invert, load_model, open_sound, re
 
 MAX_MIB = 1024  # 700 of them are torch
 MAX_S = 60.0  # of processor time
+SHARED_MIB = 300  # files of libraries, which a copy of a process does not read again
+MAX_DATA = 6 * 2**30  # the limit keeps a failure from the machine
 
-# A process of its own forks hgs, so that what is measured is not this one; the limit keeps a failure from the machine.
-MEASURE = """
+# A process of its own forks hgs, so that what is measured is not this one.
+MEASURE = f"""
 import resource, subprocess, sys
-resource.setrlimit(resource.RLIMIT_DATA, (6 * 2**30, 6 * 2**30))
+resource.setrlimit(resource.RLIMIT_DATA, ({MAX_DATA}, {MAX_DATA}))
 code = subprocess.run(sys.argv[2:]).returncode
 used = resource.getrusage(resource.RUSAGE_CHILDREN)
-open(sys.argv[1], "w").write(f"{used.ru_maxrss / 1024} {used.ru_utime + used.ru_stime}")
+open(sys.argv[1], "w").write(str(used.ru_maxrss / 1024) + " " + str(used.ru_utime + used.ru_stime))
 sys.exit(code)
 """
 
@@ -71,6 +74,26 @@ def measured(arguments: list[str], bundle: Path, folder: Path, stdin: bytes = b"
     assert peak_mib < MAX_MIB, arguments
     assert seconds < MAX_S, arguments
     return Measured(done.returncode, done.stdout.decode(), done.stderr.decode(), peak_mib, seconds)
+
+
+Measure = Callable[[list[str]], Outcome]
+
+
+@pytest.fixture(params=few_of(["ready", "new"], "ready"))
+def measure(request: pytest.FixtureRequest, bundle: Path, tmp_path: Path) -> Measure:
+    """Runs hgs held to time and memory: a copy of a process that has read the program, or a new process."""
+    if request.param == "new":
+        return lambda arguments: measured(arguments, bundle, tmp_path)
+    processes: Processes = request.getfixturevalue("processes")
+
+    def run(arguments: list[str]) -> Outcome:
+        outcome = processes.run(tmp_path, Order(arguments, data=MAX_DATA))[0]
+        ((peak_mib, seconds),) = processes.used
+        assert peak_mib < MAX_MIB - SHARED_MIB, arguments
+        assert seconds < MAX_S, arguments
+        return outcome
+
+    return run
 
 
 # --- sounds ---------------------------------------------------------------------------------------------------------
@@ -143,7 +166,7 @@ def test_sounds_at_the_edge_are_refused_one_line_each_in_bounded_time_and_memory
 
 @pytest.mark.parametrize("names", [["claims", "square"], pytest.param(["hours", "wide"], marks=pytest.mark.thorough)])
 def test_sounds_whose_headers_promise_too_much_are_played_for_what_they_hold(
-    bundle: Path, tmp_path: Path, names: list[str]
+    measure: Measure, tmp_path: Path, names: list[str]
 ) -> None:
     sine = tone()
     soundfile.write(tmp_path / "claims.wav", sine, 44_100, subtype="PCM_16")
@@ -153,9 +176,7 @@ def test_sounds_whose_headers_promise_too_much_are_played_for_what_they_hold(
     wide = np.repeat(tone(220.0, 1.0, 384_000)[:, None], 64, 1)
     soundfile.write(tmp_path / "wide.wav", wide, 384_000, subtype="PCM_16")
     soundfile.write(tmp_path / "square.wav", np.sign(sine), 44_100, subtype="PCM_16")
-    done = measured(
-        ["render", *(f"{name}.wav" for name in names), "-p", "60", "-o", "out", "--quiet"], bundle, tmp_path
-    )
+    done = measure(["render", *(f"{name}.wav" for name in names), "-p", "60", "-o", "out", "--quiet"])
     assert (done.code, done.err) == (0, "")
     assert len(done.out.splitlines()) == len(names)
     for line in done.out.splitlines():
@@ -299,7 +320,7 @@ def hostile(data: bytes) -> dict[str, bytes]:
 
 
 def test_hostile_instruments_are_refused_one_line_each_in_bounded_memory(
-    instrument: bytes, bundle: Path, tmp_path: Path, hgs: Run
+    instrument: bytes, measure: Measure, tmp_path: Path, hgs: Run
 ) -> None:
     files = hostile(instrument)
     header, body = stored_parts(instrument)
@@ -313,7 +334,7 @@ def test_hostile_instruments_are_refused_one_line_each_in_bounded_memory(
     (tmp_path / "holes.hgs").write_bytes(instrument)
     os.truncate(tmp_path / "holes.hgs", 2**40)
     names = [f"{name}.hgs" for name in [*files, "holes"]]
-    done = measured(["render", *names, "-p", "60", "-o", "out", "--quiet"], bundle, tmp_path)
+    done = measure(["render", *names, "-p", "60", "-o", "out", "--quiet"])
     assert (done.code, done.out) == (3, "")
     for line, name in zip(refusals(done), names, strict=True):
         assert line.startswith(f"hgs: error: {name} is ")
@@ -405,10 +426,12 @@ def bundle_of(sizes: dict[str, Any], bundle: Path, folder: Path) -> Path:
 @pytest.mark.parametrize(
     "sizes", ["gigantic", *(pytest.param(sizes, marks=pytest.mark.thorough) for sizes in ("large", "wide"))]
 )
-def test_a_bundle_that_tells_of_gigantic_networks_costs_no_memory(bundle: Path, tmp_path: Path, sizes: str) -> None:
+def test_a_bundle_that_tells_of_gigantic_networks_costs_no_memory(
+    measure: Measure, bundle: Path, tmp_path: Path, sizes: str
+) -> None:
     path = bundle_of(SIZES[sizes], bundle, tmp_path)
     soundfile.write(tmp_path / "a.wav", tone(), 44_100)
-    done = measured(["render", "a.wav", "-p", "60", "--weights", str(path), "--quiet"], bundle, tmp_path)
+    done = measure(["render", "a.wav", "-p", "60", "--weights", str(path), "--quiet"])
     assert (done.code, done.out) == (4, "")
     assert len(refusals(done)) == 1
 

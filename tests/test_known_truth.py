@@ -2,13 +2,14 @@
 
 import json
 import math
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import Run
+from conftest import Run, few_of
 from torch import Tensor
 
 from hgs_cli.evaluation import known_truth_result
@@ -24,7 +25,7 @@ from hgs_cli.evaluation.known_truth import (
     draw_patch,
     evaluation_patches,
 )
-from hgs_cli.evaluation.known_truth_result import FOUND, PEERS, TOLD, measure_known_truth
+from hgs_cli.evaluation.known_truth_result import FOUND, PEERS, TOLD, KnownTruthResult, measure_known_truth
 from hgs_cli.evaluation.noise_spread import GAUSSIAN_SPREAD_DB, ROWS, SPREAD, TRUTH, fine_spread_db, noise_burst
 from hgs_cli.evaluation.peers import SIGNALSMITH, find_peers, play_faster
 from hgs_cli.pipeline import Model
@@ -78,7 +79,7 @@ def test_a_patch_is_the_same_again_and_another_seed_is_another_patch(family: str
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("semitones", [0.0, 19.0, -17.0])
+@pytest.mark.parametrize("semitones", few_of([0.0, 19.0, -17.0], -17.0))
 def test_a_patch_begins_at_its_onset_and_has_its_peak_and_length(family: str, semitones: float) -> None:
     patch = draw_patch(family, 5)
     audio = patch.render(semitones)
@@ -94,7 +95,7 @@ def test_a_patch_begins_at_its_onset_and_has_its_peak_and_length(family: str, se
 
 
 @pytest.mark.parametrize("family", [name for name in FAMILIES if name not in (*NOISES, *MOVING, *BEATING)])
-@pytest.mark.parametrize("semitones", [-12.0, -3.5, 7.0])
+@pytest.mark.parametrize("semitones", few_of([-12.0, -3.5, 7.0], -3.5))
 def test_partials_move_by_the_interval(family: str, semitones: float) -> None:
     patch = draw_patch(family, 3)
     own, own_share = strongest(patch.render())
@@ -104,7 +105,7 @@ def test_partials_move_by_the_interval(family: str, semitones: float) -> None:
 
 
 @pytest.mark.parametrize("family", BEATING)
-@pytest.mark.parametrize("semitones", [-12.0, 7.0])
+@pytest.mark.parametrize("semitones", few_of([-12.0, 7.0], 7.0))
 def test_partials_that_beat_move_within_their_width(family: str, semitones: float) -> None:
     for patch in evaluation_patches(family, 3):
         own, _ = strongest(patch.render())
@@ -112,7 +113,7 @@ def test_partials_that_beat_move_within_their_width(family: str, semitones: floa
         assert share > 0.02, patch.name
 
 
-@pytest.mark.parametrize("family", NOISES)
+@pytest.mark.parametrize("family", few_of(NOISES, "band noise", "snare"))
 def test_noise_and_its_bands_move_by_the_interval(family: str) -> None:
     for patch in (draw_patch(family, seed) for seed in (1, 2, 3)):
         own, moved = centre_hz(patch.render(), 20_000.0), centre_hz(patch.render(-12.0), 10_000.0)
@@ -201,12 +202,37 @@ def test_signalsmith_stretch_keeps_length_and_time(semitones: float, at: int) ->
 # --- the table --------------------------------------------------------------------------------------------------------
 
 
+FEW = ("chord", "band noise")
+
+
 @pytest.fixture
-def few(monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
-    """Short patches of few families."""
-    families = ("chord", "band noise")
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Patches of 0.4 seconds."""
     monkeypatch.setattr(known_truth_result, "draw_patch", _short)
-    return families
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Short patches of few families, measured.
+
+    Attributes:
+        result: What was found.
+        progress: What was told meanwhile.
+    """
+
+    result: KnownTruthResult
+    progress: list[tuple[int, int]]
+
+
+@pytest.fixture(scope="module")
+def measured(model: Model) -> Measured:
+    progress: list[tuple[int, int]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(known_truth_result, "draw_patch", _short)
+        result = measure_known_truth(
+            model, CrossPitchOptions(quick=True), families=FEW, advance=lambda *at: progress.append(at)
+        )
+    return Measured(result, progress)
 
 
 def _short(family: str, seed: int) -> Patch:
@@ -214,14 +240,11 @@ def _short(family: str, seed: int) -> Patch:
     return Patch(family, seed, patch.midi, 0.4, patch.sound)
 
 
-def test_every_row_is_measured_told_and_found(model: Model, few: tuple[str, ...]) -> None:
-    done: list[tuple[int, int]] = []
-    result = measure_known_truth(
-        model, CrossPitchOptions(quick=True), families=few, advance=lambda *progress: done.append(progress)
-    )
+def test_every_row_is_measured_told_and_found(measured: Measured) -> None:
+    result = measured.result
     assert result.rows == [TOLD, FOUND, *(name for name in PEERS if name not in result.missing)]
     assert [patch.name for patch in result.patches] == ["chord 0", "band noise 0"]
-    assert done == [(0, 2), (1, 2), (2, 2)]
+    assert measured.progress == [(0, 2), (1, 2), (2, 2)]
     for name in set(PEERS) - set(result.missing):
         assert result.distance(name, "0").mean == pytest.approx(0.0, abs=0.02)
         assert result.distance(name, "6-12").mean > 0.0
@@ -230,7 +253,7 @@ def test_every_row_is_measured_told_and_found(model: Model, few: tuple[str, ...]
     section = result.section()
     figures = json.loads(json.dumps(section.figures, allow_nan=False))
     assert set(figures["distance_db"]) == set(result.rows)
-    assert set(figures["by_family_db"]) == set(few)
+    assert set(figures["by_family_db"]) == set(FEW)
     assert figures["patches"][0]["distance_db"][TOLD].keys() == {"+0", "+3", "-12", "+19"}
     spreads = figures["noise_spread_db"]["white"]["+12"]
     assert list(spreads) == [row for row in ROWS if row not in result.missing]
@@ -241,15 +264,29 @@ def test_every_row_is_measured_told_and_found(model: Model, few: tuple[str, ...]
     assert len(section.tables[3].rows) == 2
 
 
-def test_the_command_measures_made_sounds_without_recordings(
-    hgs: Run, tmp_path: Path, few: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("hgs_cli.evaluation.measure.measure_known_truth", partial(measure_known_truth, families=few))
+def check_command(hgs: Run, folder: Path) -> None:
+    """Made sounds are measured by the command, shown, and written to files."""
     done = hgs("train", "eval", "--made", "--quick", "--workers", "1", "--json", "made.json", "--markdown", "made.md")
     assert done.code == 0, done.err
     assert "Made sounds with known truth, all families" in done.out
-    assert "Spread of the fine spectrum of noise" in (tmp_path / "made.md").read_text()
-    assert len(json.loads((tmp_path / "made.json").read_text())["known_truth"]["patches"]) == 2
+    assert "Spread of the fine spectrum of noise" in (folder / "made.md").read_text()
+    assert len(json.loads((folder / "made.json").read_text())["known_truth"]["patches"]) == 2
     nothing = hgs("train", "eval")
     assert nothing.code == 2
     assert "--made" in nothing.err
+
+
+def test_the_command_shows_made_sounds_without_recordings(
+    hgs: Run, tmp_path: Path, measured: Measured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hgs_cli.evaluation.measure.measure_known_truth", lambda *given, **named: measured.result)
+    check_command(hgs, tmp_path)
+
+
+@pytest.mark.thorough
+@pytest.mark.usefixtures("short")
+def test_the_command_measures_made_sounds_without_recordings(
+    hgs: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hgs_cli.evaluation.measure.measure_known_truth", partial(measure_known_truth, families=FEW))
+    check_command(hgs, tmp_path)

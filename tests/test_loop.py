@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from conftest import few_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -74,7 +75,10 @@ def test_vibrato_goes_on_through_the_seam() -> None:
     assert abs(cycles - round(cycles)) < 0.03
 
 
-@pytest.mark.parametrize(("f0_hz", "vibrato_cents", "noise"), [(55.0, 0, 0.0), (233.0, 20, 0.01), (1046.5, 0, 0.003)])
+@pytest.mark.parametrize(
+    ("f0_hz", "vibrato_cents", "noise"),
+    few_of([(55.0, 0, 0.0), (233.0, 20, 0.01), (1046.5, 0, 0.003)], (233.0, 20, 0.01)),
+)
 def test_a_note_held_for_half_a_minute_stays_in_tune_and_at_its_level(
     f0_hz: float, vibrato_cents: float, noise: float
 ) -> None:

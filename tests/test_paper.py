@@ -37,7 +37,7 @@ def runs(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny = folder / "tiny.safetensors"
     save_bundle(tiny, build_model(tiny_config()), "0")
     config = folder / "quick.toml"
-    config.write_text("[loop]\nbatch_size = 4\nwarmup_steps = 1\nvalidation_batches = 2\n")
+    config.write_text("[loop]\nbatch_size = 4\nwarmup_steps = 1\nvalidation_batches = 1\n")
     unprojected = folder / "unprojected.toml"
     unprojected.write_text("projection = 0\n" + config.read_text())
     for stage, name, init, settings in (

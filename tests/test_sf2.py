@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from conftest import few_of
 from numpy.typing import NDArray
 from sampler_players import RATE, beside_sine_db, between, cents_off, looped_sine, needs, peak_db, play, run
 
@@ -32,10 +33,12 @@ def soundfont(folder: Path, samples: list[Sample], release_s: float = 0.05) -> P
     return path
 
 
-def test_every_key_is_in_tune(tmp_path: Path) -> None:
+@pytest.mark.parametrize("keys", few_of([range(2, 128, 6), range(128)], range(2, 128, 6)))
+def test_every_key_is_in_tune(tmp_path: Path, keys: range) -> None:
     path = soundfont(tmp_path, [looped_sine(tmp_path, pitch) for pitch in PITCHES])
-    audio = play(path, [(0.35 * key, 0.35 * key + 0.3, key, 100) for key in range(128)], 46.0)
-    off = [cents_off(between(audio, 0.35 * key + 0.03, 0.35 * key + 0.28), key) for key in range(128)]
+    begins = {key: 0.35 * place for place, key in enumerate(keys)}
+    audio = play(path, [(begin, begin + 0.3, key, 100) for key, begin in begins.items()], 0.35 * len(keys) + 1.2)
+    off = [cents_off(between(audio, begin + 0.03, begin + 0.28), key) for key, begin in begins.items()]
     assert max(map(abs, off)) < 0.6  # corrections are whole cents
 
 

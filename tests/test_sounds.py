@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Run, tone
+from conftest import Run, few_of, tone
 from torch import Tensor
 
 from hgs_cli.audio.loudness import measure_lufs
@@ -67,7 +67,12 @@ def test_made_sounds_are_many_and_the_same_every_time() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["white noise, long", "hiss above 7 kHz", "rumble below 120 Hz", "fm glass", "crackle"]
+    "name",
+    few_of(
+        ["white noise, long", "hiss above 7 kHz", "rumble below 120 Hz", "fm glass", "crackle"],
+        "hiss above 7 kHz",
+        "crackle",
+    ),
 )
 def test_made_sounds_are_clear_notes_even_by_networks_that_know_nothing(model: Model, name: str) -> None:
     for note, pitch in zip(notes_of(model, made_sounds()[name]), PITCHES, strict=True):
@@ -202,10 +207,10 @@ def test_the_command_measures_sounds(
     judge = PitchClassifier(PitchClassifierSizes(channels=(4, 4, 4, 4), narrow=2, feature_dim=8), ["dull", "bright"])
     judge.accuracy = {"held_out": 0.5, "validation": 0.25}
     save_judge(bundle.parent / "train" / JUDGE_NAME, judge)
-    drums = [OddSound(f"kit {key}", "rendered drums", tom()) for key in (1, 2)]
+    drums = [OddSound(f"kit {key}", "rendered drums", tom()) for key in (1,)]
     monkeypatch.setattr("hgs_cli.evaluation.measure.rendered_odd_sounds", lambda: iter(drums))
     monkeypatch.setattr("hgs_cli.evaluation.measure.rendered_notes", two_sounds)
-    few = dict(list(made_sounds().items())[:2])
+    few = dict(list(made_sounds().items())[:1])
     monkeypatch.setattr(odd_sounds, "made_sounds", lambda: few)
     done = hgs("train", "eval", "--sounds", "--quick", "--json", "figures.json")
     assert done.code == 0, done.err
@@ -224,7 +229,9 @@ def test_the_command_measures_sounds(
 class TestReleased:
     """What the released weights promise."""
 
-    @pytest.mark.parametrize("name", ["white noise, long", "chirp down", "square waves", "clap"])
+    @pytest.mark.parametrize(
+        "name", few_of(["white noise, long", "chirp down", "square waves", "clap"], "chirp down", "clap")
+    )
     def test_an_odd_sound_is_a_clear_note(self, released: Model, name: str) -> None:
         for note, pitch in zip(notes_of(released, made_sounds()[name]), PITCHES, strict=True):
             assert track_pitch(note) == pytest.approx(pitch, abs=0.5)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, few_of
 
 from hgs_cli.errors import TrainingError
 from hgs_cli.models.hyperganstrument import tiny_config
@@ -209,7 +209,7 @@ def test_one_process_alone_writes_the_log(runs: dict[int, Path]) -> None:
     assert not list(runs[2].rglob(".hgs-*"))
 
 
-@pytest.mark.parametrize("processes", [2, 3, 4])
+@pytest.mark.parametrize("processes", few_of([2, 3, 4], 3))
 @pytest.mark.parametrize("targets", [1, 3])
 def test_the_parts_of_a_batch_are_the_batch(dataset: Path, processes: int, targets: int) -> None:
     table = NoteTable(dataset, validation=False)

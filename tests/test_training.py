@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import note
+from conftest import few_of, note
 
 from hgs_cli.errors import TrainingError
 from hgs_cli.models.hyperganstrument import tiny_config
@@ -46,7 +46,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def quick(tmp_path: Path) -> Path:
     path = tmp_path / "quick.toml"
-    path.write_text("[loop]\nbatch_size = 4\nwarmup_steps = 2\nvalidation_batches = 2\n")
+    path.write_text("[loop]\nbatch_size = 4\nwarmup_steps = 2\nvalidation_batches = 1\n")
     return path
 
 
@@ -263,14 +263,14 @@ def test_trainable_parameters_get_gradients_and_frozen_ones_none(name: str, data
 def test_forty_steps_on_little_data_lower_the_loss(dataset: Path, quick: Path, tmp_path: Path, tiny: Path) -> None:
     lines: list[dict[str, object]] = []
     quick.write_text(
-        "[loop]\nbatch_size = 4\nwarmup_steps = 2\ntick_s = 0.0\nvalidation_batches = 2\nlearning_rate = 0.01\n"
+        "[loop]\nbatch_size = 4\nwarmup_steps = 2\ntick_s = 0.0\nvalidation_batches = 1\nlearning_rate = 0.01\n"
     )
     loop.run_stage("warmup", options(dataset, tmp_path / "run", 40, quick, init=tiny), lines.append)
     losses = [float(line["reconstruction_db"]) for line in lines if "reconstruction_db" in line]  # type: ignore[arg-type]
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
 
 
-@pytest.mark.parametrize("name", ["warmup", "gan"])
+@pytest.mark.parametrize("name", few_of(["warmup", "gan"], "warmup"))
 def test_a_resumed_run_equals_an_uninterrupted_one(
     name: str, dataset: Path, quick: Path, tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
