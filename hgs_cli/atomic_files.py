@@ -22,6 +22,7 @@ from hgs_cli import ending
 from hgs_cli.errors import ExistingFileError, OutputError
 
 _WRITABLE = "choose another folder with -o"
+_THERE = "use --force to overwrite, or -o for another place"
 _STAGE = re.compile(r"\.hgs-([0-9a-f]{8})-[0-9a-f]{16}(\.done)?")  # the machine, the call, whether all is moved
 _DONE = ".done"
 _PLAN = "plan.json"
@@ -136,7 +137,7 @@ class OutputSet:
                 for stage in stages:
                     stage.settle()
         except FileExistsError as error:
-            raise ExistingFileError(f"{target} has appeared meanwhile", "use --force to overwrite or -o") from error
+            raise ExistingFileError(f"{target} has appeared meanwhile", _THERE) from error
         except OSError as error:
             raise OutputError(f"cannot write {target}: {_reason(error)}", "free some space or use -o") from error
         self._made.clear()
@@ -299,8 +300,13 @@ def _left_over(folder: Path) -> Iterator[Path]:
                 os.close(lock)
 
 
-def check_targets(targets: Iterable[Path], force: bool) -> None:
+def check_targets(targets: Iterable[Path], force: bool, remedy: str = _THERE) -> None:
     """Refuse targets that cannot be, are folders, lie below a file, or exist when `force` is off.
+
+    Args:
+        targets: Files to be written.
+        force: Whether any may be overwritten.
+        remedy: What to do about one that exists.
 
     Raises:
         OutputError: Naming the first such target and how many more there are.
@@ -315,9 +321,7 @@ def check_targets(targets: Iterable[Path], force: bool) -> None:
             existing.append(target)
     if existing and not force:
         others = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
-        raise ExistingFileError(
-            f"{existing[0]}{others} already exist{'' if others else 's'}", "use --force to overwrite or -o"
-        )
+        raise ExistingFileError(f"{existing[0]}{others} already exist{'' if others else 's'}", remedy)
 
 
 def _check_place(target: Path) -> None:

@@ -443,9 +443,11 @@ def bench(
 
 @app.command(cls=PlainCommand)
 def manual(
+    ctx: typer.Context,
     topic: Annotated[
         str | None, typer.Argument(metavar="[TOPIC]", help="The page to read.", show_default="a list of all")
     ] = None,
+    man: Annotated[bool, typer.Option("--man", help="Print a man page of all commands, in troff.")] = False,
 ) -> None:
     """Read the manual.
 
@@ -453,7 +455,15 @@ def manual(
     """
     from hgs_cli.manual import list_topics, show
 
-    if topic is None:
+    if man:
+        if topic is not None:
+            raise UsageError(f"--man is of all commands, and {topic} is a topic", "leave one of them out")
+        from hgs_cli import __version__
+        from hgs_cli.manual.man_page import man_page
+
+        assert ctx.parent is not None
+        say_text(man_page(ctx.parent, __version__))
+    elif topic is None:
         list_topics()
     else:
         show(topic)

@@ -85,6 +85,9 @@ class Call:
     middle_c: int = MIDDLE_C
 
 
+_THERE = "--force makes them anew, -o DIR puts them elsewhere, --skip-existing leaves out sounds that have all theirs"
+
+
 # --- one file to stdout ----------------------------------------------------------------------------------------------
 
 
@@ -198,7 +201,7 @@ def choose_work(planned: Sequence[Planned], force: bool, scripts: ScriptOptions,
         messages.line(f"{len(planned) - len(chosen)} of {len(planned)} are there already")
     targets = [path for index in chosen for path in planned[index].files]
     _refuse_sounds(targets, (sound for each in planned for sound in each.sounds))
-    check_targets(targets, force)
+    check_targets(targets, force, _THERE)
     if scripts.dry_run:
         for index in chosen:
             for path in planned[index].files:

@@ -123,7 +123,8 @@ def _n_note_words(given: str, words: Sequence[str]) -> int:
 def _say_plainly(param: Any, ctx: Any) -> None:
     """Let an option's or argument's help say what it takes: a range, a choice, a word in capitals; a flag nothing."""
     if not isinstance(param, TyperOption):
-        param.display_type_rich = lambda ctx: None  # its name says it
+        param.display_type_rich = lambda ctx: None  # its name says it, dots and brackets included
+        param.get_usage_pieces = lambda ctx: [param.display_name_raw]
         return
     if param.is_flag:
         param.metavar = ""

@@ -33,6 +33,10 @@ from hgs_cli.cli import app
 from hgs_cli.pipeline import Model, invert
 from hgs_cli.spectrum import SAMPLE_RATE
 
+WHAT_TO_DO = (
+    "--force makes them anew, -o DIR puts them elsewhere, --skip-existing leaves out sounds that have all theirs"
+)
+
 
 def tree(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
@@ -68,6 +72,7 @@ def test_help_says_what_options_take_and_names_no_types(hgs: Run, command: str) 
     text = hgs(*command.split(), "--help").out
     assert re.findall(r"<[a-z][^>]*>|<=x|list\[|TEXT", text) == []
     if command == "render":
+        assert "Usage: hgs render [OPTIONS] SOUND|INVERSION|DIR|-...\n" in re.sub(" +\n", "\n", text)
         assert re.search(r"--detail +0\.\.1 ", text)
         assert re.search(r"--vibrato +keep\|flat ", text)
         assert re.search(r"--force +-f +Overwrite", text)
@@ -213,11 +218,24 @@ def test_nothing_is_overwritten_and_nothing_written_unless_forced(hgs: Run, soun
     Path("tone/tone_061_Cs4.wav").write_text("mine")
     refused = hgs("render", sound, "-p", "60-62")
     assert refused.code == 5
-    assert refused.err == "hgs: error: tone/tone_061_Cs4.wav already exists — use --force to overwrite or -o\n"
+    assert refused.err == f"hgs: error: tone/tone_061_Cs4.wav already exists — {WHAT_TO_DO}\n"
     assert tree(Path("tone")) == ["tone_061_Cs4.wav"]
     assert Path("tone/tone_061_Cs4.wav").read_text() == "mine"
     assert hgs("render", sound, "-p", "60-62", "--force").code == 0
     assert soundfile.info("tone/tone_061_Cs4.wav").frames > 0
+
+
+def test_the_same_call_a_second_time_says_what_to_do_and_it_does(hgs: Run, sound: Path) -> None:
+    for command in (["render", sound, "-p", "60,61"], ["invert", sound], ["mix", sound, sound, "-p", "60"]):
+        first = hgs(*command).lines
+        again = hgs(*command)
+        more = f" and {len(first) - 1} more already exist" if len(first) > 1 else " already exists"
+        assert (again.code, again.out) == (5, "")
+        assert again.err == f"hgs: error: {first[0]}{more} — {WHAT_TO_DO}\n"
+        assert hgs(*command, "--force").lines == first
+        assert len(hgs(*command, "-o", f"{command[0]}-elsewhere").lines) == len(first)
+        skipped = hgs(*command, "--skip-existing")
+        assert (skipped.code, skipped.out, skipped.err) == (0, "", "1 of 1 are there already\n")
 
 
 def test_json_has_one_object_a_file(hgs: Run, sound: Path) -> None:

@@ -224,6 +224,31 @@ def test_the_manual_loads_nothing_heavy_and_rich_for_a_terminal_only() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_a_man_page_is_made_of_the_same_text(hgs: Run) -> None:
+    page = hgs("manual", "--man")
+    assert (page.code, page.err) == (0, "")
+    plain = page.out.replace("\\-", "-")
+    for command in WHERE:
+        assert f'.SS "hgs {command}"' in plain
+        assert {option for option in options_of(hgs, command) if option not in plain} == set()
+    for recipe in commands(MANUAL["cookbook"]):
+        assert f"\n{recipe.replace(chr(92), chr(92) + 'e')}\n" in plain
+    assert re.findall(r"^\\fB(\d+)\\fR$", page.out, re.MULTILINE) == re.findall(
+        r"^\| (\d+) \|", MANUAL["files"], re.MULTILINE
+    )
+    assert all(variable in plain for variable in ("HGS_WEIGHTS", "HGS_DEVICE", "HGS_MIDDLE_C"))
+    assert hgs("manual", "cookbook", "--man").code == 2
+
+
+@pytest.mark.skipif(shutil.which("groff") is None, reason="groff is not installed")
+def test_the_man_page_is_set_without_a_complaint(hgs: Run) -> None:
+    command = ["groff", "-man", "-Tutf8", "-K", "utf8", "-ww", "-P-cbou"]
+    done = subprocess.run(command, input=hgs("manual", "--man").out, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert re.search(r"^NAME\n +hgs - One recorded sound in", done.stdout, re.MULTILINE)
+    assert "--pitches" in done.stdout
+
+
 def test_the_manual_travels_in_the_wheel() -> None:
     setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
     assert "hgs_cli.manual" in setuptools["packages"]
