@@ -339,7 +339,7 @@ def _write_inversion(call: Call, name: str, plan: InversionPlan, inversion: Inve
     from hgs_cli.pipeline import NoteKey, make_instrument
 
     with OutputSet(plan.files, call.force) as outputs:
-        outputs.write(plan.inversion, inversion.save)
+        outputs.write(plan.inversion, inversion.write)
         if plan.audio is not None:
             # The sound itself, not a note made of it: an unpitched sound stays noise.
             settings = call.options.settings

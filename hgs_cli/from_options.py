@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from hgs_cli.console import Messages
 from hgs_cli.errors import UsageError
-from hgs_cli.export.naming import PlanOptions, extra_suffixes, parse_formats
+from hgs_cli.export.naming import PlanOptions, check_subtype, extra_suffixes, parse_formats
 from hgs_cli.options import LengthOptions, LevelOptions, LoudnessOptions, SoundingOptions, SourceOptions, TargetOptions
 from hgs_cli.pitch import is_several, parse_note, parse_pitches, unusual_pitches
 
@@ -45,8 +45,7 @@ def make_plan_options(
         listed = ", ".join(f"{note:g}" for note in unusual[:N_LISTED]) + (", …" if len(unusual) > N_LISTED else "")
         messages.warn(f"outside a piano's range (21-108) less of the sound is left: {listed}")
     formats = parse_formats(target.formats)
-    if level.subtype == "FLOAT" and "flac" in formats:
-        raise UsageError("FLAC holds no floating point", "choose --subtype PCM_24, or wav")
+    check_subtype(level.subtype, formats)
     return PlanOptions(notes, formats, extra_suffixes(target.audition, plot), velocities, name, middle_c)
 
 

@@ -18,7 +18,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from hgs_cli.atomic_files import write_whole
 from hgs_cli.audio.io import FILES, MAX_SECONDS, MIN_SAMPLES, decode_flac, encode_flac
+from hgs_cli.checked import AnyPath, as_path
 from hgs_cli.errors import InputError
 from hgs_cli.models.detail_transfer import Detail
 from hgs_cli.models.generator import Envelopes
@@ -113,8 +115,17 @@ class Inversion:
         recording = None if self.recording is None else rounded_recording(self.recording)
         return _assemble(_header(self), {name: value.float() for name, value in _tensors(self).items()}, recording)
 
-    def save(self, path: Path) -> None:
-        """Write the .hgs file in place; `outputs.OutputSet` gives the path of a file put aside."""
+    def save(self, path: AnyPath) -> None:
+        """Write the .hgs file whole, in the place of any file of that name.
+
+        Raises:
+            OutputError: It cannot be written.
+            UsageError: The path is none.
+        """
+        write_whole(as_path(path, "a file"), self.write)
+
+    def write(self, path: Path) -> None:
+        """Write the .hgs file in place; `atomic_files.OutputSet` gives the path of a file put aside."""
         tensors = _tensors(self)
         if self.recording is not None:
             whole = (self.recording * 2.0 ** -_exponent(self.recording)).T.numpy()
@@ -124,12 +135,14 @@ class Inversion:
         path.write_bytes(save(tensors, metadata={"hgs": json.dumps(_header(self))}))
 
     @classmethod
-    def load(cls, path: Path) -> Inversion:
+    def load(cls, path: AnyPath) -> Inversion:
         """Read an .hgs file and check it: format, names, shapes, finite values, size.
 
         Raises:
             InputError: It is missing, not an inversion, damaged, or of a version that this hgs does not read.
+            UsageError: The path is none.
         """
+        path = as_path(path, "a file")
         check_file(path, "give an .hgs file")
         try:
             stored = read_stored(path, MAX_BYTES)

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 import typer
 
 from hgs_cli.errors import UsageError
+from hgs_cli.pitch import MAX_LAYERS
 
 RUN_PANEL = "Running"
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
@@ -159,7 +160,7 @@ class LengthOptions:
     )
     trim: Annotated[bool, length_option("--trim", help="Cut silence off both ends.")] = False
     velocities: Annotated[
-        int, length_option(min=1, max=8, help="Dynamic layers, equally loud: the softer, the darker.")
+        int, length_option(min=1, max=MAX_LAYERS, help="Dynamic layers, equally loud: the softer, the darker.")
     ] = 1
 
 

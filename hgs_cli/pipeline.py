@@ -8,7 +8,6 @@ the recording, moved to q ──────────────────
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Unpack
 
 from numpy.typing import NDArray
@@ -16,9 +15,11 @@ from torch import Tensor
 
 from hgs_cli.audio.io import from_array, read_audio
 from hgs_cli.audio.onset import begin_at
+from hgs_cli.checked import AnyPath, Number, Pitches, as_path, as_pitches
 from hgs_cli.console import Report
-from hgs_cli.errors import InputError
+from hgs_cli.errors import InputError, UsageError
 from hgs_cli.inversion import SUFFIX, Inversion
+from hgs_cli.models.weights import check_not_forked
 from hgs_cli.pitch import NoteKey
 from hgs_cli.sampler.analysis import Reconstruction, fits, invert_recording, reconstruct, reinvert
 from hgs_cli.sampler.finish import Finish
@@ -61,21 +62,24 @@ AS_FOUND = Listening()
 def invert(
     model: Model,
     audio: Tensor | NDArray[Any],
-    sample_rate: int,
+    sample_rate: Number,
     **listening: Unpack[ListeningOptions],
 ) -> Inversion:
     """Turn one sound into an instrument.
 
     Args:
         model: From `load_model`.
-        audio: Mono sound, (T,), or with channels, (T, C).
+        audio: Mono sound, (T,), or with channels, (T, C), with a full scale of 1, or that of its type if that is whole
+            numbers.
         sample_rate: In Hz.
         **listening: How it is listened to, by the names of `Listening`.
 
     Raises:
-        InputError: The sound is empty, silent, too short or not finite, or has ended at `start_s`.
-        UsageError: max_seconds is out of range.
+        InputError: The sound is empty, silent, too short or not finite, has an impossible rate, or has ended at
+            `start_s`.
+        UsageError: Something of `Listening` or the model cannot be.
     """
+    _check_model(model)
     how = Listening(**listening)
     recording = from_array(audio, sample_rate, how.stereo, max_seconds=how.max_seconds)
     return invert_recording(model, begin_at(recording, how.start_s), how.pitch, how.passes)
@@ -83,7 +87,7 @@ def invert(
 
 def open_sound(
     model: Model,
-    path: Path,
+    path: AnyPath,
     listening: Listening = AS_FOUND,
     report: Report = lambda line: None,
 ) -> Inversion:
@@ -97,7 +101,11 @@ def open_sound(
 
     Raises:
         InputError: The file cannot be used.
+        OutputError: There is no room for what ffmpeg decodes of it.
+        UsageError: The path or the model is none.
     """
+    _check_model(model)
+    path = as_path(path, "a sound")
     if path.suffix.lower() == SUFFIX:
         inversion = Inversion.load(path)
         if listening.pitch != "auto" or listening.passes is not None:
@@ -124,7 +132,7 @@ def open_sound(
 def render(
     model: Model,
     inversion: Inversion,
-    pitches: Sequence[float],
+    pitches: Pitches,
     settings: Settings | None = None,
     finish: Finish = PLAIN,
 ) -> Rendered:
@@ -133,21 +141,28 @@ def render(
     Args:
         model: From `load_model`.
         inversion: From `invert` or `Inversion.load`.
-        pitches: MIDI note numbers, 0 … 127, fractions allowed; at least one.
+        pitches: MIDI note numbers, 0 … 127, fractions allowed; at least one. Or a text, `C3-C5:2`.
         settings: How notes sound.
         finish: How long they are and how they end.
 
     Returns:
         One note per pitch.
+
+    Raises:
+        InputError: Other weights have made the inversion.
+        UsageError: A pitch is none, or something else is not what it has to be.
+        WeightsError: The networks give numbers that are not finite.
     """
-    return play(model, make_instrument(model, inversion), pitches, settings or Settings(), finish)
+    notes = as_pitches(pitches)
+    check_playable(model, [inversion])
+    return play(model, make_instrument(model, inversion), notes, settings or Settings(), finish)
 
 
 def mix(
     model: Model,
     inversions: Sequence[Inversion],
     shares: Sequence[float],
-    pitches: Sequence[float],
+    pitches: Pitches,
     settings: Settings | None = None,
     finish: Finish = PLAIN,
 ) -> Rendered:
@@ -165,6 +180,33 @@ def mix(
         One note per pitch.
 
     Raises:
-        UsageError: The shares do not fit the inversions.
+        InputError: Other weights have made an inversion.
+        UsageError: The shares do not fit the inversions, a pitch is none, or something else is not what it has to be.
+        WeightsError: The networks give numbers that are not finite.
     """
-    return play(model, mix_instruments(model, inversions, shares), pitches, settings or Settings(), finish)
+    notes = as_pitches(pitches)
+    check_playable(model, inversions)
+    return play(model, mix_instruments(model, inversions, shares), notes, settings or Settings(), finish)
+
+
+def check_playable(model: Model, inversions: Sequence[Inversion]) -> None:
+    """Refuse what is no inversion, or one that other weights have made.
+
+    Raises:
+        InputError: Other weights have made it.
+        UsageError: It is something else, or the model is none.
+    """
+    _check_model(model)
+    for inversion in inversions:
+        if not isinstance(inversion, Inversion):
+            raise UsageError(
+                f"{type(inversion).__name__} is no Inversion", "give what invert or Inversion.load returns"
+            )
+        if inversion.weights_sha256 != model.sha256:
+            raise InputError("other weights have made this inversion", "make it again with reinvert(model, inversion)")
+
+
+def _check_model(model: Model) -> None:
+    if not isinstance(model, Model):
+        raise UsageError(f"{type(model).__name__} is no Model", "give what load_model returns")
+    check_not_forked(model.device)

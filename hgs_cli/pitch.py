@@ -26,6 +26,7 @@ NOTE_NAMES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 
 MIDDLE_C = 4  # octave number of MIDI 60: C4 in science and in most programs, C3 with Yamaha, C5 with some
 
+MAX_LAYERS = 8  # dynamic layers of an instrument
 _STEPS = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
 _ACCIDENTALS = {"": 0, "#": 1, "♯": 1, "b": -1, "♭": -1}
 _DECIMAL = r"(?:\.\d{1,6})?"

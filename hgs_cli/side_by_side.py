@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -16,6 +17,21 @@ R = TypeVar("R")
 @lru_cache(maxsize=4)
 def _pool(n_threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(n_threads, "hgs-note", torch.set_num_threads, (1,))
+
+
+@lru_cache(maxsize=1)
+def survive_forks() -> None:
+    """From now on let processes that this one forks go on with one thread: threads are not forked, locks are.
+
+    Their pools, torch's own and ours, would be waited for without end.
+    """
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_forget_threads)
+
+
+def _forget_threads() -> None:
+    _pool.cache_clear()
+    torch.set_num_threads(1)
 
 
 def side_by_side(work: Callable[[T], R], items: Sequence[T]) -> list[R]:

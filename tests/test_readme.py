@@ -333,17 +333,33 @@ def test_every_page_with_commands_is_run_by_one_of_these_tests() -> None:
     assert pages == {*RECIPES, *CHAINS}
 
 
-def test_the_python_example_runs(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_python_example_runs(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("HGS_WEIGHTS", str(bundle))
     monkeypatch.chdir(tmp_path)
-    soundfile.write(tmp_path / "cello.wav", tone(110.0, 0.3), SAMPLE_RATE)
+    for name, f0_hz in (("cello", 110.0), ("bell", 660.0)):
+        soundfile.write(tmp_path / f"{name}.wav", tone(f0_hz, 0.3), SAMPLE_RATE)
     ((topic, example),) = ((topic, block) for topic, text in MANUAL.items() for block in blocks(text, "python"))
     assert topic == "python"
     assert blocks(README, "python") == []
     exec(compile(example, "python.md", "exec"), {})
-    files = sorted(tmp_path.glob("cello_*.wav"))
-    assert [file.name for file in files] == ["cello_36.wav", "cello_43.wav", "cello_48.5.wav"]
-    assert {soundfile.info(file).samplerate for file in files} == {48_000}
+    notes = sorted(tmp_path.glob("cello_*.wav"))
+    assert [file.name for file in notes] == ["cello_36.wav", "cello_43.wav", "cello_48.5.wav"]
+    assert {soundfile.info(file).samplerate for file in notes} == {48_000}
+    written = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert {"cello.hgs", "cello-to-bell.html"} <= written
+    assert {f"instruments/cello/cello.{kind}" for kind in ("sfz", "sf2", "html")} <= written
+    assert capsys.readouterr().out.splitlines()[-1] == "a pitch of 600 — give 0 to 127"
+
+
+def test_every_public_name_is_in_the_page_about_python() -> None:
+    import hgs_cli
+
+    text = re.sub(r"```.*?```", "", MANUAL["python"], flags=re.DOTALL)
+    told = set(re.findall(r"\w+", " ".join(re.findall(r"`[^`]+`", text))))
+    errors = {"TrainingError"}  # of no function that is public
+    assert set(hgs_cli.__all__) - told - errors - {"__version__", "Playable", "SourceHint"} == set()
 
 
 QUICK = "[loop]\nbatch_size = 4\nwarmup_steps = 1\nvalidation_batches = 2\n"

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from hgs_cli.audio.foreign import decoded
 from hgs_cli.audio.mel import resample
+from hgs_cli.checked import Number, as_whole
 from hgs_cli.errors import InputError, UsageError
 from hgs_cli.safetensors_header import check_file
 from hgs_cli.spectrum import MODEL_SAMPLES, SAMPLE_RATE
@@ -160,29 +161,32 @@ def _missing_seconds(file: soundfile.SoundFile, claimed_s: float, there_s: float
 
 
 def from_array(
-    audio: Tensor | np.ndarray, sample_rate: int, stereo: bool = False, *, max_seconds: float = DEFAULT_SECONDS
+    audio: Tensor | np.ndarray, sample_rate: Number, stereo: bool = False, *, max_seconds: float = DEFAULT_SECONDS
 ) -> Recording:
     """Take a sound from memory as `read_audio` takes it from a file.
 
     Args:
-        audio: Mono, (T,), or with channels as soundfile has them, (T, C).
+        audio: Mono, (T,), or with channels as soundfile has them, (T, C); whole numbers have the full scale of their
+            type.
         sample_rate: In Hz.
         stereo: Keep the first two channels; of more, only these two are heard then.
         max_seconds: At most so much is taken, up to MAX_SECONDS.
 
     Raises:
-        InputError: It is empty, too short, silent, not finite or too large, or of another shape.
+        InputError: It is empty, too short, silent, not finite or too large, or of another shape or rate.
         UsageError: max_seconds is out of range.
     """
     _check_seconds(max_seconds)
-    audio = torch.as_tensor(audio)
+    audio = _as_samples(audio)
+    try:
+        sample_rate = as_whole(sample_rate, "a sample rate", FILES.min_rate_hz, FILES.max_rate_hz, " Hz")
+    except UsageError as error:
+        raise InputError(error.what, error.remedy) from error
     if audio.ndim not in (1, 2) or (audio.ndim == 2 and not 1 <= audio.shape[1] <= FILES.max_channels):
         raise InputError(
             f"audio of shape {tuple(audio.shape)} is no sound",
             f"give (T,), or (T, C) of up to {FILES.max_channels} channels",
         )
-    if not FILES.min_rate_hz <= sample_rate <= FILES.max_rate_hz:
-        raise InputError(f"a sample rate of {sample_rate} Hz", f"give {FILES.min_rate_hz} to {FILES.max_rate_hz} Hz")
     if not audio.shape[0]:
         raise InputError("the audio is empty", "give sound")
     used_frames = math.ceil(max_seconds * sample_rate)
@@ -192,6 +196,30 @@ def from_array(
     blocks = [samples[start : start + FILES.block_frames] for start in range(0, len(samples), FILES.block_frames)]
     result, levels = _read_channels(lambda: iter(blocks), samples.shape[1], sample_rate, stereo, "the audio")
     return _recording(result, levels, cropped_s, max_seconds, "the audio")
+
+
+def _as_samples(audio: object) -> Tensor:
+    """Samples of an array, a tensor or a list, with a full scale of 1.
+
+    Raises:
+        InputError: They are no numbers.
+    """
+    if not isinstance(audio, Tensor):
+        try:
+            array = np.asarray(audio)
+        except (TypeError, ValueError, RuntimeError) as error:  # rows of different lengths
+            raise InputError(f"audio of {type(audio).__name__} is no sound", "give an array (T,) or (T, C)") from error
+        if array.dtype.kind not in "fiu":
+            raise InputError(f"audio of type {array.dtype} is no sound", "give an array of numbers, (T,) or (T, C)")
+        native = array.astype(array.dtype.newbyteorder("="), copy=False)
+        audio = torch.from_numpy(np.require(native, requirements=["C", "W"]))  # torch knows no others
+    if audio.is_complex() or audio.dtype == torch.bool:
+        raise InputError(f"audio of type {audio.dtype} is no sound", "give an array of numbers, (T,) or (T, C)")
+    if audio.is_floating_point():
+        return audio
+    scale = torch.iinfo(audio.dtype)
+    middle = 0.0 if scale.min else (scale.max + 1) / 2.0  # of unsigned numbers
+    return ((audio.double() - middle) / (scale.max + 1 - middle)).float()
 
 
 def _recording(audio: Tensor, levels: _Levels, cropped_s: float, max_seconds: float, name: str) -> Recording:

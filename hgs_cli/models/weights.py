@@ -80,17 +80,31 @@ def choose_device(name: str) -> torch.device:
     """The device that `auto`, `cpu` or `cuda` means here.
 
     Raises:
-        UsageError: The name is another one, or there is no CUDA device.
+        UsageError: The name is another one, there is no CUDA device, or a fork has made it unusable.
     """
-    if name not in DEVICES:
+    if not isinstance(name, str) or name not in DEVICES:
         raise UsageError(f"unknown device {name!r}", "choose auto, cpu or cuda")
     if name == "cpu":
         return torch.device("cpu")
     if torch.cuda.is_available():
+        check_not_forked(torch.device("cuda"))
         return torch.device("cuda")
     if name == "cuda":
         raise UsageError("no CUDA device is available", "use --device cpu or auto")
     return torch.device("cpu")
+
+
+def check_not_forked(device: torch.device) -> None:
+    """Refuse a GPU that the process had used before it was forked: CUDA does not go on in the child.
+
+    Raises:
+        UsageError: It is such a process.
+    """
+    if device.type == "cuda" and torch.cuda._is_in_bad_fork():
+        raise UsageError(
+            "this process was forked from one that had used the GPU",
+            "start it with multiprocessing's spawn, and load the model in it; or load it with device='cpu'",
+        )
 
 
 def open_bundle(path: Path, device: torch.device) -> Bundle:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hgs_cli.audio.io import to_sample_rate
 from hgs_cli.audio.loop import Loop, fade_out, find_loop, hold, shorten
-from hgs_cli.errors import UsageError
+from hgs_cli.checked import as_flag, as_number, as_whole
 from hgs_cli.spectrum import SAMPLE_RATE
 
 
@@ -49,7 +49,7 @@ class Finish:
         sample_rate: In Hz.
 
     Raises:
-        UsageError: A value is out of range.
+        UsageError: A value is out of range, or of another kind.
     """
 
     loop: bool = False
@@ -59,14 +59,16 @@ class Finish:
     sample_rate: int = SAMPLE_RATE
 
     def __post_init__(self) -> None:
-        if not FINISH.min_rate_hz <= self.sample_rate <= FINISH.max_rate_hz:
-            raise UsageError(
-                f"a sample rate of {self.sample_rate} Hz", f"give {FINISH.min_rate_hz} to {FINISH.max_rate_hz} Hz"
-            )
-        if self.duration_s is not None and not 0.01 <= self.duration_s <= FINISH.max_seconds:
-            raise UsageError(f"a duration of {self.duration_s:g} s", f"give 0.01 to {FINISH.max_seconds:g} s")
-        if self.fade_s is not None and not 0.0 <= self.fade_s <= FINISH.max_seconds:
-            raise UsageError(f"a fade of {self.fade_s:g} s", f"give 0 to {FINISH.max_seconds:g} s")
+        checked: dict[str, object] = {name: as_flag(getattr(self, name), name) for name in ("loop", "trim")}
+        checked["sample_rate"] = as_whole(
+            self.sample_rate, "a sample rate", FINISH.min_rate_hz, FINISH.max_rate_hz, " Hz"
+        )
+        if self.duration_s is not None:
+            checked["duration_s"] = as_number(self.duration_s, "a duration", 0.01, FINISH.max_seconds, " s")
+        if self.fade_s is not None:
+            checked["fade_s"] = as_number(self.fade_s, "a fade", 0.0, FINISH.max_seconds, " s")
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)  # frozen for everyone else
 
 
 def finish_note(audio: Tensor, f0_hz: float, wanted: Finish, sustained: bool, seed: int) -> tuple[Tensor, Loop | None]:

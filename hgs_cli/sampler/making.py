@@ -123,8 +123,9 @@ def mix_instruments(model: Model, inversions: Sequence[Inversion], shares: Seque
 
 def _shares_by_sound(inversions: Sequence[Inversion], shares: Sequence[float]) -> list[tuple[float, Inversion]]:
     """Every sound once, with its share of the whole; those without any are left out."""
+    shares = [as_number(share, "a share", 0.0) for share in shares]
     total = sum(shares)
-    if len(shares) != len(inversions) or total <= 0.0 or min(shares) < 0.0:
+    if len(shares) != len(inversions) or not 0.0 < total < math.inf:
         raise UsageError(f"{len(shares)} shares for {len(inversions)} sounds", "give each sound a share, none below 0")
     mixed: list[tuple[float, Inversion]] = []
     for share, inversion in zip(shares, inversions, strict=True):

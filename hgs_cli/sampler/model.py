@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from hgs_cli.audio.mel import LogMel
+from hgs_cli.checked import AnyPath, as_path
 from hgs_cli.models.generator import FoldedWeights
 from hgs_cli.models.hyperganstrument import HyperGANStrument
 from hgs_cli.models.weights import choose_device, find_bundle, open_bundle
 from hgs_cli.sampler.vocoder import Vocoder
+from hgs_cli.side_by_side import survive_forks
 from hgs_cli.spectrum import mel_filters
 
 
@@ -49,19 +51,22 @@ class Model:
         return self.network.fold({name: value.to(self.device) for name, value in offsets.items()})
 
 
-def load_model(weights: Path | None = None, device: str = "auto") -> Model:
+def load_model(weights: AnyPath | None = None, device: str = "auto") -> Model:
     """Load the networks from a bundle.
 
+    A process that is forked afterwards may go on using them, on the CPU, with one thread.
+
     Args:
-        weights: A bundle; found as `find_bundle` says if not given.
+        weights: A bundle; where none is given the one that HGS_WEIGHTS names, then the released one.
         device: `auto`, `cpu` or `cuda`.
 
     Raises:
-        UsageError: The device does not exist.
+        UsageError: The device does not exist, or is a GPU that the process had used before it was forked.
         WeightsError: The bundle is missing, fails its checksum, or does not hold what this version reads.
     """
     target = choose_device(device)
-    bundle = open_bundle(find_bundle(weights), target)
+    bundle = open_bundle(find_bundle(None if weights is None else as_path(weights, "weights")), target)
+    survive_forks()
     mel = bundle.network.config.mel
     vocoder, log_mel = Vocoder(mel_filters(mel), target), LogMel(mel, target)
     return Model(bundle.network, vocoder, log_mel, target, bundle.version, bundle.sha256, bundle.path)
