@@ -165,22 +165,47 @@ def test_an_interrupt_that_a_library_takes_for_something_else_still_ends_the_cal
     assert sorted(path.name for path in sounds.iterdir()) == ["a.wav", "b.wav"]
 
 
+INTERRUPTED = """
+import os, signal, sys, threading
+import hgs_cli.__main__
+threading.Timer(float(sys.argv.pop()), os.kill, (os.getpid(), signal.SIGINT)).start()
+hgs_cli.__main__.main()
+"""
+"""Comes at a moment after Python's own start, which is not hgs's to guard."""
+
+
+def interrupted_at(moment_s: float, folder: Path) -> subprocess.Popen[str]:
+    """A call that takes minutes, and is interrupted after so many seconds."""
+    return subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED, "render", "a.wav", "-p", "0-127:0.1", "-q", str(moment_s)],
+        cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("moment_s", [0.05, 0.3, 0.8])
 def test_an_interrupt_while_the_program_is_read_says_nothing(sounds: Path, moment_s: float) -> None:
     """From the shell, where half a second goes by before there is any command to interrupt."""
-    code = (
-        "import os, signal, sys, threading\n"
-        "import hgs_cli.__main__\n"
-        f"threading.Timer({moment_s}, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
-        "sys.argv = ['hgs', 'render', 'a.wav', '-p', '0-127:0.1', '-q']\n"
-        "hgs_cli.__main__.main()\n"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=sounds, env=environment, capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+    process = interrupted_at(moment_s, sounds)
+    assert (*process.communicate(), process.returncode) == ("", "", 130)
     assert sorted(path.name for path in sounds.iterdir()) == ["a.wav", "b.wav"]
+
+
+@pytest.mark.thorough
+def test_a_hundred_interrupts_from_the_first_import_on_say_nothing_and_leave_nothing(sounds: Path) -> None:
+    """Two at a time, each in a folder of its own, at moments from the first import to the last note of many."""
+    rng = random.Random(6)
+    moments_s = [rng.uniform(0.0, 0.5) if index % 2 else rng.uniform(0.5, 3.0) for index in range(100)]
+    for first in range(0, 100, 2):
+        folders = [sounds / "one", sounds / "two"]
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            shutil.copy(sounds / "a.wav", folder)
+        pair = [interrupted_at(moment_s, folder) for moment_s, folder in zip(moments_s[first:], folders, strict=False)]
+        for process, folder in zip(pair, folders, strict=True):
+            assert (*process.communicate(), process.returncode) == ("", "", 130)
+            assert [path.name for path in folder.rglob("*")] == ["a.wav"]
 
 
 # --- every step of a move, killed or failing --------------------------------------------------------------------------
