@@ -168,7 +168,10 @@ def _plain(error: Any, context: Any, command: str) -> tuple[str, str]:
     if kind == "MissingParameter" and param is not None:
         return f"{_name(param)} is missing", _example(context) or see
     if kind == "BadParameter" and param is not None:
-        return f"{_name(param)} {_given(error)}".strip(), f"give {_allowed(param, context)}"
+        source = context.get_parameter_source(param.name) if context is not None else None
+        from_variable = source is not None and source.name == "ENVIRONMENT"
+        name = param.envvar if from_variable else _name(param)
+        return f"{name} {_given(error)}".strip(), f"give {_allowed(param)}"
     if kind == "NoSuchOption":
         return f"there is no option {error.option_name}", _near_options(error, context, see)
     if kind == "BadOptionUsage" and "requires" in message:
@@ -200,7 +203,7 @@ def _given(error: Any) -> str:
     return str(told()[0].get("input", "")) if callable(told) else ""
 
 
-def _allowed(param: Any, context: Any) -> str:
+def _allowed(param: Any) -> str:
     info = param.type_descriptor
     if info.is_choice:
         *most, last = [choice.value if hasattr(choice, "value") else str(choice) for choice in info.choices]

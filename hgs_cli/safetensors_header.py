@@ -68,7 +68,9 @@ def check_file(path: Path, remedy: str) -> int:
     if stat.S_ISDIR(found.st_mode):
         raise InputError(f"{path} is a folder", remedy)
     if not stat.S_ISREG(found.st_mode):
-        raise InputError(f"{path} is a pipe or a device, not a file", "store the sound or instrument in a file first")
+        raise InputError(
+            f"{path} is a pipe or a device, not a file", f"give a sound as - < {path}, or store it in a file first"
+        )
     if not os.access(path, os.R_OK):
         raise InputError(f"{path} cannot be read: permission denied", "check its permissions")
     return found.st_size

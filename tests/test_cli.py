@@ -749,7 +749,8 @@ def test_the_device_comes_from_the_environment_and_an_option_wins(
     assert "no CUDA device" in hgs("render", sound, "-p", "60").err
     assert hgs("render", sound, "-p", "60", "--device", "cpu").code == 0
     monkeypatch.setenv("HGS_DEVICE", "abacus")
-    assert hgs("render", sound, "-p", "61").code == 2
+    refused = hgs("render", sound, "-p", "61")
+    assert (refused.code, refused.err) == (2, "hgs: error: HGS_DEVICE abacus — give auto, cpu or cuda\n")
 
 
 def test_given_weights_win_over_those_of_the_environment(

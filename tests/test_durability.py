@@ -133,9 +133,10 @@ def ask_to_end(processes: Processes, tmp_path: Path, times: int, number: int, co
     assert processes.run(tmp_path, Order(command))[0].code == 0
     whole_s = processes.seconds
     ended = 0
-    for _ in range(times):
+    for index in range(times):
         shutil.rmtree(tmp_path / "out", ignore_errors=True)
-        outcome = processes.run(tmp_path, Order(command, rng.uniform(0.05, 1.0) * whole_s, number))[0]
+        moment = 0.05 + 0.95 * (index + rng.random()) / times  # of few, too, one is early
+        outcome = processes.run(tmp_path, Order(command, moment * whole_s, number))[0]
         assert outcome.err == ""
         assert outcome.code in (0, code)
         ended += outcome.code == code
