@@ -268,7 +268,7 @@ def render(
     from hgs_cli.export.sources import PLAYED_SUFFIXES, find_sources
 
     messages, listening = Messages(quiet), make_listening(source_note, source, level.middle_c)
-    options = make_plan_options(pitches, target, name, plot, length.velocities, level, messages)
+    options = make_plan_options(pitches, target, name, plot, length, level, messages)
     sources, alone = find_sources(sounds, recursive, stdin_bytes(), PLAYED_SUFFIXES)
     out = ctx.with_resource(output_folder(target.out))
     folders = [folder_of(one, alone, out) for one in sources]
@@ -344,7 +344,7 @@ def mix(
     messages = Messages(quiet)
     sources = list_sounds(sounds, stdin_bytes())
     sounds = [each.path for each in sources]
-    options = make_plan_options(pitches, target, name, plot, length.velocities, level, messages)
+    options = make_plan_options(pitches, target, name, plot, length, level, messages)
     listenings = make_listenings(source_note.split(","), source, len(sounds), level.middle_c)
     out, label = ctx.with_resource(output_folder(target.out)), "+".join(each.name for each in sources)
     mixes = plan_mixes(label, mix_shares(len(sounds), ratio, steps), out, options)

@@ -371,7 +371,7 @@ def render_one(call: Call, sound: Path, plan: Plan, listening: ListeningOptions,
     inversion = open_heard(call, sound, listening)
     source = inversion.source_pitch
     pitch = "none" if source is None else describe_pitch(source, call.middle_c)
-    facts = (("Notes", str(len(plan.notes) // plan.layers)), ("Pitch of the sound", pitch))
+    facts = (("Notes", str(len(plan.notes) // (plan.layers * plan.takes))), ("Pitch of the sound", pitch))
     job = Job(make_instrument(call.model, inversion), plan, plan.name, facts)
     (notes,) = _deliver_files(call, [job], _read_inputs([sound], bool(plan.extras)), advance)
     told = {"input": str(sound), "heard": _heard(call, inversion), "kind": inversion.kind}
@@ -456,6 +456,7 @@ def _file_lines(call: Call, plan: Plan, notes: Sequence[NoteFiles], facts: dict[
             **describe_note(note.key, call.middle_c),
             "layer": note.key.layer + 1,
             "velocities": layer_velocities(plan.layers)[note.key.layer],
+            "take": note.key.take + 1,
             "lufs": None if note.lufs is None else round(note.lufs, 2),
             "peak": round(note.peak_db, 2),
             "seconds": round(note.n_frames / note.sample_rate, 6),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from hgs_cli.console import Messages
 from hgs_cli.errors import UsageError
-from hgs_cli.export.naming import PlanOptions, check_subtype, extra_suffixes, parse_formats
+from hgs_cli.export.naming import PlanOptions, check_subtype, check_takes, extra_suffixes, parse_formats
 from hgs_cli.options import LengthOptions, LevelOptions, LoudnessOptions, SoundingOptions, SourceOptions, TargetOptions
 from hgs_cli.pitch import is_several, parse_note, parse_pitches, unusual_pitches
 
@@ -29,14 +29,14 @@ def make_plan_options(
     target: TargetOptions,
     name: str | None,
     plot: bool,
-    velocities: int,
+    length: LengthOptions,
     level: LevelOptions,
     messages: Messages,
 ) -> PlanOptions:
     """Which files every instrument has; warns of pitches that few sounds have anything to say about.
 
     Raises:
-        UsageError: A pitch or format is none, or FLAC is to hold floating point.
+        UsageError: A pitch or format is none, FLAC is to hold floating point, or a SoundFont alone takes in turn.
     """
     middle_c = octave_of(level.middle_c)
     notes = parse_pitches(pitches, middle_c, level.a4)
@@ -46,7 +46,11 @@ def make_plan_options(
         messages.warn(f"outside a piano's range (21-108) less of the sound is left: {listed}")
     formats = parse_formats(target.formats)
     check_subtype(level.subtype, formats)
-    return PlanOptions(notes, formats, extra_suffixes(target.audition, plot), velocities, name, middle_c)
+    if check_takes(length.takes, formats):
+        messages.line("a SoundFont knows no round robin: it plays the first take of every note")
+    return PlanOptions(
+        notes, formats, extra_suffixes(target.audition, plot), length.velocities, name, middle_c, length.takes
+    )
 
 
 def octave_of(middle_c: str) -> int:
@@ -155,8 +159,8 @@ def make_render_options(
         detail=detail,
         tonal=tonal,
         variation=sounding.variation,
-        level=level.level,
         keep_vibrato=sounding.vibrato == "keep",
+        level=level.level,
         normalize=level.loudness.normalize,
         lufs=level.loudness.lufs,
         seed=sounding.seed,

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 import typer
 
 from hgs_cli.errors import UsageError
-from hgs_cli.pitch import MAX_LAYERS
+from hgs_cli.pitch import MAX_LAYERS, MAX_TAKES
 
 RUN_PANEL = "Running"
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
@@ -135,7 +135,9 @@ class TargetOptions:
     formats: Annotated[
         str,
         typer.Option(
-            "--format", metavar="F,F", help="wav, flac, aiff; sfz, dspreset and sf2 for samplers; several with commas."
+            "--format",
+            metavar="F,F",
+            help="wav, flac, aiff; for samplers sfz, dspreset, sf2, multisample; several with commas.",
         ),
     ] = "wav"
     audition: Annotated[
@@ -161,6 +163,9 @@ class LengthOptions:
     trim: Annotated[bool, length_option("--trim", help="Cut silence off both ends.")] = False
     velocities: Annotated[
         int, length_option(min=1, max=MAX_LAYERS, help="Dynamic layers, equally loud: the softer, the darker.")
+    ] = 1
+    takes: Annotated[
+        int, length_option(min=1, max=MAX_TAKES, help="Takes of every note, which samplers play in turn (round robin).")
     ] = 1
 
 
@@ -208,11 +213,11 @@ class LevelOptions:
         float, level_option(metavar="CENTS", min=-1200.0, max=1200.0, help="Tune all notes up or down.")
     ] = 0.0
     a4: Annotated[float, level_option("--a4", metavar="HZ", min=380.0, max=500.0, help="Concert pitch.")] = 440.0
-    loudness: LoudnessOptions
     level: Annotated[
         Literal["even", "natural"],
         level_option(help="All keys equally loud, or louder towards one end as real instruments are."),
     ] = "even"
+    loudness: LoudnessOptions
     sample_rate: Annotated[
         int, level_option(metavar="HZ", parser=parse_sample_rate, help="Of the files: 8k to 192k, 48k or 48000.")
     ] = 44_100

@@ -27,6 +27,7 @@ NOTE_NAMES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 MIDDLE_C = 4  # octave number of MIDI 60: C4 in science and in most programs, C3 with Yamaha, C5 with some
 
 MAX_LAYERS = 8  # dynamic layers of an instrument
+MAX_TAKES = 16  # of a note, which samplers play in turn
 _STEPS = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
 _ACCIDENTALS = {"": 0, "#": 1, "♯": 1, "b": -1, "♭": -1}
 _DECIMAL = r"(?:\.\d{1,6})?"
@@ -54,10 +55,12 @@ class NoteKey:
     Attributes:
         pitch: MIDI note, fractions allowed.
         layer: Dynamic layer, 0 the softest.
+        take: Of several that samplers play in turn, 0 the first.
     """
 
     pitch: float
     layer: int = 0
+    take: int = 0
 
 
 def midi_to_hz(pitch: P) -> P:

@@ -8,6 +8,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -220,6 +221,17 @@ def test_a_key_plays_its_note_in_tune(instrument: Browser) -> None:
     assert instrument.ask("hearing.context.state") == "running"
     instrument.wait_for("document.querySelector('#spoken').textContent === 'A4'")
     assert instrument.ask("document.querySelector('.panel:last-child').innerText").startswith("A4")
+
+
+@in_a_browser
+def test_a_key_plays_its_takes_in_turn(tmp_path: Path, browser: Browser) -> None:
+    takes = [replace(sample(69.0), take=take, path=Path(f"take{take}.wav")) for take in range(2)]
+    heard = AuditionSet("takes", takes, lambda one: sine((440.0, 660.0)[one.take]))
+    write_audition(tmp_path / "page.html", "takes", [heard], [])
+    browser.open(tmp_path / "page.html")
+    for hz in (440.0, 660.0, 440.0):
+        browser.key("KeyH", "h", lambda hz=hz: browser.wait_for(f"hears({hz})"))  # type: ignore[misc]
+        browser.wait_for("heardLevel() < 0.01")
 
 
 @in_a_browser

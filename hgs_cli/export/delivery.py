@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import tempfile
@@ -21,6 +22,7 @@ from hgs_cli.console import Advance
 from hgs_cli.errors import OutputError
 from hgs_cli.export.audition import AuditionInput, AuditionSet, write_audition
 from hgs_cli.export.dspreset import dspreset_text
+from hgs_cli.export.multisample import write_multisample
 from hgs_cli.export.naming import PAGE, PICTURE, Plan
 from hgs_cli.export.plot import Panel, draw_sheet, spread
 from hgs_cli.export.riff import ALL_VELOCITIES, add_sampler_chunk, add_sampler_chunks_aiff
@@ -33,7 +35,7 @@ from hgs_cli.sampler.finish import Finish
 from hgs_cli.sampler.instrument import Instrument
 from hgs_cli.sampler.model import Model
 from hgs_cli.sampler.playing import Note, lowering_db, make_notes, note_gain_db
-from hgs_cli.sampler.settings import Settings
+from hgs_cli.sampler.settings import MAX_SEED, Settings
 from hgs_cli.spectrum import MODEL_SAMPLES, SAMPLE_RATE
 
 RELEASE_S = 0.3  # that a sampler lets a note ring for when its key is let go
@@ -41,6 +43,8 @@ MOSTLY_UNPITCHED = 0.5  # share of an instrument's sounds without a pitch from w
 KEPT_BYTES = 48 * 2**20  # of notes that are kept until it is known that none of them clips
 PICTURE_NOTES = 7  # at most, beside the sounds that came in
 N_CENTS = 12_800  # of MIDI pitches: seeds of two calls never meet
+TAKE_VARIATION = 0.5  # of takes but the first where no --variation is asked for: as hits of one hand differ
+TAKE_SEEDS = 1_000_003  # between those of two takes
 _SOURCE_SUFFIX = ".wav"
 
 
@@ -49,7 +53,7 @@ class NoteFiles:
     """One note and its files.
 
     Attributes:
-        key: Its pitch and dynamic layer.
+        key: Its pitch, dynamic layer and take.
         paths: Its files by format.
         peak_db: Its peak, in dB of full scale.
         lufs: Its loudness; None where it was not asked for or the note is silent.
@@ -150,7 +154,9 @@ def deliver(
                 sources[sample.path] = outputs.aside(sample.path) if note.paths else sample.path
             # What has no pitch of its own is struck and rings out; other notes end when their key is let go.
             rings = job.instrument.unpitched > MOSTLY_UNPITCHED and all(sample.loop is None for sample in samples)
-            _write_instruments(job.plan, samples, outputs, read, math.inf if rings else RELEASE_S)
+            waves = _Waves(sources, options.subtype, Path(folder, "wave.wav"))
+            release_s = math.inf if rings else RELEASE_S
+            _write_instruments(job.plan, samples, outputs, _Readers(read, waves.read), release_s)
             sets.append(AuditionSet(job.label, samples, read))
             written.append(notes)
         _write_extras(model, jobs, sets, inputs, outputs)
@@ -208,9 +214,10 @@ class _NoteCache:
             yield from self._kept
             return
         n_bytes = 0
-        for layer, softness in enumerate(layer_softness(self.job.plan.layers)):
-            settings = replace(self.options.settings, softness=softness)
-            keys = [key for key in self.job.plan.notes if key.layer == layer]
+        softness = layer_softness(self.job.plan.layers)
+        for layer, take in itertools.product(range(self.job.plan.layers), range(self.job.plan.takes)):
+            settings = take_settings(replace(self.options.settings, softness=softness[layer]), take)
+            keys = [key for key in self.job.plan.notes if (key.layer, key.take) == (layer, take)]
             for note in make_notes(self.model, self.job.instrument, keys, settings, self.options.finish):
                 n_bytes += note.audio.numel() * note.audio.element_size()
                 if self._kept is not None:
@@ -219,6 +226,14 @@ class _NoteCache:
                         self._kept = None
                 yield note
         self._whole = True
+
+
+def take_settings(settings: Settings, take: int) -> Settings:
+    """How one of several takes is made: the first as if it were alone, others as other takes of the sound."""
+    if not take:
+        return settings
+    seed = (settings.seed + TAKE_SEEDS * take) % (MAX_SEED + 1)
+    return replace(settings, seed=seed, variation=settings.variation or TAKE_VARIATION)
 
 
 class _NoteWriter:
@@ -233,8 +248,8 @@ class _NoteWriter:
 
     def __init__(self, plan: Plan, options: RenderOptions, outputs: OutputSet, scratch: Path) -> None:
         self.plan, self.options, self.outputs, self.scratch = plan, options, outputs, scratch
-        notes = [Sample(Path(), key.pitch, key.layer, 1, SAMPLE_RATE, 1, None) for key in plan.notes]
-        self._zones = {NoteKey(zone.sample.pitch, zone.sample.layer): zone for zone in zones(notes)}
+        notes = [Sample(Path(), key.pitch, key.layer, 1, SAMPLE_RATE, 1, None, key.take) for key in plan.notes]
+        self._zones = {NoteKey(zone.sample.pitch, zone.sample.layer, zone.sample.take): zone for zone in zones(notes)}
 
     def write(
         self, notes: Iterable[Note], gain_db: float, lowered_db: float, advance: Advance
@@ -268,8 +283,9 @@ class _NoteWriter:
 
     def _write_note(self, note: Note) -> None:
         rate, paths = self.options.finish.sample_rate, self.plan.notes[note.key]
-        # Another noise for every note: its pitch in cents, its layer and the call's seed make its own seed.
-        seed = self.options.settings.seed * N_CENTS + round(note.key.pitch * 100) + 2**40 * note.key.layer
+        # Another noise for every note: its pitch in cents, its layer, its take and the call's seed make its own seed.
+        seed = self.options.settings.seed * N_CENTS + round(note.key.pitch * 100)
+        seed += 2**40 * note.key.layer + 2**45 * note.key.take
         root, cents = nearest_note(note.key.pitch)
         zone = self._zones.get(note.key)  # none for a note that no key plays
         keys = (root, root) if zone is None else (zone.low_key, zone.high_key)
@@ -292,27 +308,65 @@ class _NoteWriter:
 
 
 def _scratch_name(key: NoteKey) -> str:
-    return f"{key.layer}_{round(100 * key.pitch):05d}{_SOURCE_SUFFIX}"
+    return f"{key.layer}_{key.take}_{round(100 * key.pitch):05d}{_SOURCE_SUFFIX}"
 
 
 def _sample(note: NoteFiles, scratch: Path) -> Sample:
     path = next(iter(note.paths.values())) if note.paths else scratch / _scratch_name(note.key)
-    return Sample(path, note.key.pitch, note.key.layer, note.n_frames, note.sample_rate, note.channels, note.loop)
+    key = note.key
+    return Sample(path, key.pitch, key.layer, note.n_frames, note.sample_rate, note.channels, note.loop, key.take)
+
+
+@dataclass(frozen=True)
+class _Readers:
+    """How files that hold sounds themselves get them: as numbers, or as a WAV file."""
+
+    samples: Callable[[Sample], NDArray[np.float32]]
+    waves: Callable[[Sample], bytes]
+
+
+class _Waves:
+    """Notes as WAV files, whatever they were written as.
+
+    Args:
+        sources: Where each file of a note lies.
+        subtype: Of those that are not there as WAV.
+        scratch: A file to write to.
+    """
+
+    def __init__(self, sources: Mapping[Path, Path], subtype: str, scratch: Path) -> None:
+        self.sources, self.subtype, self.scratch = sources, subtype, scratch
+
+    def read(self, sample: Sample) -> bytes:
+        """One note's file."""
+        source = self.sources[sample.path]
+        if source != sample.path and source.suffix == _SOURCE_SUFFIX:  # one that stays
+            return source.read_bytes()
+        audio = torch.from_numpy(read_back(source))
+        write_audio(self.scratch, audio, self.subtype, round(100 * sample.pitch), sample.sample_rate)
+        return self.scratch.read_bytes()
 
 
 def _write_instruments(
-    plan: Plan,
-    samples: Sequence[Sample],
-    outputs: OutputSet,
-    read: Callable[[Sample], NDArray[np.float32]],
-    release_s: float,
+    plan: Plan, samples: Sequence[Sample], outputs: OutputSet, readers: _Readers, release_s: float
 ) -> None:
     if not plan.instruments:
         return
     mapped: list[Zone] = zones(samples)
     for file_format, target in plan.instruments.items():
         if file_format == "sf2":
-            outputs.write(target, lambda aside: write_sf2(aside, plan.name, mapped, read, release_s, plan.middle_c))
+            first = [zone for zone in mapped if not zone.sample.take]
+            outputs.write(
+                target,
+                lambda aside, first=first: write_sf2(  # type: ignore[misc]
+                    aside, plan.name, first, readers.samples, release_s, plan.middle_c
+                ),
+            )
+            continue
+        if file_format == "multisample":
+            outputs.write(
+                target, lambda aside: write_multisample(aside, plan.name, mapped, readers.waves, plan.middle_c)
+            )
             continue
         text = {"sfz": sfz_text, "dspreset": dspreset_text}[file_format](mapped, target.parent, plan.name, release_s)
         outputs.write(target, lambda aside, text=text: aside.write_text(text, encoding="utf-8"))  # type: ignore[misc]
@@ -349,7 +403,7 @@ def _draw(
     shown = []
     for each in sets:
         loudest = max(sample.layer for sample in each.samples)
-        shown += [(each, sample) for sample in each.samples if sample.layer == loudest]
+        shown += [(each, sample) for sample in each.samples if (sample.layer, sample.take) == (loudest, 0)]
     for index in spread(len(shown), PICTURE_NOTES):
         each, sample = shown[index]
         title = describe_pitch(sample.pitch, middle_c).removesuffix(" +0.0 cents")

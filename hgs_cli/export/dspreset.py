@@ -11,7 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from xml.etree import ElementTree
 
-from hgs_cli.export.zones import Zone, n_layers, relative_path, velocity_gain
+from hgs_cli.export.zones import Zone, n_layers, n_takes, relative_path, velocity_gain
 
 MAX_ATTACK_S = 2.0
 MAX_RELEASE_S = 10.0
@@ -26,7 +26,7 @@ def dspreset_text(zones: Sequence[Zone], folder: Path, name: str, release_s: flo
     """Text of a .dspreset file, with knobs for attack, release and reverb.
 
     Tuning is in semitones with their fraction, so notes are exactly in tune. A loop goes on while the sound fades: the
-    format knows no other.
+    format knows no other. Several takes are played in turn (`seqMode`).
 
     Args:
         zones: From `zones`.
@@ -38,7 +38,7 @@ def dspreset_text(zones: Sequence[Zone], folder: Path, name: str, release_s: flo
     Raises:
         OutputError: A file name cannot be written.
     """
-    rings_out = not math.isfinite(release_s)
+    rings_out, takes = not math.isfinite(release_s), n_takes(zones)
     root = ElementTree.Element("DecentSampler", minVersion="1.0.0")
     _add_ui(root, name, None if rings_out else release_s)
     envelope = {} if rings_out else {"attack": "0", "release": _number(release_s)}
@@ -63,6 +63,9 @@ def dspreset_text(zones: Sequence[Zone], folder: Path, name: str, release_s: flo
                 attributes |= {"loopStart": str(start), "loopEnd": str(last)}
             if rings_out:
                 attributes["ampEnvEnabled"] = "false"
+            if takes > 1:
+                turn = {"seqPosition": str(zone.sample.take + 1), "seqLength": str(takes)}
+                attributes |= {"seqMode": "round_robin"} | turn
             ElementTree.SubElement(group, "sample", attributes)
     effects = ElementTree.SubElement(root, "effects")
     ElementTree.SubElement(effects, "effect", type="reverb", roomSize="0.7", damping="0.3", wetLevel="0")

@@ -18,13 +18,14 @@ from hgs_cli.export.naming import (
     Plan,
     PlanOptions,
     check_subtype,
+    check_takes,
     extra_suffixes,
     make_plan,
     parse_formats,
 )
 from hgs_cli.inversion import Inversion
 from hgs_cli.pipeline import check_playable
-from hgs_cli.pitch import MAX_LAYERS, NoteKey
+from hgs_cli.pitch import MAX_LAYERS, MAX_TAKES, NoteKey
 from hgs_cli.sampler.finish import Finish
 from hgs_cli.sampler.instrument import Instrument
 from hgs_cli.sampler.making import make_instrument
@@ -45,6 +46,7 @@ class FileOptions(TypedDict, total=False):
     name: str | None
     template: str | None
     velocities: Number
+    takes: Number
     audition: bool
     plot: bool
     subtype: str
@@ -56,10 +58,11 @@ class InstrumentFiles:
     """Which files an instrument has.
 
     Attributes:
-        formats: wav, flac, aiff; sfz, dspreset and sf2: a text with commas, or several.
+        formats: wav, flac, aiff; sfz, dspreset, sf2 and multisample: a text with commas, or several.
         name: Of the instrument; its folder's if None.
         template: Of the notes' names, as `--name` takes it.
         velocities: Dynamic layers, 1 … 8.
+        takes: Of every note, which samplers play in turn, 1 … 16.
         audition: Also a page with a keyboard.
         plot: Also a picture.
         subtype: PCM_24, PCM_16 or FLOAT.
@@ -73,6 +76,7 @@ class InstrumentFiles:
     name: str | None = None
     template: str | None = None
     velocities: Number = 1
+    takes: Number = 1
     audition: bool = False
     plot: bool = False
     subtype: str = "PCM_24"
@@ -80,6 +84,7 @@ class InstrumentFiles:
 
     def __post_init__(self) -> None:
         as_whole(self.velocities, "velocities", 1, MAX_LAYERS)
+        as_whole(self.takes, "takes", 1, MAX_TAKES)
         as_choice(self.subtype, "subtype", SUBTYPES)
         for name in ("audition", "plot", "force"):
             as_flag(getattr(self, name), name)
@@ -103,7 +108,9 @@ class InstrumentFiles:
             extra_suffixes(self.audition, self.plot),
             round(float(self.velocities)),
             self.template,
+            takes=round(float(self.takes)),
         )
+        check_takes(options.takes, formats)
         return make_plan(folder, self.name or folder.resolve().name.strip(".") or "sound", options)
 
 

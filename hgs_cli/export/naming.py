@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import string
 from collections.abc import Mapping, Sequence
@@ -13,16 +14,16 @@ from hgs_cli.export.sources import INVERSION_SUFFIX, Source, comparable
 from hgs_cli.pitch import MIDDLE_C, NoteKey, note_name, note_tag, split_cents
 
 AUDIO_SUFFIXES = {"wav": ".wav", "flac": ".flac", "aiff": ".aiff"}
-INSTRUMENT_SUFFIXES = {"sfz": ".sfz", "dspreset": ".dspreset", "sf2": ".sf2"}
+INSTRUMENT_SUFFIXES = {"sfz": ".sfz", "dspreset": ".dspreset", "sf2": ".sf2", "multisample": ".multisample"}
 LISTING_FORMATS = ("sfz", "dspreset")  # name sound files, and so want some
 PAGE, PICTURE = "audition", "plot"  # kinds of file beside the formats
 
 DEFAULT_NAME = "{stem}_{midi:03d}_{note}"
-LAYERED_NAME = DEFAULT_NAME + "_v{layer}"
+LAYER_NAME, TAKE_NAME = "_v{layer}", "_take{take}"  # behind it, where there are several
 _TEXT_FIELDS = ("stem", "note")
 _LONGEST_SPEC = 3  # characters of a format spec: 03d; a width of millions would be a name of megabytes
 _LONGEST_NAME = 255  # bytes, what file systems allow
-_TEMPLATE_HELP = "use {stem}, {midi:03d}, {note}, {cents}, {layer} and {velocity}"
+_TEMPLATE_HELP = "use {stem}, {midi:03d}, {note}, {cents}, {layer}, {velocity} and {take}"
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class PlanOptions:
         layers: Number of dynamic layers.
         template: Of the notes' file names without suffix; it may have folders. None for the usual one.
         middle_c: Octave number of MIDI 60 in names.
+        takes: Of every note.
     """
 
     pitches: Sequence[float]
@@ -44,11 +46,12 @@ class PlanOptions:
     layers: int = 1
     template: str | None = None
     middle_c: int = MIDDLE_C
+    takes: int = 1
 
     @property
     def n_notes(self) -> int:
-        """Of one instrument, in all layers."""
-        return len(self.pitches) * self.layers
+        """Of one instrument, in all layers and takes."""
+        return len(self.pitches) * self.layers * self.takes
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ class Plan:
         extras: The page and the picture, by kind.
         layers: Number of dynamic layers.
         middle_c: Octave number of MIDI 60 in names.
+        takes: Of every note.
     """
 
     name: str
@@ -70,6 +74,7 @@ class Plan:
     extras: Mapping[str, Path] = field(default_factory=dict)
     layers: int = 1
     middle_c: int = MIDDLE_C
+    takes: int = 1
 
     @property
     def sounding(self) -> list[Path]:
@@ -143,6 +148,19 @@ def check_subtype(subtype: str, formats: Sequence[str]) -> None:
         raise UsageError("FLAC holds no floating point", "choose --subtype PCM_24, or wav")
 
 
+def check_takes(takes: int, formats: Sequence[str]) -> bool:
+    """Whether there is a format, of several, that plays the first of several takes alone.
+
+    Raises:
+        UsageError: It is the only one.
+    """
+    if takes == 1 or "sf2" not in formats:
+        return False
+    if len(formats) == 1:
+        raise UsageError("a SoundFont knows no round robin", "add sfz, dspreset or multisample to --format")
+    return True
+
+
 def layer_velocities(layers: int) -> list[tuple[int, int]]:
     """Lowest and highest MIDI velocity of each dynamic layer, softest first: 1 to 127 in even parts."""
     ends = [round(127 * (index + 1) / layers) for index in range(layers)]
@@ -171,28 +189,36 @@ def make_plan(folder: Path, name: str, options: PlanOptions) -> Plan:
     Raises:
         UsageError: The template is none, leaves the folder, or gives two notes one name.
     """
-    template = options.template or (LAYERED_NAME if options.layers > 1 else DEFAULT_NAME)
+    template = options.template or "".join(
+        [DEFAULT_NAME, LAYER_NAME if options.layers > 1 else "", TAKE_NAME if options.takes > 1 else ""]
+    )
     suffixes = {one: AUDIO_SUFFIXES[one] for one in options.formats if one in AUDIO_SUFFIXES}
     notes: dict[NoteKey, dict[str, Path]] = {}
     seen: dict[str, NoteKey] = {}
-    for layer in range(options.layers):
-        for pitch in options.pitches:
-            key = NoteKey(pitch, layer)
-            relative = _note_path(template, name, key, options)
-            for suffix in suffixes.values():
-                relative = relative.removesuffix(suffix)
-            if suffixes and comparable(relative) in seen:
-                raise UsageError(
-                    f"name {template!r} is the same for two notes ({relative})",
-                    "add {layer}" if seen[comparable(relative)].pitch == pitch else "add {midi} or {note}",
-                )
-            seen[comparable(relative)] = key
-            notes[key] = {one: folder / f"{relative}{suffix}" for one, suffix in suffixes.items()}
+    for layer, take, pitch in itertools.product(range(options.layers), range(options.takes), options.pitches):
+        key = NoteKey(pitch, layer, take)
+        relative = _note_path(template, name, key, options)
+        for suffix in suffixes.values():
+            relative = relative.removesuffix(suffix)
+        if suffixes and comparable(relative) in seen:
+            raise UsageError(
+                f"name {template!r} is the same for two notes ({relative})",
+                _what_tells(seen[comparable(relative)], key),
+            )
+        seen[comparable(relative)] = key
+        notes[key] = {one: folder / f"{relative}{suffix}" for one, suffix in suffixes.items()}
     instruments = {
         one: folder / f"{name}{INSTRUMENT_SUFFIXES[one]}" for one in options.formats if one in INSTRUMENT_SUFFIXES
     }
     extras = {kind: folder / f"{name}{suffix}" for kind, suffix in options.extras.items()}
-    return Plan(name, notes, instruments, extras, options.layers, options.middle_c)
+    return Plan(name, notes, instruments, extras, options.layers, options.middle_c, options.takes)
+
+
+def _what_tells(one: NoteKey, other: NoteKey) -> str:
+    """What to add to a template that gives two notes one name."""
+    if one.pitch != other.pitch:
+        return "add {midi} or {note}"
+    return "add {layer}" if one.layer != other.layer else "add {take}"
 
 
 def plan_mixes(name: str, mixes: Sequence[Sequence[float]], out: Path | None, options: PlanOptions) -> list[MixPlan]:
@@ -266,6 +292,7 @@ def _note_path(template: str, stem: str, key: NoteKey, options: PlanOptions) -> 
         "note": note_tag(key.pitch, options.middle_c),
         "cents": cents,
         "layer": key.layer + 1,
+        "take": key.take + 1,
         "velocity": layer_velocities(options.layers)[key.layer][1],
     }
     parts: list[str] = []

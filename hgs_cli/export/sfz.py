@@ -12,7 +12,7 @@ from itertools import groupby
 from pathlib import Path
 
 from hgs_cli.errors import OutputError
-from hgs_cli.export.zones import MAX_VELOCITY, Zone, n_layers, relative_path, velocity_gain
+from hgs_cli.export.zones import MAX_VELOCITY, Zone, n_layers, n_takes, relative_path, velocity_gain
 
 CURVE_VELOCITIES = (1, 4, 8, 16, 32, 64, 96, MAX_VELOCITY)  # players draw lines between them
 
@@ -45,6 +45,8 @@ def sfz_text(zones: Sequence[Zone], folder: Path, name: str, release_s: float) -
     on while the sound fades (`loop_continuous`): what a file holds after its loop need not follow from it. A sound
     without one ends where its file ends (`no_loop`: the sound file's own loop, if it tells of one, is not played).
 
+    Several takes are played in turn (`seq_position`).
+
     Args:
         zones: From `zones`.
         folder: In which the file will stand; sound files are named relative to it.
@@ -54,7 +56,7 @@ def sfz_text(zones: Sequence[Zone], folder: Path, name: str, release_s: float) -
     Raises:
         OutputError: A file name holds what SFZ would read as something else.
     """
-    layers = n_layers(zones)
+    layers, takes = n_layers(zones), n_takes(zones)
     lines = [f"// {' '.join(name.split())}", "", "<global>"]
     if math.isfinite(release_s):
         lines.append(f"ampeg_release={release_s:.3f}")
@@ -66,7 +68,8 @@ def sfz_text(zones: Sequence[Zone], folder: Path, name: str, release_s: float) -
             path = relative_path(zone.sample.path, folder)
             check_sfz_path(path)
             keys = f"lokey={zone.low_key} hikey={zone.high_key} pitch_keycenter={zone.root_key}"
-            lines.append(f"<region> {keys} tune={round(zone.tune_cents)} {_loop(zone, release_s)}")
+            turn = f" seq_length={takes} seq_position={zone.sample.take + 1}" if takes > 1 else ""
+            lines.append(f"<region> {keys} tune={round(zone.tune_cents)} {_loop(zone, release_s)}{turn}")
             lines.append(f"sample={path}")  # up to the end of its line: names may hold spaces
     return "\n".join(lines) + "\n"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,7 @@ class Sample:
         sample_rate: In Hz.
         channels: 1 or 2.
         loop: Sustain loop; None for a one-shot.
+        take: Of several that are played in turn, 0 the first.
     """
 
     path: Path
@@ -41,6 +42,7 @@ class Sample:
     sample_rate: int
     channels: int
     loop: Loop | None
+    take: int = 0
 
 
 @dataclass(frozen=True)
@@ -71,29 +73,42 @@ def zones(samples: Sequence[Sample]) -> list[Zone]:
 
     A key plays the sample of nearest pitch, the lower of two that are as near; the lowest reaches down to key 0, the
     highest up to 127, so every key is in exactly one zone of each layer. A sample that no key is nearest to, since it
-    has neighbours closer than a key, is in no zone. Layers share the velocities as `layer_velocities` says.
+    has neighbours closer than a key, is in no zone. Layers share the velocities as `layer_velocities` says; of several
+    takes each has all keys.
 
     Returns:
-        Layer by layer, the softest first, from low keys to high.
+        Layer by layer, the softest first, in it take by take, from low keys to high.
     """
     layers = sorted({sample.layer for sample in samples})
     found: list[Zone] = []
     for layer, (low_velocity, high_velocity) in zip(layers, layer_velocities(len(layers)), strict=True):
-        notes = sorted((sample for sample in samples if sample.layer == layer), key=lambda sample: sample.pitch)
-        low_key = 0
-        for note, above in zip(notes, [*notes[1:], None], strict=True):
-            high_key = N_KEYS - 1 if above is None else min(math.floor((note.pitch + above.pitch) / 2), N_KEYS - 1)
-            if high_key >= low_key:
-                root_key, _ = nearest_note(note.pitch)
-                tune_cents = 100.0 * (root_key - note.pitch)
-                found.append(Zone(note, low_key, high_key, root_key, tune_cents, low_velocity, high_velocity))
-                low_key = high_key + 1
+        for take in sorted({sample.take for sample in samples if sample.layer == layer}):
+            notes = [sample for sample in samples if (sample.layer, sample.take) == (layer, take)]
+            found += _zones_of_take(notes, low_velocity, high_velocity)
     return found
+
+
+def _zones_of_take(samples: Sequence[Sample], low_velocity: int, high_velocity: int) -> Iterator[Zone]:
+    """Spread the samples of one layer and take over the keyboard, from low keys to high."""
+    notes = sorted(samples, key=lambda sample: sample.pitch)
+    low_key = 0
+    for note, above in zip(notes, [*notes[1:], None], strict=True):
+        high_key = N_KEYS - 1 if above is None else min(math.floor((note.pitch + above.pitch) / 2), N_KEYS - 1)
+        if high_key >= low_key:
+            root_key, _ = nearest_note(note.pitch)
+            tune_cents = 100.0 * (root_key - note.pitch)
+            yield Zone(note, low_key, high_key, root_key, tune_cents, low_velocity, high_velocity)
+            low_key = high_key + 1
 
 
 def n_layers(zones: Sequence[Zone]) -> int:
     """How many dynamic layers zones have."""
     return len({zone.sample.layer for zone in zones})
+
+
+def n_takes(zones: Sequence[Zone]) -> int:
+    """How many takes of every note zones have, which are played in turn."""
+    return len({zone.sample.take for zone in zones})
 
 
 def velocity_gain(velocity: int, layers: int) -> float:

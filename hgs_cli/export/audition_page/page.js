@@ -139,15 +139,18 @@ const notePanel = new Panel("No note yet", "Play a key");
 
 // --- notes ---
 
-/** The zone that a key plays in the chosen set. */
-function zoneOf(key, velocity) {
-  return chosen.zones.find(
+/** The zone that a key plays in the chosen set; of several takes, each in its turn. */
+function zoneOf(key, velocity, turn) {
+  const takes = chosen.zones.filter(
     ({ keys: [low, high], velocities: [soft, loud] }) => low <= key && key <= high && soft <= velocity && velocity <= loud,
   );
+  return takes[turn % takes.length];
 }
 
-function soundOf(key, velocity) {
-  const zone = zoneOf(key, velocity);
+const turns = new Map(); // how often a key was played
+
+function soundOf(key, velocity, turn) {
+  const zone = zoneOf(key, velocity, turn);
   const gain = (velocity / 127) ** (2 / chosen.layers); // as zones.velocity_gain says
   return { id: zone.sound, rate: 2 ** ((key - zone.pitch) / 12), loop: zone.loop, gain, zone };
 }
@@ -156,9 +159,11 @@ function press(by, key, velocity) {
   if (key < 0 || key > 127 || pressed.has(by)) return;
   const voice = new Voice(output.wake(), { rings: element("ring").checked, onEnd: () => voices.delete(voice) });
   voice.velocity = velocity;
+  voice.turn = turns.get(key) ?? 0;
+  turns.set(key, voice.turn + 1);
   pressed.set(by, { voice, key });
   voices.set(voice, key);
-  const sound = soundOf(key, velocity);
+  const sound = soundOf(key, velocity, voice.turn);
   voice.play(sound, sounds).catch(fail);
   mark(key);
   showNote(voice, key, sound);
@@ -378,7 +383,7 @@ function chooseStep() {
   element("step").setAttribute("aria-valuetext", chosen.label);
   for (const [voice, key] of voices) {
     if (!voice.lasts) continue;
-    const sound = soundOf(key, voice.velocity);
+    const sound = soundOf(key, voice.velocity, voice.turn);
     voice.play(sound, sounds).catch(fail);
     showNote(voice, key, sound);
   }
