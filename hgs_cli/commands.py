@@ -23,7 +23,7 @@ from hgs_cli.errors import ExistingFileError, HgsError, InputError, OutputError,
 from hgs_cli.export.naming import InversionPlan, MixPlan, Plan, describe_note, layer_velocities
 from hgs_cli.export.piped import DASH
 from hgs_cli.options import RunningOptions, ScriptOptions, keep_memory, set_threads
-from hgs_cli.pitch import MIDDLE_C, describe_pitch, nearest_note, note_name, rename_notes
+from hgs_cli.pitch import MIDDLE_C, NoteKey, describe_pitch, nearest_note, note_name, rename_notes
 
 if TYPE_CHECKING:
     from hgs_cli.export.audition import AuditionInput
@@ -336,7 +336,7 @@ def invert_one(call: Call, sound: Path, plan: InversionPlan, listening: Listenin
 def _write_inversion(call: Call, name: str, plan: InversionPlan, inversion: Inversion, heard: Reconstruction) -> None:
     from hgs_cli.atomic_files import OutputSet
     from hgs_cli.export.delivery import Job, deliver
-    from hgs_cli.pipeline import NoteKey, make_instrument
+    from hgs_cli.pipeline import make_instrument
 
     with OutputSet(plan.files, call.force) as outputs:
         outputs.write(plan.inversion, inversion.write)
@@ -373,9 +373,9 @@ def render_one(call: Call, sound: Path, plan: Plan, listening: ListeningOptions,
     pitch = "none" if source is None else describe_pitch(source, call.middle_c)
     facts = (("Notes", str(len(plan.notes) // (plan.layers * plan.takes))), ("Pitch of the sound", pitch))
     job = Job(make_instrument(call.model, inversion), plan, plan.name, facts)
-    (notes,) = _deliver_files(call, [job], _read_inputs([sound], bool(plan.extras)), advance)
+    (notes,) = deliver_files(call, [job], read_inputs([sound], bool(plan.extras)), advance)
     told = {"input": str(sound), "heard": _heard(call, inversion), "kind": inversion.kind}
-    return WorkResult(f"{len(notes)} note{'s' if len(notes) > 1 else ''}", _file_lines(call, plan, notes, told))
+    return WorkResult(f"{len(notes)} note{'s' if len(notes) > 1 else ''}", file_lines(call, plan, notes, told))
 
 
 def mix_all(
@@ -393,8 +393,8 @@ def mix_all(
         )
         for mix in mixes
     ]
-    inputs = _read_inputs(sounds, bool(mixes[0].plan.extras))
-    written = _deliver_files(call, jobs, inputs, advance)
+    inputs = read_inputs(sounds, bool(mixes[0].plan.extras))
+    written = deliver_files(call, jobs, inputs, advance)
     lines: list[str] = []
     for mix, notes in zip(mixes, written, strict=True):
         told = {
@@ -405,11 +405,11 @@ def mix_all(
         }
         # The page of all mixes is printed once.
         own = mix.plan if mix is mixes[-1] else replace(mix.plan, extras={})
-        lines += _file_lines(call, own, notes, told)
+        lines += file_lines(call, own, notes, told)
     return WorkResult("mixed", lines)
 
 
-def _read_inputs(sounds: Sequence[Path], shown: bool) -> list[AuditionInput]:
+def read_inputs(sounds: Sequence[Path], shown: bool) -> list[AuditionInput]:
     """The sounds themselves, to hear or see beside the notes; an .hgs file holds none."""
     if not shown:
         return []
@@ -424,7 +424,7 @@ def _read_inputs(sounds: Sequence[Path], shown: bool) -> list[AuditionInput]:
     ]
 
 
-def _deliver_files(
+def deliver_files(
     call: Call, jobs: Sequence[Job], inputs: Sequence[AuditionInput], advance: Advance
 ) -> list[list[NoteFiles]]:
     """Write all files of a result together, and say where notes had to be lowered."""
@@ -446,14 +446,21 @@ def _deliver_files(
     return written
 
 
-def _file_lines(call: Call, plan: Plan, notes: Sequence[NoteFiles], facts: dict[str, Any]) -> list[str]:
-    """A result's files as paths, or as JSON with the facts given."""
+def file_lines(
+    call: Call,
+    plan: Plan,
+    notes: Sequence[NoteFiles],
+    facts: dict[str, Any],
+    of_note: Callable[[NoteKey], dict[str, Any]] = lambda key: {},
+) -> list[str]:
+    """A result's files as paths, or as JSON with the facts given, and those of each note."""
     if not call.as_json:
         return [str(path) for path in plan.files]
     lines = []
     for note in notes:
         told = {
             **describe_note(note.key, call.middle_c),
+            **of_note(note.key),
             "layer": note.key.layer + 1,
             "velocities": layer_velocities(plan.layers)[note.key.layer],
             "take": note.key.take + 1,

@@ -30,11 +30,10 @@ from hgs_cli.export.sf2 import write_sf2
 from hgs_cli.export.sfz import check_sfz_path, sfz_text
 from hgs_cli.export.zones import Sample, Zone, relative_path, zones
 from hgs_cli.pitch import NoteKey, describe_pitch, nearest_note
-from hgs_cli.sampler.dynamics import layer_softness
 from hgs_cli.sampler.finish import Finish
-from hgs_cli.sampler.instrument import Instrument
 from hgs_cli.sampler.model import Model
-from hgs_cli.sampler.playing import Note, lowering_db, make_notes, note_gain_db
+from hgs_cli.sampler.multisample import Multisample
+from hgs_cli.sampler.playing import Note, Playable, lowering_db, make_notes, note_gain_db, of_layer
 from hgs_cli.sampler.settings import MAX_SEED, Settings
 from hgs_cli.spectrum import MODEL_SAMPLES, SAMPLE_RATE
 
@@ -82,13 +81,13 @@ class Job:
     """An instrument to deliver.
 
     Attributes:
-        instrument: From `single` or `blend`.
+        instrument: One sound, a mix, or many recordings.
         plan: Its files.
         label: Of its notes, where a page has several instruments.
         facts: Names and values that a page shows.
     """
 
-    instrument: Instrument
+    instrument: Playable
     plan: Plan
     label: str
     facts: tuple[tuple[str, str], ...] = ()
@@ -214,11 +213,13 @@ class _NoteCache:
             yield from self._kept
             return
         n_bytes = 0
-        softness = layer_softness(self.job.plan.layers)
         for layer, take in itertools.product(range(self.job.plan.layers), range(self.job.plan.takes)):
-            settings = take_settings(replace(self.options.settings, softness=softness[layer]), take)
+            instrument, softness = of_layer(self.job.instrument, layer, self.job.plan.layers)
+            plain = replace(self.options.settings, softness=softness)
+            recorded = isinstance(instrument, Multisample) and take < instrument.n_takes
+            settings = plain if recorded else take_settings(plain, take)
             keys = [key for key in self.job.plan.notes if (key.layer, key.take) == (layer, take)]
-            for note in make_notes(self.model, self.job.instrument, keys, settings, self.options.finish):
+            for note in make_notes(self.model, instrument, keys, settings, self.options.finish):
                 n_bytes += note.audio.numel() * note.audio.element_size()
                 if self._kept is not None:
                     self._kept.append(note)

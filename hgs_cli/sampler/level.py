@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -149,6 +149,18 @@ class Voices:
     level: Tensor
     wanted: Tensor
     heard: Tensor | None = None
+
+
+def between(voices: Voices, other: Tensor, share: Tensor) -> Voices:
+    """Voices of notes drawn towards another log-mel (B, n_mels, n_frames) by a share (B,), all of them alike."""
+    share = share[:, None, None]
+    gain = towards(voices.level, torch.lerp(voices.level, other, share), 1.0)
+    return replace(
+        voices,
+        gain=None if voices.gain is None else voices.gain + gain,
+        drawn=Envelopes(voices.drawn.harmonic + gain, voices.drawn.noise_part + gain),
+        level=voices.level + gain,
+    )
 
 
 def is_heard(before: Tensor, after: Tensor) -> Tensor:

@@ -150,7 +150,6 @@ def _between_levels(model: Model, instrument: Instrument, p_ref: float) -> Instr
     return replace(instrument, reference_lufs=lufs, reference_peak_db=peak, ends=tuple(ends))
 
 
-def measure_references(model: Model, instrument: Instrument, source_pitch: float | None) -> tuple[float, float]:
 @torch.inference_mode()
 def natural_slope(model: Model, instrument: Instrument) -> float:
     """By which the loudness of its notes rises over an octave, as real instruments' does, in dB."""
@@ -158,6 +157,7 @@ def natural_slope(model: Model, instrument: Instrument) -> float:
     return natural_slope_db(REFERENCE_INTERVALS, _reference_lufs(model, instrument, own))
 
 
+def measure_references(model: Model, instrument: Instrument, source_pitch: float | None) -> tuple[float, float]:
     """Loudness and peak of the source pitch and the notes an octave below and above it."""
     return reference_levels(_reference_notes(model, instrument, source_pitch))
 

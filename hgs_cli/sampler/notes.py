@@ -13,7 +13,7 @@ from torch import Tensor
 from hgs_cli.audio.loop import fade_curve
 from hgs_cli.errors import WeightsError
 from hgs_cli.sampler.instrument import Instrument
-from hgs_cli.sampler.level import Voices
+from hgs_cli.sampler.level import Voices, between
 from hgs_cli.sampler.model import Model
 from hgs_cli.sampler.moving import sharpened
 from hgs_cli.sampler.settings import Settings
@@ -52,9 +52,48 @@ class EndRules:
 ENDS = EndRules()
 
 
+@dataclass(frozen=True)
+class Neighbour:
+    """Another recording of the same instrument, which has a say in how loud every band is.
+
+    Attributes:
+        instrument: Made of it.
+        shares: What it has to say in every note, 0 … 1.
+    """
+
+    instrument: Instrument
+    shares: Sequence[float]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is asked for of one instrument: its notes, from `ask_networks`, and its carriers, from `read_carriers`."""
+
+    notes: Sequence[NoteBatch]
+    carriers: Sequence[CarrierHead | None]
+
+    def moved(self, chosen: slice, pitches: Sequence[float], levels: bool) -> tuple[list[MovedHead | None], Voices]:
+        """Some of the notes: their carriers, and what each voice gives."""
+        heads = move_carriers(self.carriers, pitches[chosen], self.notes[0].settings)
+        return heads, note_voices([notes.piece(chosen) for notes in self.notes], heads, levels)
+
+
 @torch.inference_mode()
-def synthesize(model: Model, instrument: Instrument, pitches: Sequence[float], settings: Settings) -> Tensor:
+def synthesize(
+    model: Model,
+    instrument: Instrument,
+    pitches: Sequence[float],
+    settings: Settings,
+    neighbour: Neighbour | None = None,
+) -> Tensor:
     """Notes of an instrument before any gain, in one batch.
+
+    Args:
+        model: From `load_model`.
+        instrument: What carries them.
+        pitches: MIDI note numbers.
+        settings: How they are made.
+        neighbour: Another that shapes them.
 
     Returns:
         (N, length_samples) on the model's device; in stereo (N, 2, length_samples), whose mean is what it would be in
@@ -65,11 +104,20 @@ def synthesize(model: Model, instrument: Instrument, pitches: Sequence[float], s
     """
     pitches = [pitch + settings.tune_cents / 100.0 for pitch in pitches]
     q = torch.tensor(pitches, dtype=torch.float32, device=model.device)
-    carriers = read_carriers(instrument, max(pitches), settings)
-    asked = ask_networks(model, instrument, q, settings, carriers[0] is not None)
+
+    def ask(one: Instrument) -> _Asked:
+        carriers = read_carriers(one, max(pitches), settings)
+        return _Asked(ask_networks(model, one, q, settings, carriers[0] is not None), carriers)
+
+    asked = ask(instrument)
+    beside = None if neighbour is None else ask(neighbour.instrument)
 
     def some(chosen: slice) -> Tensor:
-        return _some_notes([notes.piece(chosen) for notes in asked], pitches[chosen], carriers)
+        heads, voices = asked.moved(chosen, pitches, beside is not None)
+        if neighbour is not None and beside is not None:
+            other = beside.moved(chosen, pitches, True)[1].level
+            voices = between(voices, other, q.new_tensor(neighbour.shares[chosen]))
+        return _some_notes(asked.notes[0].piece(chosen), heads, voices)
 
     return torch.cat(side_by_side(some, _pieces(q)))
 
@@ -84,11 +132,9 @@ def _pieces(q: Tensor) -> list[slice]:
     return [slice(low, high) for low, high in pairwise(edges)]
 
 
-def _some_notes(asked: Sequence[NoteBatch], pitches: Sequence[float], carriers: Sequence[CarrierHead | None]) -> Tensor:
+def _some_notes(notes: NoteBatch, heads: Sequence[MovedHead | None], voices: Voices) -> Tensor:
     """Some of the notes, (N, length_samples) or (N, 2, length_samples)."""
-    model, instrument, settings, q = asked[0].model, asked[0].instrument, asked[0].settings, asked[0].q
-    heads = move_carriers(carriers, pitches, settings)
-    voices = note_voices(asked, heads)
+    model, instrument, settings, q = notes.model, notes.instrument, notes.settings, notes.q
     if not bool(torch.isfinite(voices.drawn.harmonic.sum() + voices.drawn.noise_part.sum())):
         raise WeightsError(
             f"the weights {model.path} do not make finite notes of this sound", "use the released weights"

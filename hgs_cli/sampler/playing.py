@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -11,15 +12,18 @@ from torch import Tensor
 from hgs_cli.audio.loop import Loop, find_loop
 from hgs_cli.audio.loudness import GAIN, instrument_gain_db, levelling_db, note_lufs, peak_db
 from hgs_cli.pitch import NoteKey, midi_to_hz
+from hgs_cli.sampler.dynamics import layer_softness
 from hgs_cli.sampler.finish import Finish, finish_note
 from hgs_cli.sampler.instrument import Instrument, MixEnd
 from hgs_cli.sampler.making import UNPITCHED_REFERENCE, natural_slope
 from hgs_cli.sampler.model import Model
-from hgs_cli.sampler.notes import synthesize
+from hgs_cli.sampler.multisample import MULTISAMPLE, Multisample
+from hgs_cli.sampler.notes import Neighbour, synthesize
 from hgs_cli.sampler.settings import Settings
 from hgs_cli.side_by_side import side_by_side
 from hgs_cli.spectrum import MODEL_SAMPLES, SAMPLE_RATE
 
+Playable = Instrument | Multisample
 PLAIN = Finish()  # notes as long as the sound
 BATCH_NOTES = 16  # notes synthesised at once; more are no faster and cost memory
 BATCH_SAMPLES = 2 * BATCH_NOTES * MODEL_SAMPLES  # of long notes there are fewer
@@ -63,7 +67,7 @@ class Rendered:
 
 
 def play(
-    model: Model, instrument: Instrument, pitches: Sequence[float], settings: Settings, finish: Finish = PLAIN
+    model: Model, instrument: Playable, pitches: Sequence[float], settings: Settings, finish: Finish = PLAIN
 ) -> Rendered:
     """Notes of an instrument in memory, at its gain; lowered together if one would clip."""
     gain_db = note_gain_db(instrument, settings)
@@ -75,32 +79,61 @@ def play(
 
 
 def make_notes(
-    model: Model, instrument: Instrument, keys: Sequence[NoteKey], settings: Settings, finish: Finish
+    model: Model, instrument: Playable, keys: Sequence[NoteKey], settings: Settings, finish: Finish
 ) -> Iterator[Note]:
     """Synthesise notes in batches, on one loudness curve, before its gain: memory does not grow with their number."""
     length_s = instrument.length_samples / SAMPLE_RATE
     may_be_held = finish.loop or (finish.duration_s is not None and (finish.trim or finish.duration_s > length_s))
     sustained = may_be_held and _is_sustained(model, instrument, keys, settings)
-    per_note = instrument.length_samples * (2 if settings.stereo else 1)
-    slope_db = natural_slope(model, instrument) if settings.level == "natural" else 0.0
-    n_batch = max(1, min(BATCH_NOTES, BATCH_SAMPLES // per_note))
-    for start in range(0, len(keys), n_batch):
-        chosen = keys[start : start + n_batch]
-        audio = synthesize(model, instrument, [key.pitch for key in chosen], settings).cpu()
-        _level(audio, [key.pitch for key in chosen], instrument, slope_db)
-        for key, one in zip(chosen, audio, strict=True):
+    curve = _loudness_curve(model, instrument, settings)
+    reference_lufs = MULTISAMPLE.reference_lufs if isinstance(instrument, Multisample) else instrument.reference_lufs
+    for one, neighbour, chosen in _batches(instrument, keys, settings):
+        pitches = [key.pitch for key in chosen]
+        audio = synthesize(model, one, pitches, settings, neighbour).cpu()
+        _level(audio, [curve(pitch) for pitch in pitches], one, reference_lufs - one.reference_lufs)
+        for key, note in zip(chosen, audio, strict=True):
             sounding_hz = midi_to_hz(key.pitch + settings.tune_cents / 100.0)
-            finished, loop = finish_note(
-                one if one.ndim == 2 else one[None], sounding_hz, finish, sustained, settings.seed
-            )
-            yield Note(key, finished.T if one.ndim == 2 else finished[0], loop)
+            channels = note if note.ndim == 2 else note[None]
+            finished, loop = finish_note(channels, sounding_hz, finish, sustained, settings.seed)
+            yield Note(key, finished.T if note.ndim == 2 else finished[0], loop)
+
+
+def _batches(
+    instrument: Playable, keys: Sequence[NoteKey], settings: Settings
+) -> Iterator[tuple[Instrument, Neighbour | None, Sequence[NoteKey]]]:
+    """Notes that are made together: what carries them, and what has a say in them."""
+    per_note = instrument.length_samples * (2 if settings.stereo else 1)
+    n_batch = max(1, min(BATCH_NOTES, BATCH_SAMPLES // per_note))
+    if isinstance(instrument, Instrument):
+        for start in range(0, len(keys), n_batch):
+            yield instrument, None, keys[start : start + n_batch]
+        return
+    layer = instrument.layers[-1]
+    voiced = [(key, layer.voicing(key.pitch, key.take)) for key in keys]
+    for (carrier, other), group in groupby(voiced, lambda each: (each[1].carrier, each[1].neighbour)):
+        alike = list(group)
+        for start in range(0, len(alike), n_batch):
+            chosen = alike[start : start + n_batch]
+            shares = [voicing.share for _, voicing in chosen]
+            neighbour = None if other is None else Neighbour(layer.instruments[other], shares)
+            yield layer.instruments[carrier], neighbour, [key for key, _ in chosen]
+
+
+def _loudness_curve(model: Model, instrument: Playable, settings: Settings) -> Callable[[float], float]:
+    """Loudness that notes are brought to before any gain, in LUFS, by pitch."""
+    natural = settings.level == "natural"
+    if isinstance(instrument, Multisample):
+        layer = instrument.layers[-1]
+        return lambda pitch: MULTISAMPLE.reference_lufs + (layer.played_db(pitch) if natural else 0.0)
+    own, lufs = instrument.stands_at, instrument.reference_lufs
+    slope_db = natural_slope(model, instrument) if natural else 0.0
+    return lambda pitch: lufs + slope_db * (pitch - own) / 12.0
 
 
 @torch.inference_mode()
-def _level(audio: Tensor, pitches: Sequence[float], instrument: Instrument, slope_db: float) -> None:
-    """Bring notes (N, T) or (N, 2, T) to the instrument's one loudness curve, which rises by so much over an octave."""
+def _level(audio: Tensor, wanted_lufs: Sequence[float], instrument: Instrument, louder_db: float) -> None:
+    """Bring notes (N, T) or (N, 2, T) to so many LUFS, which is `louder_db` above the scale of their instrument."""
     part = instrument.parts[instrument.lead]
-    own = part.stands_at
     mono = part.carrier.mono if part.carrier is not None and audio.ndim == 3 and len(part.carrier.mono) == 2 else None
 
     def level(index: int) -> None:
@@ -109,14 +142,18 @@ def _level(audio: Tensor, pitches: Sequence[float], instrument: Instrument, slop
             note = (note * mono[:, None]).sum(0)
         elif note.ndim == 2:
             note = note.mean(0)
-        wanted = instrument.reference_lufs + slope_db * (pitches[index] - own) / 12.0
-        audio[index] *= 10.0 ** (levelling_db(wanted, note_lufs(note[:MODEL_SAMPLES])) / 20.0)
+        heard_lufs = note_lufs(note[:MODEL_SAMPLES])
+        gain_db = louder_db + levelling_db(wanted_lufs[index] - louder_db, heard_lufs)
+        audio[index] *= 10.0 ** (gain_db / 20.0)
 
-    side_by_side(level, range(len(pitches)))
+    side_by_side(level, range(len(wanted_lufs)))
 
 
-def _is_sustained(model: Model, instrument: Instrument, keys: Sequence[NoteKey], settings: Settings) -> bool:
+def _is_sustained(model: Model, instrument: Playable, keys: Sequence[NoteKey], settings: Settings) -> bool:
     """Whether the note nearest to the sound's own can be held: then all of them are asked, else none."""
+    if isinstance(instrument, Multisample):  # the middle one speaks for all
+        recordings = instrument.layers[-1].instruments
+        instrument = recordings[len(recordings) // 2]
     own = UNPITCHED_REFERENCE if instrument.offsets_made_at is None else instrument.offsets_made_at
     nearest = min((key.pitch for key in keys), key=lambda pitch: abs(pitch - own))
     plain = replace(settings, softness=0.0, stereo=False)  # all layers and channels are answered alike
@@ -124,8 +161,18 @@ def _is_sustained(model: Model, instrument: Instrument, keys: Sequence[NoteKey],
     return find_loop(audio, midi_to_hz(nearest + settings.tune_cents / 100.0), SAMPLE_RATE) is not None
 
 
-def note_gain_db(instrument: Instrument, settings: Settings) -> float:
+def of_layer(instrument: Playable, index: int, n_layers: int) -> tuple[Playable, float]:
+    """What plays one of so many dynamic layers, 0 the softest, and how much softer it is to sound, 0 … 1."""
+    if isinstance(instrument, Multisample):
+        return instrument.layer(index, n_layers)
+    return instrument, layer_softness(n_layers)[index]
+
+
+def note_gain_db(instrument: Playable, settings: Settings) -> float:
     """The instrument's one gain; that of a mix brings it to a loudness on the line between those of its sounds."""
+    if isinstance(instrument, Multisample):
+        reference = MULTISAMPLE.reference_lufs, instrument.reference_peak_db
+        return instrument_gain_db(settings.normalize, settings.lufs, *reference, instrument.own_gain_db)
 
     def gain_db(level: Instrument | MixEnd) -> float:
         reference = level.reference_lufs, level.reference_peak_db

@@ -151,16 +151,17 @@ def ask_networks(
     return (notes if carried and notes.needs_no_networks else with_drawn(notes),)
 
 
-def note_voices(asked: Sequence[NoteBatch], heads: Sequence[MovedHead | None]) -> Voices:
+def note_voices(asked: Sequence[NoteBatch], heads: Sequence[MovedHead | None], levels: bool = False) -> Voices:
     """What each voice gives to notes.
 
     Args:
         asked: From `ask_networks`.
         heads: Carriers at the same pitches.
+        levels: Whether their levels are asked for where notes are the moved recording as it is.
     """
     notes, *sources = asked
     q, instrument = notes.q, notes.instrument
-    if heads[0] is not None and _moved_as_it_is(instrument, notes.settings):
+    if heads[0] is not None and not levels and _moved_as_it_is(instrument, notes.settings):
         nothing = torch.zeros(len(q), N_MELS, N_FRAMES, device=q.device)
         silence = Envelopes(nothing - 3.0, nothing - 3.0)
         return Voices(nothing, silence, nothing, nothing, torch.zeros_like(q, dtype=torch.bool))
