@@ -25,7 +25,7 @@ from typer.testing import CliRunner
 from hgs_cli.audio.mel import LogMel
 from hgs_cli.cli import app
 from hgs_cli.models.hyperganstrument import tiny_config
-from hgs_cli.models.weights import build_model, save_bundle
+from hgs_cli.models.weights import build_model, find_bundle, save_bundle
 from hgs_cli.pipeline import Model, load_model
 from hgs_cli.sampler.vocoder import Vocoder
 from hgs_cli.spectrum import SAMPLE_RATE, MelConfig, mel_filters
@@ -174,8 +174,14 @@ Run = Callable[..., Outcome]
 
 
 @pytest.fixture
-def hgs(bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    """Run hgs in this process, in an empty folder, with the tiny model."""
+def hgs(bundle: Path, model: Model, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """Run hgs in this process, in an empty folder, with the tiny model, which has been loaded before."""
+
+    def load(weights: Path | None = None, device: str = "auto") -> Model:
+        is_loaded = find_bundle(weights) == bundle and device in ("auto", "cpu") and not torch.cuda.is_available()
+        return model if is_loaded else load_model(weights, device)
+
+    monkeypatch.setattr("hgs_cli.pipeline.load_model", load)
     monkeypatch.setenv("HGS_WEIGHTS", str(bundle))
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(tmp_path)

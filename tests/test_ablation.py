@@ -77,6 +77,7 @@ def test_worth_is_counted_note_by_note() -> None:
     assert (worth.mean, worth.low, worth.high) == pytest.approx((0.5, 0.5, 0.5))
 
 
+@pytest.mark.thorough
 def test_the_command_measures_recordings_and_made_sounds(
     hgs: Run, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -107,6 +107,7 @@ def test_every_row_is_measured_and_can_be_kept(model: Model, real_dir: Path) -> 
         assert all(len(row) == len(table.header) for row in table.rows), table.title
 
 
+@pytest.mark.thorough
 def test_resampling_upwards_is_followed_by_silence_and_kinder_while_it_lasts(model: Model, real_dir: Path) -> None:
     options = CrossPitchOptions(hyper=False)
     result = measure_cross_pitch(model, real_dir, ["trumpet"], options)

@@ -73,6 +73,7 @@ def test_an_sfz_of_the_snare_is_read_and_played_by_others(hgs: Run, monkeypatch:
 
 
 @pytest.mark.weights
+@pytest.mark.thorough
 def test_a_mix_has_no_burst_and_no_step_where_one_of_its_sounds_ends(
     hgs: Run, sustained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

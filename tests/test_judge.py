@@ -72,19 +72,25 @@ def _small() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def run(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A short run of the judge's stage."""
-    folder = tmp_path_factory.mktemp("run")
+def train(dataset: Path, folder: Path, steps: int) -> Path:
+    """A run of the judge's stage."""
     save_bundle(folder / "tiny.safetensors", build_model(tiny_config()), "0")
     settings = folder / "quick.toml"
     settings.write_text("[loop]\nbatch_size = 16\nwarmup_steps = 5\nlearning_rate = 0.01\ntick_s = 0.0\n")
-    options = RunOptions(dataset, folder / "out", steps=40, init=folder / "tiny.safetensors", config=settings)
+    options = RunOptions(dataset, folder / "out", steps=steps, init=folder / "tiny.safetensors", config=settings)
     run_stage("judge", options)
     return folder / "out"
 
 
-def test_the_judge_learns_pitch_and_instrument_of_real_notes(run: Path) -> None:
+@pytest.fixture(scope="module")
+def run(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two steps."""
+    return train(dataset, tmp_path_factory.mktemp("run"), 2)
+
+
+@pytest.mark.thorough
+def test_the_judge_learns_pitch_and_instrument_of_real_notes(dataset: Path, tmp_path: Path) -> None:
+    run = train(dataset, tmp_path, 40)
     *lines, last = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert np.mean([line["pitch"] for line in lines[-5:]]) < 0.7 * np.mean([line["pitch"] for line in lines[:5]])
     assert np.mean([line["instrument_accuracy"] for line in lines[-10:]]) > 0.6  # of two

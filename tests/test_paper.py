@@ -114,6 +114,7 @@ def test_rows_without_a_run_are_named(network: HyperGANStrument, tmp_path: Path)
         open_baselines(network, tmp_path)
 
 
+@pytest.mark.thorough
 def test_mixes_end_in_the_sounds_themselves(runs: Path, dataset: Path, network: HyperGANStrument) -> None:
     x, p, known = sounds(dataset)
     for row in open_baselines(network, runs)[0]:
@@ -140,6 +141,7 @@ def test_optimisation_brings_the_reconstruction_nearer(runs: Path, dataset: Path
     assert error(40) < error(0)
 
 
+@pytest.mark.thorough
 def test_the_table_tells_baselines_apart_and_repeats(
     runs: Path, dataset: Path, network: HyperGANStrument, judge: PitchClassifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -201,6 +201,7 @@ def test_notes_of_one_variation_belong_together(model: Model) -> None:
 # --- the command and the released weights -----------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_the_command_measures_sounds(
     hgs: Run, bundle: Path, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

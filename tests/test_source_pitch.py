@@ -79,6 +79,7 @@ def test_octaves_follow_the_note_that_is_given() -> None:
 
 
 @pytest.mark.real
+@pytest.mark.thorough
 def test_real_recordings_are_heard_as_labelled() -> None:
     manifest = json.loads((REAL / "manifest.json").read_text())
     rows = next(value for value in manifest.values() if isinstance(value, list) and value and "file" in value[0])

@@ -74,6 +74,7 @@ def test_traits_are_those_that_the_inversion_was_judged_by(model: Model) -> None
     assert judge_trust(hear_traits(model, inversion)) == pytest.approx(inversion.trust, abs=1e-3)
 
 
+@pytest.mark.thorough
 def test_the_command_fits_the_law_and_measures_it_on_others(
     hgs: Run, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
