@@ -45,7 +45,7 @@ _FIELD_BELOW_0 = re.compile(rf"(?<![A-Za-z0-9])[A-Ga-g]-[12](?![A-Za-z0-9])|{_WH
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")  # of PianoC4
 _NOTE = (
     r"(?P<letter>[A-Ga-g])(?P<accidental>#|♯|♭|b|flat|[sS](?:harp)?|is)?"
-    r"(?P<octave>-?\d)(?P<late>#)?(?:p(?P<cents>\d\d))?(?!\d)"
+    r"(?P<octave>10|-?\d)(?P<late>#)?(?:p(?P<cents>\d\d))?(?!\d)"
 )
 _PIECE = re.compile(
     rf"(?P<note>{_NOTE})|(?P<label>(?i:{'|'.join(sorted(_LABELS, key=len, reverse=True))}))(?P<count>\d{{1,3}})(?!\d)"
