@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hgs_cli.evaluation.made_sounds import made_sounds
 from hgs_cli.evaluation.measures import harmonic_to_noise_db, median, track_pitch
-from hgs_cli.evaluation.recordings import not_a_manifest, read_entries, read_sound
+from hgs_cli.evaluation.recordings import read_entries, read_sound
 from hgs_cli.evaluation.report import Section, Table, finite, number
 from hgs_cli.pipeline import Model, Settings, invert, make_instrument, synthesize
 from hgs_cli.spectrum import DB_PER_UNIT, SAMPLE_RATE
@@ -198,10 +198,7 @@ def read_one_shots(real_dir: Path) -> list[OddSound]:
     Raises:
         InputError: There is no manifest, or a recording cannot be read.
     """
-    try:
-        names = [(row["instrument"], row["file"]) for row in read_entries(real_dir) if not row["pitched"]]
-    except (KeyError, TypeError) as error:
-        raise not_a_manifest(real_dir) from error
+    names = [(row["instrument"], row["file"]) for row in read_entries(real_dir) if not row["pitched"]]
     return [OddSound(name, "recorded one-shots", read_sound(real_dir / file)) for name, file in sorted(names)]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,7 @@ from hgs_cli.audio.io import MODEL_SECONDS, read_audio
 from hgs_cli.audio.onset import begin_at
 from hgs_cli.errors import InputError
 from hgs_cli.spectrum import SAMPLE_RATE
-
-MANIFEST_NAME = "manifest.json"
+from hgs_cli.training.manifest import MANIFEST_NAME, read_manifest
 
 
 @dataclass(frozen=True)
@@ -68,38 +66,26 @@ def read_entries(real_dir: Path) -> list[dict[str, Any]]:
     """What a folder's manifest says of each of its recordings.
 
     Raises:
-        InputError: There is no manifest.
+        InputError: There is no manifest, or it has a fault.
     """
-    path = real_dir / MANIFEST_NAME
-    try:
-        entries: list[dict[str, Any]] = list(json.loads(path.read_text(encoding="utf-8"))["files"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise not_a_manifest(real_dir) from error
-    return entries
-
-
-def not_a_manifest(real_dir: Path) -> InputError:
-    """What to raise where a folder's manifest lacks something."""
-    return InputError(f"{real_dir / MANIFEST_NAME} is not a manifest of recordings", "give the folder that holds one")
+    return read_manifest(real_dir, InputError)
 
 
 def read_notes(real_dir: Path, instruments: Sequence[str]) -> dict[str, list[Note]]:
     """Pitched recordings of a manifest directory by instrument, by pitch.
 
     Raises:
-        InputError: There is no manifest, or none of the instruments is in it.
+        InputError: There is no manifest, it has a fault, or none of the instruments is in it.
     """
-    path = real_dir / MANIFEST_NAME
-    try:
-        rows = [
-            Note(real_dir / e["file"], e["instrument"], e["family"], float(e["midi_measured"]), e["dynamic"])
-            for e in read_entries(real_dir)
-            if e["pitched"] and e["instrument"] in instruments
-        ]
-    except (ValueError, KeyError, TypeError) as error:
-        raise not_a_manifest(real_dir) from error
+    rows = [
+        Note(real_dir / e["file"], e["instrument"], e["family"], float(e["midi_measured"]), e["dynamic"])
+        for e in read_entries(real_dir)
+        if e["pitched"] and e["instrument"] in instruments
+    ]
     if not rows:
-        raise InputError(f"{path} holds none of the instruments asked for", "name instruments that it lists")
+        raise InputError(
+            f"{real_dir / MANIFEST_NAME} holds none of the instruments asked for", "name instruments that it lists"
+        )
     by_name: dict[str, list[Note]] = {}
     for note in sorted(rows, key=lambda note: (note.instrument, note.midi)):
         by_name.setdefault(note.instrument, []).append(note)

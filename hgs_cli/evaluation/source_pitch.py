@@ -14,7 +14,7 @@ from torch import Tensor
 from hgs_cli.audio.source_pitch import SEARCH, Candidate, choose, detect_pitch, find_candidates
 from hgs_cli.errors import UsageError
 from hgs_cli.evaluation.pitch_trackers import TRACKERS
-from hgs_cli.evaluation.recordings import not_a_manifest, read_entries, read_sound
+from hgs_cli.evaluation.recordings import read_entries, read_sound
 from hgs_cli.evaluation.report import Section, Table, finite, number
 from hgs_cli.pitch import note_name
 
@@ -304,11 +304,8 @@ def cross_validate(sounds: Sequence[tuple[str, float | None, list[Candidate]]]) 
 
 def _read_manifest(real_dir: Path, quick: bool) -> list[dict[str, Any]]:
     """Rows of the manifest by family and file: all, or every SPARSE-th pitched one and all unpitched ones."""
-    try:
-        rows = sorted(read_entries(real_dir), key=lambda row: (row["family"], row["file"]))
-        notes = [row for row in rows if row["pitched"]]
-    except (KeyError, TypeError) as error:
-        raise not_a_manifest(real_dir) from error
+    rows = sorted(read_entries(real_dir), key=lambda row: (row["family"], row["file"]))
+    notes = [row for row in rows if row["pitched"]]
     return (notes[::SPARSE] if quick else notes) + [row for row in rows if not row["pitched"]]
 
 

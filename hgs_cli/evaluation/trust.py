@@ -32,7 +32,6 @@ from hgs_cli.evaluation.measures import ALIGNED_DB, FLOOR_DB
 from hgs_cli.evaluation.recordings import (
     Note,
     choose_source,
-    not_a_manifest,
     notes_of_band,
     read_entries,
     read_note,
@@ -185,10 +184,7 @@ def _recorded(real_dirs: Sequence[Path], validation: bool) -> dict[str, list[Not
     held_out = validation_instruments()
     found: dict[str, list[Note]] = {}
     for real_dir in real_dirs:
-        try:
-            names = {entry["instrument"] for entry in read_entries(real_dir) if entry["pitched"]}
-        except KeyError as error:
-            raise not_a_manifest(real_dir) from error
+        names = {entry["instrument"] for entry in read_entries(real_dir) if entry["pitched"]}
         chosen = sorted(name for name in names if (name in held_out) == validation)
         for name, notes in (read_notes(real_dir, chosen) if chosen else {}).items():
             found.setdefault(name, []).extend(notes)

@@ -28,6 +28,7 @@ from hgs_cli.errors import TrainingError
 from hgs_cli.pitch import midi_to_hz
 from hgs_cli.spectrum import MODEL_SAMPLES, N_BANDS, N_FRAMES, N_STEPS, SAMPLE_RATE
 from hgs_cli.training.bandwidth import FULL_BANDWIDTH_HZ, file_bandwidth_hz
+from hgs_cli.training.manifest import read_manifest
 from hgs_cli.training.nsynth import LICENCE as NSYNTH_LICENCE
 from hgs_cli.training.nsynth import Choice, Example, read_instruments
 from hgs_cli.training.pitch_check import verify_pitch
@@ -161,7 +162,7 @@ def _read_recordings(folder: Path, entries: list[dict[str, Any]], out: Path, fac
     for entry in entries:
         audio, bandwidth_hz = _read_mono(folder / entry["file"])
         pitch = entry["midi_measured"] if entry["pitched"] else None
-        analyser.add(audio, pitch, 60 if entry.get("dynamic") == "soft" else 110, bandwidth_hz)
+        analyser.add(audio, pitch, 60 if entry["dynamic"] == "soft" else 110, bandwidth_hz)
     analyser.save(out, {**facts, "n_dropped": 0})
 
 
@@ -245,24 +246,6 @@ def _jobs(out: Path, real: list[Path], soundfonts: list[Path], nsynth: Choice | 
         }  # fmt: skip
         jobs.append((name, _read_nsynth, (instrument.examples, out / f"{name}.safetensors", facts)))
     return jobs
-
-
-def read_manifest(folder: Path) -> list[dict[str, Any]]:
-    """Entries of a folder's `manifest.json`: file, instrument, family, pitched, midi_measured, dynamic, licence.
-
-    Raises:
-        TrainingError: When there is none, or it cannot be read.
-    """
-    path = folder / "manifest.json"
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))["files"]
-    except OSError as error:
-        raise TrainingError(f"{path} cannot be read ({error.strerror})", "recordings need a manifest.json") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise TrainingError(f"{path} is not a manifest", "it needs a list 'files'") from error
-    if not isinstance(entries, list) or not entries:
-        raise TrainingError(f"{path} lists no files", "add an entry for every recording")
-    return entries
 
 
 def build_dataset(
