@@ -10,6 +10,7 @@ import json
 import os
 import shlex
 import sys
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -55,6 +56,7 @@ from hgs_cli.options import (
     LoudnessOptions,
     MiddleC,
     Mixed,
+    MultisampleOptions,
     Name,
     Pitches,
     Playables,
@@ -192,6 +194,7 @@ def invert(
     quiet: Quiet = False,
     recursive: Recursive = False,
     scripts: ScriptOptions,
+    sets: MultisampleOptions,
     source: SourceOptions,
     seed: Annotated[int, level_option(min=0, max=2**31 - 1, help="For --audio.")] = 0,
     loudness: LoudnessOptions,
@@ -212,12 +215,22 @@ def invert(
         raise UsageError("hgs invert writes files", "name one with -o, or a folder")
     messages, listening = Messages(quiet), make_listening(source_note, source, middle_c)
     sources, alone = find_sources(sounds, recursive, stdin_bytes(), LISTENED_SUFFIXES)
+    gathered = None
+    if sets.multisample:
+        from hgs_cli.multisampling import gather_set, hear_recordings, invert_set
+
+        if audio or plot:
+            raise UsageError("--audio and --plot are about one sound", "leave them out, or --multisample")
+        gathered, one = gather_set(sources, sets, messages, octave_of(middle_c))
+        sources, alone = [one], True
     plans = plan_inversions(sources, alone, out, audio, plot)
     folder = None if out is None or out.suffix.lower() == INVERSION_SUFFIX else out
     planned = [
         Planned(str(one.path), [one.path], folder or plan.inversion.parent, plan.files, {"input": str(one.path)})
         for one, plan in zip(sources, plans, strict=True)
     ]
+    if gathered is not None:
+        planned = [replace(planned[0], name=gathered.name, sounds=gathered.sounds, facts=gathered.told)]
     chosen = choose_work(planned, force, scripts, messages)
     if scripts.dry_run or not chosen:
         return
@@ -232,6 +245,9 @@ def invert(
     )
 
     def work(index: int, _: Advance) -> WorkResult:
+        if gathered is not None:
+            recorded = hear_recordings(call, gathered, listening, sets.keep_tuning)
+            return invert_set(call, gathered.name, recorded, plans[0])
         return invert_one(call, sources[index].path, plans[index], listening)
 
     work_on_planned(planned, work, chosen, scripts.skip_existing, messages)
@@ -255,6 +271,7 @@ def render(
     recursive: Recursive = False,
     scripts: ScriptOptions,
     plot: Plot = False,
+    sets: MultisampleOptions,
     source: SourceOptions,
     running: RunningOptions,
 ) -> None:
@@ -266,19 +283,31 @@ def render(
     """
     from hgs_cli.export.naming import folder_of, make_plan
     from hgs_cli.export.sources import PLAYED_SUFFIXES, find_sources
+    from hgs_cli.multisampling import gather_set, hear_recordings, open_recordings, planned_of, render_set
+    from hgs_cli.recordings_index import holds_recordings
 
     messages, listening = Messages(quiet), make_listening(source_note, source, level.middle_c)
     options = make_plan_options(pitches, target, name, plot, length, level, messages)
     sources, alone = find_sources(sounds, recursive, stdin_bytes(), PLAYED_SUFFIXES)
+    if sets.multisample:
+        gathered, one = gather_set(sources, sets, messages, octave_of(level.middle_c))
+        sources, alone, options = [one], True, gathered.planned(options)
+    else:
+        gathered = None
     out = ctx.with_resource(output_folder(target.out))
-    folders = [folder_of(one, alone, out) for one in sources]
-    plans = [make_plan(folder, one.name, options) for folder, one in zip(folders, sources, strict=True)]
+    folders = [folder_of(one, alone and (gathered is None or out is not None), out) for one in sources]
+    plans = [
+        make_plan(folder, one.name, options if sets.multisample else planned_of(one.path, options))
+        for folder, one in zip(folders, sources, strict=True)
+    ]
     if target.out == DASH:
         check_stdout(sum(len(plan.files) for plan in plans), scripts)
     planned = [
         Planned(str(one.path), [one.path], out or folder, plan.files, {"input": str(one.path)})
         for one, folder, plan in zip(sources, folders, plans, strict=True)
     ]
+    if gathered is not None:
+        planned = [replace(planned[0], name=gathered.name, sounds=gathered.sounds, facts=gathered.told)]
     chosen = choose_work(planned, target.force, scripts, messages)
     if scripts.dry_run:
         return
@@ -288,10 +317,18 @@ def render(
     call = Call(load_weights(running), rendering, target.force, scripts.as_json, messages, octave_of(level.middle_c))
 
     def work(index: int, advance: Advance) -> WorkResult:
-        result = render_one(call, sources[index].path, plans[index], listening, advance)
+        path, plan = sources[index].path, plans[index]
+        if gathered is not None:
+            recorded = hear_recordings(call, gathered, listening, sets.keep_tuning)
+            result = render_set(call, gathered.sounds, recorded, plan, advance)
+        elif holds_recordings(path):
+            result = render_set(call, [path], open_recordings(call, path), plan, advance)
+        else:
+            result = render_one(call, path, plan, listening, advance)
         return send(result, plans[index].files) if target.out == DASH else result
 
-    work_on_planned(planned, work, chosen, scripts.skip_existing, messages, options.n_notes)
+    n_notes = max(len(plan.notes) for plan in plans)
+    work_on_planned(planned, work, chosen, scripts.skip_existing, messages, n_notes)
 
 
 @app.command(cls=PlayingCommand, epilog=EXIT_CODES)
@@ -386,7 +423,9 @@ def info(
         facts = describe_file(files[index], octave_of(middle_c))
         if as_json:
             return WorkResult("", [json.dumps(facts)])
+        recordings = facts.pop("recordings", [])
         rows = [(key, value if isinstance(value, str) else json.dumps(value)) for key, value in facts.items()]
+        rows += [(each["name"], f"{each['pitch']}, layer {each['layer']}") for each in recordings]
         print_table(str(files[index]), rows, to_stdout=True)
         return WorkResult("", [])
 

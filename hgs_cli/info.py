@@ -10,6 +10,7 @@ from typing import Any
 from hgs_cli.errors import InputError
 from hgs_cli.pitch import MIDDLE_C, describe_pitch, rename_notes
 from hgs_cli.rate import SAMPLE_RATE
+from hgs_cli.recordings_index import holds_recordings, read_index
 from hgs_cli.safetensors_header import StoredTensor, check_file, read_stored
 
 MAX_BYTES = 512 * 2**20  # of any file of hgs: more is not read for its checksum either
@@ -28,17 +29,40 @@ def describe_file(path: Path, middle_c: int = MIDDLE_C) -> dict[str, Any]:
         InputError: It is neither, or its header is damaged.
     """
     size = check_file(path, _HELP)
+    if holds_recordings(path):
+        return {"path": str(path), "bytes": size, **_describe_recordings(path, middle_c), "sha256": _sha256(path)}
     try:
         stored = read_stored(path, MAX_BYTES)
         if "source_pitch" in stored.facts:
             facts = _describe_inversion(stored.facts, stored.tensors, middle_c)
         else:
             facts = _describe_bundle(stored.facts, stored.tensors)
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        sha256 = _sha256(path)
     except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path} is neither an instrument nor weights", _HELP) from error
     return {"path": str(path), "bytes": size, **facts, "sha256": sha256}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _describe_recordings(path: Path, middle_c: int) -> dict[str, Any]:
+    recordings = read_index(path)
+    return {
+        "kind": "multisample",
+        "recordings": [
+            {
+                "name": each.name,
+                "pitch": describe_pitch(each.stands_at, middle_c),
+                "midi": each.stands_at,
+                "key": each.key,
+                "layer": each.layer + 1,
+            }
+            for each in recordings
+        ],
+    }
 
 
 def _describe_inversion(facts: dict[str, Any], tensors: dict[str, StoredTensor], middle_c: int) -> dict[str, Any]:

@@ -237,6 +237,31 @@ class ScriptOptions:
 
 
 @dataclass(frozen=True)
+class MultisampleOptions:
+    """Whether sounds are recordings of one instrument, and what is known of them."""
+
+    multisample: Annotated[
+        bool,
+        source_option("--multisample", help="All sounds are recordings of one instrument: every key from the nearest."),
+    ] = False
+    map_file: Annotated[
+        Path | None,
+        source_option(
+            "--map", metavar="FILE.csv|.sfz", help="Which recording is which key, layer and take.",
+            show_default="file names",
+        ),
+    ] = None  # fmt: skip
+    keep_tuning: Annotated[
+        bool, source_option("--keep-tuning", help="Recorded keys stay as they are tuned, with --multisample.")
+    ] = False
+
+    def __post_init__(self) -> None:
+        for name, given in (("--map", self.map_file is not None), ("--keep-tuning", self.keep_tuning)):
+            if given and not self.multisample:
+                raise UsageError(f"{name} is about recordings of one instrument", "give --multisample too")
+
+
+@dataclass(frozen=True)
 class SourceOptions:
     """How sounds are heard."""
 

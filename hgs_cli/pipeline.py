@@ -26,6 +26,7 @@ from hgs_cli.sampler.finish import Finish
 from hgs_cli.sampler.instrument import Instrument
 from hgs_cli.sampler.making import make_instrument, mix_instruments
 from hgs_cli.sampler.model import Model, load_model
+from hgs_cli.sampler.multisample import Multisample, make_multisample
 from hgs_cli.sampler.notes import synthesize
 from hgs_cli.sampler.playing import PLAIN, Note, Rendered, make_notes, play
 from hgs_cli.sampler.settings import Listening, ListeningOptions, Settings, SourceHint
@@ -36,6 +37,7 @@ __all__ = [
     "Inversion",
     "Listening",
     "Model",
+    "Multisample",
     "Note",
     "NoteKey",
     "Reconstruction",
@@ -45,6 +47,7 @@ __all__ = [
     "invert",
     "load_model",
     "make_instrument",
+    "make_multisample",
     "make_notes",
     "mix",
     "mix_instruments",

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
+import soundfile
 import torch
-from conftest import tone
+from conftest import Run
+from sounds import brightness_hz
 
 from hgs_cli.audio.loudness import measure_lufs
 from hgs_cli.errors import UsageError
 from hgs_cli.inversion import Inversion
-from hgs_cli.pipeline import Instrument, Model, Settings, invert, make_instrument, mix_instruments, play, synthesize
+from hgs_cli.pipeline import Model, Settings, invert, make_instrument, play, synthesize
 from hgs_cli.pitch import NoteKey, midi_to_hz
 from hgs_cli.sampler.finish import Finish
-from hgs_cli.sampler.multisample import Layer, Multisample, Voicing, make_multisample
+from hgs_cli.sampler.multisample import Multisample, Voicing, make_multisample
 from hgs_cli.sampler.playing import make_notes
 from hgs_cli.spectrum import SAMPLE_RATE
 
@@ -30,21 +36,21 @@ def heard(model: Model, key: float, level: float = 0.3, partials: int = 6) -> In
 
 
 @pytest.fixture(scope="module")
-def recordings(model: Model) -> list[Instrument]:
-    return [make_instrument(model, heard(model, key)) for key in KEYS]
+def recordings(model: Model) -> list[Inversion]:
+    return [heard(model, key) for key in KEYS]
 
 
 @pytest.fixture(scope="module")
-def instrument(recordings: list[Instrument]) -> Multisample:
-    return make_multisample(recordings, ["low", "middle", "high"])
+def instrument(model: Model, recordings: list[Inversion]) -> Multisample:
+    return make_multisample(model, recordings, ["low", "middle", "high"])
 
 
 def test_at_a_recorded_key_the_note_is_that_recording(
-    model: Model, recordings: list[Instrument], instrument: Multisample
+    model: Model, recordings: list[Inversion], instrument: Multisample
 ) -> None:
     for one in recordings:
         note = play(model, instrument, [one.stands_at], Settings()).notes[0].audio
-        own = synthesize(model, one, [one.stands_at], Settings())[0]
+        own = synthesize(model, make_instrument(model, one), [one.stands_at], Settings())[0]
         assert torch.allclose(note / note.abs().max(), own / own.abs().max(), atol=1e-3)
 
 
@@ -52,18 +58,18 @@ def test_a_note_between_two_is_carried_by_the_nearer_and_shaped_by_both(instrume
     layer = instrument.layers[0]
     low, middle, high = layer.keys
     assert layer.voicing(low) == Voicing(0)
-    assert layer.voicing(low + 3.0) == Voicing(0, 1, pytest.approx(3.0 / (middle - low)))
-    assert layer.voicing(middle - 3.0) == Voicing(1, 0, pytest.approx(3.0 / (middle - low)))
+    for pitch, carrier, neighbour in ((low + 3.0, 0, 1), (middle - 3.0, 1, 0)):
+        voicing = layer.voicing(pitch)
+        assert (voicing.carrier, voicing.neighbour) == (carrier, neighbour)
+        assert voicing.share == pytest.approx(3.0 / (middle - low))
     assert layer.voicing(high + 5.0).carrier == 2
     assert layer.voicing(high + 5.0).neighbour == 1
     assert all(layer.voicing(low + step).share <= 0.5 for step in range(24))
 
 
 def test_keys_are_equally_loud_where_the_recordings_were_not(model: Model) -> None:
-    uneven = [
-        make_instrument(model, heard(model, key, level)) for key, level in zip(KEYS, (0.02, 0.5, 0.1), strict=True)
-    ]
-    made = make_multisample(uneven, ["a", "b", "c"])
+    uneven = [heard(model, key, level) for key, level in zip(KEYS, (0.02, 0.5, 0.1), strict=True)]
+    made = make_multisample(model, uneven)
     notes = play(model, made, [float(key) for key in range(45, 70, 2)], Settings()).notes
     lufs = [measure_lufs(note.audio) for note in notes]
     assert max(lufs) - min(lufs) < 0.5
@@ -74,8 +80,8 @@ def test_keys_are_equally_loud_where_the_recordings_were_not(model: Model) -> No
 
 
 def test_colour_goes_from_one_recording_to_the_next_without_a_step(model: Model) -> None:
-    dull, bright = (make_instrument(model, heard(model, key, partials=n)) for key, n in ((50.0, 2), (62.0, 24)))
-    made = make_multisample([dull, bright], ["dull", "bright"])
+    dull, bright = (heard(model, key, partials=n) for key, n in ((50.0, 2), (62.0, 24)))
+    made = make_multisample(model, [dull, bright])
     notes = play(model, made, [float(key) for key in range(50, 63)], Settings()).notes
     levels = model.log_mel(torch.stack([note.audio[:SAMPLE_RATE] for note in notes]))[:, :, 5:60].clamp(min=-0.2)
     steps = (levels[1:] - levels[:-1]).abs().mean((1, 2))
@@ -83,40 +89,151 @@ def test_colour_goes_from_one_recording_to_the_next_without_a_step(model: Model)
 
 
 def test_takes_of_a_key_come_in_turn(model: Model) -> None:
-    takes = [make_instrument(model, heard(model, 57.0, partials=n)) for n in (3, 12)]
-    made = make_multisample(takes, ["first", "second"])
+    takes = [heard(model, 57.0, partials=n) for n in (3, 12)]
+    made = make_multisample(model, takes)
     assert made.n_takes == 2
     notes = list(make_notes(model, made, [NoteKey(60.0, 0, take) for take in range(3)], Settings(), Finish()))
     assert not torch.allclose(notes[0].audio, notes[1].audio, atol=1e-3)
     assert torch.allclose(notes[0].audio, notes[2].audio, atol=1e-5)
 
 
-def test_recorded_layers_are_played_and_softer_ones_made_of_a_single_one(recordings: list[Instrument]) -> None:
-    two = make_multisample(recordings, ["a", "b", "c"], [0, 1, 1])
-    assert [two.layer(index, 2)[0].layers[0].names for index in range(2)] == [("a",), ("b", "c")]
+def test_recorded_layers_are_played_and_softer_ones_made_of_a_single_one(
+    model: Model, recordings: list[Inversion]
+) -> None:
+    two = make_multisample(model, recordings, ["a", "b", "c"], [0, 1, 1])
+    assert [[each.name for each in two.layer(index, 2)[0].regions] for index in range(2)] == [["a"], ["b", "c"]]
     assert [two.layer(index, 2)[1] for index in range(2)] == [0.0, 0.0]
-    one = make_multisample(recordings, ["a", "b", "c"])
+    one = make_multisample(model, recordings)
     assert [one.layer(index, 3)[1] for index in range(3)] == [1.0, 0.5, 0.0]
 
 
 def test_a_recording_can_stay_as_it_was_tuned(model: Model) -> None:
-    flat = make_instrument(model, heard(model, 56.8))
-    made = make_multisample([flat], ["flat"], keys=[57.0])
+    flat = heard(model, 56.8)
+    made = make_multisample(model, [flat], keys=[57.0])
     note = play(model, made, [57.0], Settings()).notes[0].audio
-    own = synthesize(model, flat, [flat.stands_at], Settings())[0]
+    own = synthesize(model, make_instrument(model, flat), [flat.stands_at], Settings())[0]
     assert torch.allclose(note / note.abs().max(), own / own.abs().max(), atol=1e-3)
 
 
-def test_what_is_no_set_of_recordings_is_refused(model: Model, recordings: list[Instrument]) -> None:
+def test_what_is_no_set_of_recordings_is_refused(model: Model, recordings: list[Inversion]) -> None:
     with pytest.raises(UsageError):
-        make_multisample([], [])
+        make_multisample(model, [])
     with pytest.raises(UsageError):
-        make_multisample(recordings, ["one name"])
-    inversions = [invert(model, torch.from_numpy(tone()), SAMPLE_RATE), heard(model, 50.0)]
-    with pytest.raises(UsageError, match="mix"):
-        make_multisample([mix_instruments(model, inversions, [0.5, 0.5])], ["mix"])
+        make_multisample(model, recordings, ["one name"])
 
 
-def test_a_layer_of_one_recording_plays_everywhere(recordings: list[Instrument]) -> None:
-    alone = Layer((recordings[0],), ("low",))
+def test_a_layer_of_one_recording_plays_everywhere(model: Model, recordings: list[Inversion]) -> None:
+    alone = make_multisample(model, recordings[:1]).layers[0]
     assert alone.voicing(100.0) == Voicing(0)
+
+
+# --- on the command line ---------------------------------------------------------------------------------------------
+
+
+def record(folder: Path, name: str, key: float, partials: int = 6, level: float = 0.3) -> Path:
+    folder.mkdir(exist_ok=True)
+    time_s = np.arange(SAMPLE_RATE // 2) / SAMPLE_RATE
+    parts = [np.sin(2 * np.pi * midi_to_hz(key) * n * time_s + n) / n for n in range(1, partials + 1)]
+    soundfile.write(
+        folder / name, level * np.sum(parts, 0) * np.exp(-2 * time_s) * np.minimum(1, time_s / 0.005), SAMPLE_RATE
+    )
+    return folder / name
+
+
+@pytest.fixture
+def piano(tmp_path: Path) -> Path:
+    for name, key in (("A2", 45.0), ("A3", 57.0), ("A4", 69.0)):
+        record(tmp_path / "takes", f"piano_{name}.wav", key)
+    return tmp_path / "takes"
+
+
+def test_a_folder_of_recordings_is_one_instrument_named_for_what_they_share(hgs: Run, piano: Path) -> None:
+    done = hgs("render", str(piano), "--multisample", "-p", "A3,C4")
+    assert done.code == 0
+    assert done.out.splitlines() == ["piano/piano_057_A3.wav", "piano/piano_060_C4.wav"]
+    assert "piano: 3 recordings from A2 to A4" in done.err
+
+
+def test_json_tells_which_recordings_a_note_is_made_of(hgs: Run, piano: Path) -> None:
+    lines = hgs("render", str(piano), "--multisample", "-p", "A3,C4", "--json").out.splitlines()
+    known, between = (json.loads(line) for line in lines)
+    assert (known["recording"], round(known["share"], 1)) == ("piano_A3", 0.0)
+    assert (between["recording"], between["beside"], between["share"]) == ("piano_A3", "piano_A4", 0.25)
+
+
+def test_one_file_holds_them_all_and_plays_the_same(hgs: Run, piano: Path, tmp_path: Path) -> None:
+    assert hgs("invert", str(piano), "--multisample").out == "piano.hgs\n"
+    told = json.loads(hgs("info", "piano.hgs", "--json").out)
+    assert [each["name"] for each in told["recordings"]] == ["piano_A2", "piano_A3", "piano_A4"]
+    assert "piano_A3" in hgs("info", "piano.hgs").out
+    hgs("render", "piano.hgs", "-p", "62", "-o", "kept")
+    hgs("render", str(piano), "--multisample", "-p", "62", "-o", "heard")
+    kept, heard_ = (soundfile.read(next((tmp_path / name).glob("*.wav")))[0] for name in ("kept", "heard"))
+    assert np.abs(kept - heard_).max() < 2e-3
+
+
+def test_a_recording_that_is_another_note_than_its_name_is_told_and_taken_for_what_it_is(hgs: Run, piano: Path) -> None:
+    (piano / "piano_A3.wav").rename(piano / "piano_D4.wav")
+    done = hgs("render", str(piano), "--multisample", "-p", "A3", "--json")
+    assert "piano_D4.wav is called D4 and is A3" in done.err
+    assert json.loads(done.out)["recording"] == "piano_D4"
+
+
+def test_libraries_that_call_middle_c_c3_are_read_so(hgs: Run, tmp_path: Path) -> None:
+    for name, key in (("A1", 45.0), ("A2", 57.0), ("A3", 69.0)):
+        record(tmp_path / "old", f"piano_{name}.wav", key)
+    done = hgs("render", "old", "--multisample", "-p", "A3")
+    assert "names call middle C C3" in done.err
+    assert "warning" not in done.err
+
+
+def test_the_same_recording_twice_counts_once(hgs: Run, piano: Path) -> None:
+    shutil.copy(piano / "piano_A3.wav", piano / "piano_B3.wav")
+    done = hgs("render", str(piano), "--multisample", "-p", "60")
+    assert "piano_B3.wav is" in done.err
+    assert "piano: 3 recordings" in done.err
+
+
+def test_dynamics_and_takes_of_names_become_layers_and_round_robins(hgs: Run, tmp_path: Path) -> None:
+    for dynamic, partials in (("pp", 2), ("ff", 12)):
+        for take in (1, 2):
+            record(tmp_path / "horn", f"horn_A3_{dynamic}_rr{take}.wav", 57.0, partials + take)
+    files = hgs("render", "horn", "--multisample", "-p", "60", "-o", "out").out.split()
+    assert files == [f"out/horn_060_C4_v{layer}_take{take}.wav" for layer in (1, 2) for take in (1, 2)]
+    dark, _, bright, _ = (brightness_hz(torch.from_numpy(soundfile.read(tmp_path / file)[0])) for file in files)
+    assert dark < 0.8 * bright
+
+
+def test_a_map_says_what_names_do_not(hgs: Run, tmp_path: Path) -> None:
+    record(tmp_path / "raw", "one.wav", 45.0)
+    record(tmp_path / "raw", "two.wav", 57.0)
+    record(tmp_path / "raw", "other.wav", 69.0)
+    (tmp_path / "raw" / "keys.csv").write_text("file,key\none.wav,A2\ntwo.wav,57\n")
+    done = hgs("render", "raw", "--multisample", "--map", "raw/keys.csv", "-p", "50")
+    assert done.code == 0
+    assert "1 of 3 sounds are not in raw/keys.csv" in done.err
+    assert "2 recordings from A2 to A3" in done.err
+    refused = hgs("render", "raw", "--map", "raw/keys.csv")
+    assert refused.code == 2
+    assert "--multisample" in refused.err
+
+
+def test_a_damaged_file_of_recordings_is_told_in_a_line(hgs: Run, piano: Path, tmp_path: Path) -> None:
+    hgs("invert", str(piano), "--multisample", "-o", "whole.hgs")
+    whole = (tmp_path / "whole.hgs").read_bytes()
+    for name, data in (("short", whole[: len(whole) // 2]), ("bent", whole[:200] + bytes(400) + whole[600:])):
+        (tmp_path / f"{name}.hgs").write_bytes(data)
+        for command in (["render", f"{name}.hgs", "-p", "60"], ["info", f"{name}.hgs"]):
+            done = hgs(*command)
+            if (command[0], name) != ("info", "bent"):  # the index at its end is whole
+                assert done.code == 3
+                assert len(done.err.splitlines()) == 1
+    assert not list(tmp_path.glob("short/*"))
+
+
+def test_a_recording_that_cannot_be_read_fails_the_instrument_and_nothing_is_written(hgs: Run, piano: Path) -> None:
+    (piano / "piano_E4.wav").write_text("no sound")
+    done = hgs("render", str(piano), "--multisample", "-p", "60")
+    assert done.code == 3
+    assert done.out == ""
+    assert "piano_E4.wav" in done.err

@@ -99,11 +99,6 @@ class Instrument:
         return self.parts[self.lead].stands_at
 
     @property
-    def own_lufs(self) -> float:
-        """Loudness of the sound as it came in."""
-        return self.reference_lufs + self.own_gain_db
-
-    @property
     def lead(self) -> int:
         """The sound whose carrier is heard: two would be a layer, and beat."""
         return max(range(len(self.parts)), key=lambda index: self.parts[index].share)

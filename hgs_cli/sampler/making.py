@@ -43,14 +43,14 @@ def make_instrument(model: Model, inversion: Inversion, weights: FoldedWeights |
         pitch_contour_cents=inversion.pitch_contour_cents[:N_FRAMES].to(model.device),
         length_samples=inversion.length_samples,
         cropped=inversion.cropped,
-        own_gain_db=_own_gain_db(inversion),
+        own_gain_db=own_gain_db(inversion),
         reference_lufs=inversion.reference_lufs,
         reference_peak_db=inversion.reference_peak_db,
         offsets_made_at=inversion.source_pitch,
     )
 
 
-def _own_gain_db(inversion: Inversion) -> float:
+def own_gain_db(inversion: Inversion) -> float:
     """What brings notes as loud as the reference to the level of the sound."""
     if inversion.recording is None or inversion.mono_weights is None:
         return -inversion.input_gain_db

@@ -7,16 +7,18 @@ recording, and where carriers change both sides say the same.
 
 from __future__ import annotations
 
-import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
 from itertools import pairwise
 
 from hgs_cli.audio.loudness import SILENCE_DB
 from hgs_cli.errors import UsageError
+from hgs_cli.inversion import Inversion
 from hgs_cli.sampler.instrument import Instrument
+from hgs_cli.sampler.making import make_instrument, own_gain_db
+from hgs_cli.sampler.model import Model
 
 
 @dataclass(frozen=True)
@@ -31,13 +33,38 @@ class MultisampleRules:
     Attributes:
         same_key: Semitones within which recordings are takes of one key.
         reference_lufs: That all notes are brought to before the one gain.
+        kept: Recordings that are kept ready to be played, 40 MB each; the others are made ready again.
     """
 
     same_key: float = 0.5
     reference_lufs: float = -23.0
+    kept: int = 6
 
 
 MULTISAMPLE = MultisampleRules()
+
+
+@dataclass(frozen=True)
+class Region:
+    """One recording, and how it is made ready to be played.
+
+    Attributes:
+        name: What it is called.
+        stands_at: Pitch at which it is the recording.
+        own_lufs: Its loudness as it came in.
+        reference_peak_db: Peak of its reference notes, in dB above their loudness.
+        length_samples: Length of its notes.
+        pitched: Whether it has a pitch.
+        make: Makes it ready, or has it at hand.
+    """
+
+    name: str
+    stands_at: float
+    own_lufs: float
+    reference_peak_db: float
+    length_samples: int
+    pitched: bool
+    make: Callable[[], Instrument]
 
 
 @dataclass(frozen=True)
@@ -60,17 +87,15 @@ class Layer:
     """The recordings of one dynamic, from low to high; takes of one key follow each other.
 
     Attributes:
-        instruments: One for each.
-        names: What the recordings are called.
+        regions: One for each.
     """
 
-    instruments: tuple[Instrument, ...]
-    names: tuple[str, ...]
+    regions: tuple[Region, ...]
 
     @cached_property
     def keys(self) -> tuple[float, ...]:
         """Pitches of the recordings."""
-        return tuple(instrument.stands_at for instrument in self.instruments)
+        return tuple(region.stands_at for region in self.regions)
 
     def voicing(self, pitch: float, take: int = 0) -> Voicing:
         """What a note at a pitch is made of; other takes of a key are used in turn."""
@@ -90,15 +115,14 @@ class Layer:
 
     def played_db(self, pitch: float) -> float:
         """Level of a key as it was played, beside the median of the recordings, in dB: lines between known ones."""
-        heard = [(key, one.own_lufs) for key, one in zip(self.keys, self.instruments, strict=True)]
-        known = sorted((key, lufs) for key, lufs in heard if lufs > SILENCE_DB)
+        known = sorted((each.stands_at, each.own_lufs) for each in self.regions if each.own_lufs > SILENCE_DB)
         if not known:
             return 0.0
         level = known[0][1] if pitch <= known[0][0] else known[-1][1]
         for (low, low_lufs), (high, high_lufs) in pairwise(known):
             if low <= pitch <= high and high > low:
                 level = low_lufs + (high_lufs - low_lufs) * (pitch - low) / (high - low)
-        return level - _median_lufs(self.instruments)
+        return level - _median_lufs(self.regions)
 
 
 @dataclass(frozen=True)
@@ -116,19 +140,19 @@ class Multisample:
     own_gain_db: float
 
     @property
-    def instruments(self) -> list[Instrument]:
-        """Those of all recordings."""
-        return [instrument for layer in self.layers for instrument in layer.instruments]
+    def regions(self) -> list[Region]:
+        """All recordings."""
+        return [region for layer in self.layers for region in layer.regions]
 
     @property
     def unpitched(self) -> float:
         """Share of the recordings without a pitch, 0 … 1."""
-        return statistics.fmean(instrument.unpitched for instrument in self.instruments)
+        return statistics.fmean(not region.pitched for region in self.regions)
 
     @property
     def length_samples(self) -> int:
         """Of its longest note."""
-        return max(instrument.length_samples for instrument in self.instruments)
+        return max(region.length_samples for region in self.regions)
 
     @property
     def n_takes(self) -> int:
@@ -150,48 +174,59 @@ class Multisample:
         return replace(self, layers=(self.layers[round(share * (len(self.layers) - 1))],)), 0.0
 
 
-def _median_lufs(instruments: Sequence[Instrument]) -> float:
-    heard = [instrument.own_lufs for instrument in instruments if instrument.own_lufs > SILENCE_DB]
+def _median_lufs(regions: Sequence[Region]) -> float:
+    heard = [region.own_lufs for region in regions if region.own_lufs > SILENCE_DB]
     return statistics.median(heard) if heard else MULTISAMPLE.reference_lufs
 
 
 def make_multisample(
-    instruments: Sequence[Instrument],
-    names: Sequence[str],
+    model: Model,
+    inversions: Sequence[Inversion],
+    names: Sequence[str] | None = None,
     layers: Sequence[int] | None = None,
     keys: Sequence[float | None] | None = None,
 ) -> Multisample:
-    """One instrument of several.
+    """One instrument of many recordings.
 
     Args:
-        instruments: At least one, each of one sound.
-        names: What their recordings are called.
+        model: From `load_model`.
+        inversions: Of each, at least one.
+        names: What they are called; their numbers when None.
         layers: Dynamic layer of each, 0 the softest; all alike when None.
         keys: Pitch that each is to count as, as it is tuned; None for the one that it has.
 
     Raises:
-        UsageError: There are none, or they are mixes, or lists do not fit.
+        UsageError: There are none, or lists do not fit.
     """
-    layers = [0] * len(instruments) if layers is None else layers
-    keys = [None] * len(instruments) if keys is None else keys
-    if not instruments or not len(instruments) == len(names) == len(layers) == len(keys):
-        raise UsageError(f"{len(instruments)} recordings, {len(names)} names, {len(layers)} layers", "give one each")
-    if any(len(instrument.parts) > 1 for instrument in instruments):
-        raise UsageError("a mix as one of many recordings", "give recordings")
-    tuned = [
-        one if key is None else replace(one, parts=(replace(one.parts[0], stands_at=key),))
-        for one, key in zip(instruments, keys, strict=True)
-    ]
-    by_layer: dict[int, list[int]] = {}
-    for index in sorted(range(len(tuned)), key=lambda index: (layers[index], tuned[index].stands_at, index)):
-        by_layer.setdefault(layers[index], []).append(index)
+    names = [str(number) for number in range(1, len(inversions) + 1)] if names is None else names
+    layers = [0] * len(inversions) if layers is None else layers
+    keys = [None] * len(inversions) if keys is None else keys
+    if not inversions or not len(inversions) == len(names) == len(layers) == len(keys):
+        raise UsageError(f"{len(inversions)} recordings, {len(names)} names, {len(layers)} layers", "give one each")
+
+    @lru_cache(maxsize=MULTISAMPLE.kept)
+    def ready(index: int) -> Instrument:
+        made, key = make_instrument(model, inversions[index]), keys[index]
+        return made if key is None else replace(made, parts=(replace(made.parts[0], stands_at=key),))
+
+    by_layer: dict[int, list[Region]] = {}
+    for index, (one, key) in enumerate(zip(inversions, keys, strict=True)):
+        region = Region(
+            name=names[index],
+            stands_at=one.stands_at if key is None else key,
+            own_lufs=one.reference_lufs + own_gain_db(one),
+            reference_peak_db=one.reference_peak_db - one.reference_lufs,
+            length_samples=one.length_samples,
+            pitched=one.source_pitch is not None,
+            make=partial(ready, index),
+        )
+        by_layer.setdefault(layers[index], []).append(region)
     made = tuple(
-        Layer(tuple(tuned[index] for index in chosen), tuple(names[index] for index in chosen))
-        for chosen in by_layer.values()
+        Layer(tuple(sorted(by_layer[layer], key=lambda region: region.stands_at))) for layer in sorted(by_layer)
     )
-    peaks = [one.reference_peak_db - one.reference_lufs for one in tuned if math.isfinite(one.reference_lufs)]
+    regions = [region for layer in made for region in layer.regions]
     return Multisample(
         made,
-        MULTISAMPLE.reference_lufs + max(peaks, default=0.0),
-        _median_lufs(tuned) - MULTISAMPLE.reference_lufs,
+        MULTISAMPLE.reference_lufs + max(region.reference_peak_db for region in regions),
+        _median_lufs(regions) - MULTISAMPLE.reference_lufs,
     )

@@ -115,8 +115,8 @@ def _batches(
         for start in range(0, len(alike), n_batch):
             chosen = alike[start : start + n_batch]
             shares = [voicing.share for _, voicing in chosen]
-            neighbour = None if other is None else Neighbour(layer.instruments[other], shares)
-            yield layer.instruments[carrier], neighbour, [key for key, _ in chosen]
+            neighbour = None if other is None else Neighbour(layer.regions[other].make(), shares)
+            yield layer.regions[carrier].make(), neighbour, [key for key, _ in chosen]
 
 
 def _loudness_curve(model: Model, instrument: Playable, settings: Settings) -> Callable[[float], float]:
@@ -152,8 +152,8 @@ def _level(audio: Tensor, wanted_lufs: Sequence[float], instrument: Instrument, 
 def _is_sustained(model: Model, instrument: Playable, keys: Sequence[NoteKey], settings: Settings) -> bool:
     """Whether the note nearest to the sound's own can be held: then all of them are asked, else none."""
     if isinstance(instrument, Multisample):  # the middle one speaks for all
-        recordings = instrument.layers[-1].instruments
-        instrument = recordings[len(recordings) // 2]
+        regions = instrument.layers[-1].regions
+        instrument = regions[len(regions) // 2].make()
     own = UNPITCHED_REFERENCE if instrument.offsets_made_at is None else instrument.offsets_made_at
     nearest = min((key.pitch for key in keys), key=lambda pitch: abs(pitch - own))
     plain = replace(settings, softness=0.0, stereo=False)  # all layers and channels are answered alike
