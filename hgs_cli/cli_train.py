@@ -217,7 +217,8 @@ def evaluate(
         list[Path] | None,
         typer.Option(
             metavar="DIR",
-            help="Recordings with a manifest.json: distance to real notes, source pitch. Several: --trust, --ablate.",
+            help="Recordings with a manifest.json: distance to real notes, source pitch; more than one for --trust, "
+            "--ablate and --several.",
         ),
     ] = None,
     data: Annotated[
@@ -262,6 +263,10 @@ def evaluate(
         bool,
         typer.Option("--ablate", help="Notes of --real, of --made, without each hand rule; no other tables of them."),
     ] = False,
+    several: Annotated[
+        bool,
+        typer.Option("--several", help="Instruments of --real with 1, 2, 3, 5 known notes; no other tables of it."),
+    ] = False,
     force: Force = False,
     detail: Detail = 1.0,
     hyper: Annotated[bool, typer.Option("--hyper/--no-hyper", help="Use the hypernetwork.")] = True,
@@ -280,7 +285,7 @@ def evaluate(
     from hgs_cli.atomic_files import OutputSet, check_targets
     from hgs_cli.evaluation.sources import Sources
 
-    sources = Sources(tuple(real or ()), data, held_out, runs, detectors, sounds, made, trust, ablate)
+    sources = Sources(tuple(real or ()), data, held_out, runs, detectors, sounds, made, trust, ablate, several)
     sources.check(pictures=plots is not None)
     files = [path for path in (to_json, to_markdown) if path is not None]
     check_targets(files, force)

@@ -22,6 +22,7 @@ from hgs_cli.evaluation.paper import paper_table
 from hgs_cli.evaluation.pitch_trackers import TRACKERS
 from hgs_cli.evaluation.rendered import rendered_notes, rendered_odd_sounds, rendered_sounds
 from hgs_cli.evaluation.report import Report, Section
+from hgs_cli.evaluation.several_recordings import measure_several
 from hgs_cli.evaluation.source_pitch import measure_source_pitch
 from hgs_cli.evaluation.sources import Sources
 from hgs_cli.evaluation.trust import trust_section
@@ -139,7 +140,7 @@ class _Job:
         return result.section()
 
     def notes(self) -> list[Section]:
-        """Made sounds, the law of trust, and what each rule is worth, as far as they are asked for."""
+        """Made sounds, the law of trust, what each rule is worth, several known notes, as far as they are asked for."""
         model, sources, options, workers = self.model, self.sources, self.options, self.workers
         advance = self.advance("instruments and families")
         sections = []
@@ -161,6 +162,16 @@ class _Job:
                 advance=advance,
             )
             sections.append(ablation.section())
+        if sources.several:
+            several = measure_several(
+                model,
+                sources.folders,
+                sorted(validation_instruments()),
+                options,
+                workers=workers,
+                advance=self.advance("instruments of several recordings"),
+            )
+            sections.append(several.section())
         return sections
 
     def odd_sounds(self, judge: PitchClassifier) -> list[Section]:

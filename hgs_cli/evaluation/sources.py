@@ -22,6 +22,7 @@ class Sources:
         made: Whether made sounds with known truth are measured.
         trust: Whether the law of trust is fitted on `folders`.
         ablate: Whether rules are done without in turn: on `folders`, and on made sounds instead of their own table.
+        several: Whether instruments of several known notes are measured, on `folders`.
     """
 
     folders: tuple[Path, ...] = ()
@@ -33,11 +34,17 @@ class Sources:
     made: bool = False
     trust: bool = False
     ablate: bool = False
+    several: bool = False
 
     @property
     def recordings(self) -> Path | None:
         """The folder for the tables of recordings: cross-pitch and source pitch; None where others take it."""
-        return None if self.trust or self.ablate else next(iter(self.folders), None)
+        return None if self.takes_folders else next(iter(self.folders), None)
+
+    @property
+    def takes_folders(self) -> bool:
+        """Whether `folders` are for tables of their own, of which there may be several at once."""
+        return self.trust or self.ablate or self.several
 
     def check(self, *, pictures: bool) -> None:
         """Refuse what contradicts itself.
@@ -50,14 +57,18 @@ class Sources:
         """
         if not self.folders and self.data is None and self.held_out is None and not self.sounds and not self.made:
             raise UsageError("there is nothing to measure with", "give --real, --data, --held-out, --sounds or --made")
-        for option, given in (("--plots", pictures), ("--detectors", self.detectors), ("--trust", self.trust)):
+        for option, given in (
+            ("--plots", pictures), ("--detectors", self.detectors), ("--trust", self.trust), ("--several", self.several)
+        ):  # fmt: skip
             if given and not self.folders:
                 raise UsageError(f"{option} is about recordings", "give --real too")
-            if given and (self.trust or self.ablate) and option != "--trust":
-                raise UsageError(f"{option} is about tables that --trust and --ablate leave out", "give one of them")
+            if given and self.takes_folders and option not in ("--trust", "--several"):
+                raise UsageError(
+                    f"{option} is about tables that --trust, --ablate and --several leave out", "give one of them"
+                )
         if self.ablate and not self.folders and not self.made:
             raise UsageError("rules are measured on notes", "give --real or --made too")
-        if len(self.folders) > 1 and not (self.trust or self.ablate):
-            raise UsageError("--real is given more than once", "give one folder, or --trust or --ablate too")
+        if len(self.folders) > 1 and not self.takes_folders:
+            raise UsageError("--real is given more than once", "give one folder, or --trust, --ablate or --several too")
         if self.runs is not None and self.data is None and self.held_out is None:
             raise UsageError("--runs are compared on data sets", "give --data or --held-out too")
