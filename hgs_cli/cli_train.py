@@ -11,7 +11,7 @@ import typer
 
 from hgs_cli import ending
 from hgs_cli.console import Messages, print_table, say
-from hgs_cli.errors import OutputError, UsageError
+from hgs_cli.errors import OutputError, TrainingError, UsageError
 from hgs_cli.options import RUN_PANEL, Detail, Device, Force, Quiet, Seed, Threads, Weights, set_threads
 from hgs_cli.pitch import parse_pitches
 from hgs_cli.plain_words import PlainCommand, PlainGroup
@@ -96,6 +96,63 @@ def data(
     shards = build_dataset(out, real or [], fonts, workers, report, choice, held_out=held_out)
     n_notes, n_dropped = sum(shard.n_notes for shard in shards), sum(shard.n_dropped for shard in shards)
     messages.line(f"{len(shards)} instruments, {n_notes} notes in {out}; {n_dropped} without their pitch")
+
+
+@train.command("recordings", cls=PlainCommand)
+def recordings(
+    out: Annotated[
+        Path | None,
+        typer.Argument(metavar="[OUT]", help="Folder to fetch them into.", show_default="list them"),
+    ] = None,
+    only: Annotated[
+        Literal["real", "real2"] | None,
+        typer.Option("--set", help="The first recordings, or the further ones.", show_default="both"),
+    ] = None,
+    instrument: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only this instrument; may be repeated.")
+    ] = None,
+    check: Annotated[bool, typer.Option("--check", help="Look at what is in OUT, and fetch nothing.")] = False,
+    template: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="ADDRESS",
+            show_default="GitHub",
+            help="Where from: https:// or file://, with {repository}, {commit} and {path} in it.",
+        ),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Fetch again every recording that the released weights learned from or are measured on; without OUT, list them.
+
+    The one command that uses the network. Writes OUT/real and OUT/real2, each with a manifest that --real reads.
+
+    Example: hgs train recordings recordings --set real
+    """
+    if out is None and (check or template is not None):
+        raise UsageError("there is no folder", "name one")
+    if check and template is not None:
+        raise UsageError("--check fetches nothing", "leave --from out")
+
+    from hgs_cli.training import recorded
+
+    if template is not None:
+        recorded.check_template(template)
+    wanted = recorded.choose(recorded.read_table(), only, instrument or ())
+    messages = Messages(quiet)
+    if out is None:
+        for row in wanted:
+            say("\t".join((f"{row.folder}/{row.stem}", row.url(), row.licence, row.how)).rstrip())
+        return
+    if check:
+        faults = recorded.check(out, wanted, messages.line)
+    else:
+        faults = recorded.fetch(out, wanted, template or recorded.FROM_GITHUB, messages.line)
+    for fault in faults:
+        messages.warn(fault)
+    if faults:
+        raise TrainingError(f"{len(faults)} of {len(wanted)} recordings are missing or not what they were", "try again")
+    say(str(out))
 
 
 @train.command("run", cls=PlainCommand)

@@ -35,7 +35,7 @@ PAGES = {"README.md": README} | {f"hgs_cli/manual/{topic}.md": text for topic, t
 WHERE = {
     "render": "options", "mix": "options", "invert": "options", "info": "options", "bench": "speed",
     "manual": "commands", "train data": "training", "train run": "training", "train export": "training",
-    "train eval": "quality",
+    "train eval": "quality", "train recordings": "training",
 }  # fmt: skip
 """Page that has all options of a command."""
 

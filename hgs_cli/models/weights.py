@@ -69,11 +69,25 @@ def find_bundle(weights: Path | None = None) -> Path:
                 source = f" (from {name})" if name else ""
                 raise WeightsError(f"weights {path}{source} are not a file", "give a bundle such as hgs.safetensors")
             return path
+    try:
+        return find_released(BUNDLE_NAME)
+    except WeightsError as error:
+        raise WeightsError(
+            "this installation has no weights", f"give a bundle with --weights or {ENVIRONMENT_NAME}"
+        ) from error
+
+
+def find_released(name: str) -> Path:
+    """A file that is released with the weights: the installed one, or a checkout's.
+
+    Raises:
+        WeightsError: It is in neither place.
+    """
     package = Path(__file__).resolve().parents[1]
     for folder in (package / "weights_data", package.parent / "weights"):
-        if (folder / BUNDLE_NAME).is_file():
-            return folder / BUNDLE_NAME
-    raise WeightsError("this installation has no weights", f"give a bundle with --weights or {ENVIRONMENT_NAME}")
+        if (folder / name).is_file():
+            return folder / name
+    raise WeightsError(f"this installation has no {name}", "install hgs again")
 
 
 def choose_device(name: str) -> torch.device:
