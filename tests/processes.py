@@ -30,7 +30,8 @@ import numpy, soundfile, tempfile
 from typer.testing import CliRunner
 with tempfile.TemporaryDirectory() as folder:
     soundfile.write(folder + "/a.wav", 0.5 * numpy.sin(numpy.arange(8000) * 0.05), 44100)
-    CliRunner().invoke(hgs_cli.cli.app, ["render", folder + "/a.wav", "-p", "60", "-o", folder + "/out"])
+    for command in (["render", "-p", "60", "--json", "--plot", "-o"], ["invert", "-o"]):
+        CliRunner().invoke(hgs_cli.cli.app, [command[0], folder + "/a.wav", *command[1:], folder + "/out"])
 
 ASKS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 for ask in ASKS:  # the tests may run where these are ignored: under nohup, or behind a shell
@@ -55,7 +56,7 @@ def start(order):
         resource.setrlimit(resource.RLIMIT_DATA, (order["data"], order["data"]))
     if order["user"] is not None:
         os.setgid(order["user"]); os.setuid(order["user"])
-    exec(order["first"])
+    exec(order["first"], globals())
     work(open(os.devnull), order["arguments"])  # stdin has been read from
 
 def work(stdin, arguments):

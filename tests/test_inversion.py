@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import tone
+from conftest import few_of, tone
 from damage import stored_bytes, stored_parts
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -332,7 +332,7 @@ def test_an_unpitched_inversion_keeps_having_no_pitch(model: Model, inversion: I
 # --- the recording --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "PCM_U8"])
+@pytest.mark.parametrize("subtype", few_of(["PCM_16", "PCM_24", "PCM_U8"], "PCM_24"))
 @pytest.mark.parametrize("channels", [1, 2])
 def test_a_file_gives_back_the_recording_exactly(model: Model, tmp_path: Path, subtype: str, channels: int) -> None:
     rng = np.random.default_rng(3)

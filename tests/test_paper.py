@@ -89,6 +89,7 @@ def test_notes_are_drawn_with_another_note_of_the_same_instrument(dataset: Path)
     assert all(one != other for one, other in pairwise(names))
 
 
+@pytest.mark.thorough
 def test_every_row_of_the_paper_is_there_when_its_run_is(runs: Path, network: HyperGANStrument) -> None:
     rows, missing = open_baselines(network, runs)
     assert not missing
@@ -129,6 +130,7 @@ def test_mixes_end_in_the_sounds_themselves(runs: Path, dataset: Path, network: 
         assert not torch.allclose(middle.harmonic, plain.harmonic, atol=1e-3)
 
 
+@pytest.mark.thorough
 def test_optimisation_brings_the_reconstruction_nearer(runs: Path, dataset: Path, network: HyperGANStrument) -> None:
     x, p, known = sounds(dataset)
     model = next(row for row in open_baselines(network, runs)[0] if isinstance(row, PitchGanBaseline)).model

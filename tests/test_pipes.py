@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import ROOT, Run, tone
+from conftest import ROOT, Run, few_of, tone
 from processes import Order, Processes
 from typer.testing import CliRunner, Result
 
@@ -45,7 +45,7 @@ def call(hgs: Run) -> Call:
 # --- in -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("suffix", [".wav", ".flac", ".aiff", ".ogg", ".mp3"])
+@pytest.mark.parametrize("suffix", few_of([".wav", ".flac", ".aiff", ".ogg", ".mp3"], ".wav", ".mp3"))
 def test_a_sound_on_stdin_is_the_sound(call: Call, sound: Path, suffix: str) -> None:
     path = sound.with_suffix(suffix)
     if suffix != ".wav":

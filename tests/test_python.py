@@ -345,6 +345,7 @@ assert torch.get_num_threads() == 4  # here nothing has changed
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that fork")
 def test_processes_that_are_forked_after_a_render_play_the_same_notes(bundle: Path) -> None:
     started = time.monotonic()

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import SNARE, Run, tone
+from conftest import SNARE, Run, few_of, tone
 
 from hgs_cli.audio.loop import Loop
 from hgs_cli.audio.loudness import measure_lufs
@@ -192,7 +192,7 @@ def test_a_multisample_tells_loops_and_turns(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("formats", ["wav,multisample", "flac,multisample", "multisample"])
-@pytest.mark.parametrize("subtype", ["PCM_24", "PCM_16"])
+@pytest.mark.parametrize("subtype", few_of(["PCM_24", "PCM_16"], "PCM_16"))
 def test_a_multisample_holds_the_notes_as_wav_whatever_else_is_written(
     hgs: Run, sound: Path, tmp_path: Path, formats: str, subtype: str
 ) -> None:
