@@ -293,7 +293,10 @@ def test_the_recipes_of_the_readme_are_in_the_cookbook() -> None:
 def test_every_recipe_of_a_page_runs_from_top_to_bottom_as_printed(
     hgs: Run, processes: Processes, bundle: Path, tmp_path: Path, topic: str, started: str
 ) -> None:
-    """In one folder, one after the other; what needs a shell with copies of a ready process, or with new ones."""
+    """In one folder, one after the other; what needs a shell with copies of a ready process, or with new ones.
+
+    A mix has three steps where processes are ready, and as many as are printed where they are new.
+    """
     new = f'exec {shlex.quote(sys.executable)} -m hgs_cli "$@"'
     programs = write_programs(tmp_path / "bin", new if started == "new" else processes.hgs_program())
     environment = {
@@ -309,11 +312,12 @@ def test_every_recipe_of_a_page_runs_from_top_to_bottom_as_printed(
             done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
             assert done.returncode == 0, done.stderr
             assert "hgs: error" not in done.stderr
-        elif started == "ready":
-            outcome = hgs(*shlex.split(recipe)[1:])
+        else:
+            shorter = re.sub(r"--steps \d+", "--steps 3", recipe)
+            outcome = hgs(*shlex.split(shorter if started == "ready" else recipe)[1:])
             assert outcome.code == 0, outcome.err
             assert all(Path(line).is_file() for line in outcome.lines)
-        assert started == "new" or {path for path in tmp_path.rglob("*") if path.is_file()} > before, recipe
+        assert {path for path in tmp_path.rglob("*") if path.is_file()} > before, recipe
 
 
 def test_the_first_command_plays_the_snare_at_25_pitches(bundle: Path, tmp_path: Path) -> None:
