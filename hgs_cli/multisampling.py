@@ -24,6 +24,7 @@ from hgs_cli.recordings_index import MAX_RECORDINGS, Recording, holds_recordings
 from hgs_cli.sample_names import SampleFacts, common_name, facts_of_map, read_map, read_names
 
 if TYPE_CHECKING:
+    from hgs_cli.export.plot import KeyMap
     from hgs_cli.pipeline import Inversion
     from hgs_cli.recordings_file import Recorded
     from hgs_cli.sampler.multisample import Multisample
@@ -346,7 +347,8 @@ def render_set(
         count = len(made.layers)
         call.messages.line(f"{count} dynamic layers were heard; --velocities {count} plays them all")
     inputs = read_inputs(sounds[: SETS.listed], bool(plan.extras))
-    (notes,) = deliver_files(call, [Job(made, plan, plan.name, facts)], inputs, advance)
+    job = Job(made, plan, plan.name, facts, _key_maps(made, plan, call.middle_c))
+    (notes,) = deliver_files(call, [job], inputs, advance)
     told: dict[str, Any] = {"inputs": [str(sound) for sound in sounds], "kind": "multisample"}
 
     def of_note(key: NoteKey) -> dict[str, Any]:
@@ -356,6 +358,25 @@ def render_set(
         return {"recording": played.regions[voicing.carrier].name, "beside": other, "share": round(voicing.share, 3)}
 
     return WorkResult(f"{len(notes)} note{'s' if len(notes) > 1 else ''}", file_lines(call, plan, notes, told, of_note))
+
+
+def _key_maps(made: Multisample, plan: Plan, middle_c: int) -> tuple[KeyMap, ...]:
+    """Which recording carries which key, of every dynamic layer."""
+    from hgs_cli.export.plot import KeyMap
+
+    keys = range(min(round(key.pitch) for key in plan.notes), max(round(key.pitch) for key in plan.notes) + 1)
+    maps = []
+    for index, layer in enumerate(made.layers):
+        voicings = [layer.voicing(float(key)) for key in keys]
+        title = f"{note_name(keys[0], middle_c)} to {note_name(keys[-1], middle_c)}: recordings that carry the keys"
+        maps.append(
+            KeyMap(
+                title + (f", layer {index + 1}" if len(made.layers) > 1 else ""),
+                [layer.regions[voicing.carrier].name for voicing in voicings],
+                [voicing.share for voicing in voicings],
+            )
+        )
+    return tuple(maps)
 
 
 def invert_set(call: Call, name: str, recorded: Sequence[Recorded], plan: InversionPlan) -> WorkResult:

@@ -11,10 +11,12 @@ import pytest
 import soundfile
 import torch
 from conftest import Run
+from PIL import Image
 from sounds import brightness_hz
 
 from hgs_cli.audio.loudness import measure_lufs
 from hgs_cli.errors import UsageError
+from hgs_cli.export.plot import LAYOUT
 from hgs_cli.inversion import Inversion
 from hgs_cli.pipeline import Model, Settings, invert, make_instrument, play, synthesize
 from hgs_cli.pitch import NoteKey, midi_to_hz
@@ -237,3 +239,11 @@ def test_a_recording_that_cannot_be_read_fails_the_instrument_and_nothing_is_wri
     assert done.code == 3
     assert done.out == ""
     assert "piano_E4.wav" in done.err
+
+
+def test_a_picture_shows_which_recording_carries_which_key(hgs: Run, piano: Path, tmp_path: Path) -> None:
+    hgs("render", str(piano), "--multisample", "-p", "45..69:12", "--plot", "-o", "out")
+    together = Image.open(tmp_path / "out" / "piano.png")
+    rows = np.array(together)[-LAYOUT.key_pixels - LAYOUT.margin : -LAYOUT.margin]
+    colours = {tuple(rows[5, column]) for column in range(LAYOUT.margin, together.width - LAYOUT.margin)}
+    assert len(colours) > 8  # of three recordings, paler towards their neighbours

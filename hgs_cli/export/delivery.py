@@ -24,7 +24,7 @@ from hgs_cli.export.audition import AuditionInput, AuditionSet, write_audition
 from hgs_cli.export.dspreset import dspreset_text
 from hgs_cli.export.multisample import write_multisample
 from hgs_cli.export.naming import PAGE, PICTURE, Plan
-from hgs_cli.export.plot import Panel, draw_sheet, spread
+from hgs_cli.export.plot import KeyMap, Panel, draw_sheet, spread
 from hgs_cli.export.riff import ALL_VELOCITIES, add_sampler_chunk, add_sampler_chunks_aiff
 from hgs_cli.export.sf2 import write_sf2
 from hgs_cli.export.sfz import check_sfz_path, sfz_text
@@ -85,12 +85,14 @@ class Job:
         plan: Its files.
         label: Of its notes, where a page has several instruments.
         facts: Names and values that a page shows.
+        maps: Rows of keys that a picture shows.
     """
 
     instrument: Playable
     plan: Plan
     label: str
     facts: tuple[tuple[str, str], ...] = ()
+    maps: tuple[KeyMap, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -379,7 +381,7 @@ def _write_extras(
     """Pages and pictures, each of the jobs whose plans name it."""
     shown: dict[tuple[str, Path], list[AuditionSet]] = {}
     facts: dict[Path, tuple[tuple[str, str], ...]] = {}
-    middle_c = jobs[0].plan.middle_c
+    middle_c, maps = jobs[0].plan.middle_c, [key_map for job in jobs for key_map in job.maps]
     for job, one in zip(jobs, sets, strict=True):
         for kind, target in job.plan.extras.items():
             shown.setdefault((kind, target), []).append(one)
@@ -393,11 +395,16 @@ def _write_extras(
                 ),
             )
         elif kind == PICTURE:
-            outputs.write(target, lambda aside, m=mine: _draw(model, aside, m, inputs, middle_c))  # type: ignore[misc]
+            outputs.write(target, lambda aside, m=mine: _draw(model, aside, m, inputs, middle_c, maps))  # type: ignore[misc]
 
 
 def _draw(
-    model: Model, path: Path, sets: Sequence[AuditionSet], inputs: Sequence[AuditionInput], middle_c: int
+    model: Model,
+    path: Path,
+    sets: Sequence[AuditionSet],
+    inputs: Sequence[AuditionInput],
+    middle_c: int,
+    maps: Sequence[KeyMap],
 ) -> None:
     """A picture of the sounds that came in and of some notes, spread over the mixes and the pitches."""
     panels = [_panel(model, each.label, each.audio, each.sample_rate) for each in inputs]
@@ -410,7 +417,7 @@ def _draw(
         title = describe_pitch(sample.pitch, middle_c).removesuffix(" +0.0 cents")
         title = f"{title}, {each.label}" if len(sets) > 1 else title
         panels.append(_panel(model, title, each.read(sample), sample.sample_rate))
-    draw_sheet(path, panels, model.log_mel.filters.cpu())
+    draw_sheet(path, panels, model.log_mel.filters.cpu(), maps)
 
 
 def _panel(model: Model, title: str, audio: NDArray[np.float32], sample_rate: int) -> Panel:

@@ -27,6 +27,7 @@ class Layout:
         wave_pixels: Height of a waveform.
         sheet_columns: Panels beside each other.
         bar_pixels: Height of a bar.
+        key_pixels: Height of a row of keys.
         margin: Around panels.
     """
 
@@ -35,6 +36,7 @@ class Layout:
     wave_pixels: int = 96
     sheet_columns: int = 4
     bar_pixels: int = 22
+    key_pixels: int = 40
     margin: int = 36
 
 
@@ -63,6 +65,21 @@ class Panel:
     mel: Tensor
 
 
+@dataclass(frozen=True)
+class KeyMap:
+    """Which recording carries which key.
+
+    Attributes:
+        title: Above it.
+        carriers: Of every key, from low to high, the recording's name.
+        shares: What the recording on the other side says in it, 0 at known keys … 1 / 2.
+    """
+
+    title: str
+    carriers: Sequence[str]
+    shares: Sequence[float]
+
+
 def spread(n_items: int, most: int) -> list[int]:
     """Indices of at most so many items, two or more, that lie evenly from the first to the last."""
     if n_items <= most:
@@ -86,13 +103,14 @@ def draw_spectrograms(path: Path, panels: Sequence[tuple[str, Tensor]], filters:
     drawing.picture.save(path, format="PNG")
 
 
-def draw_sheet(path: Path, panels: Sequence[Panel], filters: Tensor) -> None:
+def draw_sheet(path: Path, panels: Sequence[Panel], filters: Tensor, maps: Sequence[KeyMap] = ()) -> None:
     """Write a PNG of sounds, waveform above log-mel, in place, on one scale of time, level and brightness.
 
     Args:
         path: The picture; `outputs.OutputSet` gives the path of a file put aside.
         panels: The sounds, LAYOUT.sheet_columns in a row.
         filters: Mel filters, (n_freqs, N_MELS): they tell the frequency of a band.
+        maps: Rows of keys below.
     """
     n_samples = max(panel.audio.shape[0] for panel in panels)
     n_frames = n_samples // HOP_LENGTH + 1
@@ -103,7 +121,9 @@ def draw_sheet(path: Path, panels: Sequence[Panel], filters: Tensor) -> None:
         mels.append(torch.nn.functional.pad(own, (0, n_frames - own.shape[1]), value=SILENT_LEVEL))
     columns = min(LAYOUT.sheet_columns, len(panels))
     height = LAYOUT.wave_pixels + mels[0].shape[0] * LAYOUT.band_pixels
-    drawing = _Drawing(columns, math.ceil(len(panels) / columns), height, mels, filters)
+    drawing = _Drawing(columns, math.ceil(len(panels) / columns), height, mels, filters, len(maps))
+    for index, key_map in enumerate(maps):
+        drawing.keys(index, key_map)
     for index, (panel, mel) in enumerate(zip(panels, mels, strict=True)):
         left, top = drawing.place(index)
         drawing.title(left, top, panel.title)
@@ -147,11 +167,17 @@ class _Drawing:
         height: Of a panel, in pixels, without its title and ticks.
         mels: Log-mels of all panels, which share one scale of brightness.
         filters: Mel filters, (n_freqs, N_MELS).
+        maps: Rows of keys below the panels.
     """
 
-    def __init__(self, columns: int, rows: int, height: int, mels: Sequence[Tensor], filters: Tensor) -> None:
-        self.columns, self.height = columns, height
-        size = (columns * (LAYOUT.panel_pixels + LAYOUT.margin) + LAYOUT.margin, rows * (height + 2 * LAYOUT.margin))
+    def __init__(
+        self, columns: int, rows: int, height: int, mels: Sequence[Tensor], filters: Tensor, maps: int = 0
+    ) -> None:
+        self.columns, self.height, self.below = columns, height, rows * (height + 2 * LAYOUT.margin)
+        size = (
+            columns * (LAYOUT.panel_pixels + LAYOUT.margin) + LAYOUT.margin,
+            self.below + maps * (LAYOUT.key_pixels + 2 * LAYOUT.margin),
+        )
         self.picture = Image.new("RGB", size, (255, 255, 255))
         self.draw = ImageDraw.Draw(self.picture)
         self.font = ImageFont.load_default(14)
@@ -180,6 +206,22 @@ class _Drawing:
                 break
             high, low = (round(middle - half * level) for level in (part.max(), part.min()))
             self.draw.line((left + column, high, left + column, low), fill=_WAVE_COLOUR)
+
+    def keys(self, index: int, key_map: KeyMap) -> None:
+        """A row of keys, those of one recording in one colour, the paler the more its neighbour says."""
+        top = self.below + index * (LAYOUT.key_pixels + 2 * LAYOUT.margin) + LAYOUT.margin
+        self.title(LAYOUT.margin, top, key_map.title)
+        width = (self.picture.width - 2 * LAYOUT.margin) / len(key_map.carriers)
+        colours, written = (_COLOURS[1], _COLOURS[3]), 0.0
+        names = list(dict.fromkeys(key_map.carriers))
+        for place, (name, share) in enumerate(zip(key_map.carriers, key_map.shares, strict=True)):
+            left, right = (round(LAYOUT.margin + edge * width) for edge in (place, place + 1))
+            colour = colours[names.index(name) % 2] * (1.0 - share) + 255.0 * share
+            self.draw.rectangle((left, top, right - 2, top + LAYOUT.key_pixels), fill=tuple(colour.round().astype(int)))
+            first = not place or key_map.carriers[place - 1] != name
+            if first and left >= written:  # where there is room
+                self.draw.text((left, top + LAYOUT.key_pixels + 4), name, fill=(0, 0, 0), font=self.font)
+                written = left + self.draw.textlength(name, font=self.font) + 8.0
 
     def spectrogram(self, left: int, top: int, mel: Tensor) -> None:
         """A log-mel (N_MELS, n_frames) with its frequencies and, below it, its time."""
