@@ -134,7 +134,7 @@ def open_sound(
 
 def render(
     model: Model,
-    inversion: Inversion,
+    inversion: Inversion | Multisample,
     pitches: Pitches,
     settings: Settings | None = None,
     finish: Finish = PLAIN,
@@ -143,7 +143,7 @@ def render(
 
     Args:
         model: From `load_model`.
-        inversion: From `invert` or `Inversion.load`.
+        inversion: From `invert` or `Inversion.load`; or many recordings, from `make_multisample`.
         pitches: MIDI note numbers, 0 … 127, fractions allowed; at least one. Or a text, `C3-C5:2`.
         settings: How notes sound.
         finish: How long they are and how they end.
@@ -157,6 +157,9 @@ def render(
         WeightsError: The networks give numbers that are not finite.
     """
     notes = as_pitches(pitches)
+    if isinstance(inversion, Multisample):
+        _check_model(model)
+        return play(model, inversion, notes, settings or Settings(), finish)
     check_playable(model, [inversion])
     return play(model, make_instrument(model, inversion), notes, settings or Settings(), finish)
 

@@ -30,13 +30,14 @@ from hgs_cli.sampler.finish import Finish
 from hgs_cli.sampler.instrument import Instrument
 from hgs_cli.sampler.making import make_instrument
 from hgs_cli.sampler.model import Model
+from hgs_cli.sampler.multisample import Multisample
 from hgs_cli.sampler.playing import PLAIN
 from hgs_cli.sampler.settings import Settings
 from hgs_cli.spectrum import SAMPLE_RATE
 
 SUBTYPES = ("PCM_24", "PCM_16", "FLOAT")
-Playable = Inversion | Instrument
-"""What notes are made of: what `invert`, `Inversion.load` or `mix_instruments` returns."""
+Playable = Inversion | Instrument | Multisample
+"""What notes are made of: what `invert`, `Inversion.load`, `mix_instruments` or `make_multisample` returns."""
 
 
 class FileOptions(TypedDict, total=False):
@@ -200,8 +201,8 @@ def write_audition(
     return target
 
 
-def _playable(model: Model, sound: Playable) -> Instrument:
-    if isinstance(sound, Instrument):
+def _playable(model: Model, sound: Playable) -> Instrument | Multisample:
+    if isinstance(sound, Instrument | Multisample):
         check_playable(model, [])
         return sound
     check_playable(model, [sound])
