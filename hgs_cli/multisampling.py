@@ -21,7 +21,8 @@ from hgs_cli.export.sources import Source
 from hgs_cli.options import MultisampleOptions
 from hgs_cli.pitch import MAX_LAYERS, MAX_TAKES, MIDDLE_C, NoteKey, describe_pitch, note_name
 from hgs_cli.recordings_index import MAX_RECORDINGS, Recording, holds_recordings, read_index
-from hgs_cli.sample_names import SampleFacts, common_name, facts_of_map, read_map, read_names
+from hgs_cli.sample_map import facts_of_map, read_map
+from hgs_cli.sample_names import SampleFacts, common_name, read_names
 
 if TYPE_CHECKING:
     from hgs_cli.export.plot import KeyMap

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from hgs_cli.errors import InputError
 from hgs_cli.pitch import note_tag
-from hgs_cli.sample_names import MappedSample, SampleFacts, common_name, facts_of_map, read_map, read_names
+from hgs_cli.sample_map import MappedSample, facts_of_map, read_map
+from hgs_cli.sample_names import SampleFacts, common_name, read_names
 
 FOLDER = Path("libraries", "Grand")
 Said = tuple[float | None, int | None, str, int]  # key, layer, dynamic, take
