@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -287,6 +288,15 @@ def evaluate(
     runs: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of runs to compare with, as the model card names them.")
     ] = None,
+    train_missing: Annotated[
+        str | None,
+        typer.Option(
+            "--train-missing",
+            metavar="TIME",
+            show_default="name them",
+            help="Train the runs that the paper's table lacks on --data, all of them in this time: 90m, 2h.",
+        ),
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A few notes of everything.")] = False,
     to_json: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write all figures.", show_default=False)
@@ -343,6 +353,8 @@ def evaluate(
     from hgs_cli.evaluation.sources import Sources
 
     sources = Sources(tuple(real or ()), data, held_out, runs, detectors, sounds, made, trust, ablate, several)
+    if train_missing is not None:
+        sources = replace(sources, train_missing_s=parse_budget(train_missing))
     sources.check(pictures=plots is not None)
     files = [path for path in (to_json, to_markdown) if path is not None]
     check_targets(files, force)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import Run
 
 from hgs_cli.errors import TrainingError
 from hgs_cli.evaluation.baselines import (
@@ -19,6 +21,7 @@ from hgs_cli.evaluation.baselines import (
     PitchGanBaseline,
     open_baselines,
 )
+from hgs_cli.evaluation.missing_runs import RECIPES, UNFINISHED, missing_runs
 from hgs_cli.evaluation.overlap import overlap_section
 from hgs_cli.evaluation.paper import draw_notes, paper_table
 from hgs_cli.evaluation.paper_result import TASKS
@@ -27,7 +30,10 @@ from hgs_cli.models.pitch_classifier import PitchClassifier, PitchClassifierSize
 from hgs_cli.models.weights import build_model, save_bundle
 from hgs_cli.training import loop
 from hgs_cli.training.data import build_dataset
+from hgs_cli.training.judge import JUDGE_NAME, save_judge
 from hgs_cli.training.notes import NoteTable
+
+QUICK = "[loop]\nbatch_size = 4\nwarmup_steps = 1\nvalidation_batches = 1\n"
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +109,48 @@ def test_every_row_of_the_paper_is_there_when_its_run_is(runs: Path, network: Hy
         HYPERGANSTRUMENT,
     ]
     assert all("2 steps" in row.trained for row in rows if row.name in RUNS)
+
+
+def test_missing_runs_are_those_of_missing_rows_and_what_they_start_from(tmp_path: Path) -> None:
+    assert missing_runs(tmp_path / "none") == list(RECIPES)
+    assert set(RUNS.values()) <= set(RECIPES)
+    for folder in ("encoder", "mel-hyper", "hyper"):
+        (tmp_path / folder).mkdir()
+    assert missing_runs(tmp_path) == ["no-projection"]
+    (tmp_path / "encoder").rmdir()
+    assert missing_runs(tmp_path) == ["pitch-gan", "encoder", "no-projection"]
+
+
+def test_one_command_trains_what_the_papers_table_lacks_and_fills_it(
+    hgs: Run, bundle: Path, judge: PitchClassifier, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hgs_cli.evaluation.missing_runs.COMMON_SETTINGS", QUICK)
+    monkeypatch.setattr("hgs_cli.evaluation.paper.N_QUICK", 16)
+    monkeypatch.setattr("hgs_cli.evaluation.measure._Job.data", lambda *_: [])
+    (tmp_path / "weights" / "train").mkdir(parents=True)
+    weights = shutil.copy(bundle, tmp_path / "weights" / "tiny.safetensors")
+    save_judge(tmp_path / "weights" / "train" / JUDGE_NAME, judge)
+    (tmp_path / "runs" / f"pitch-gan{UNFINISHED}").mkdir(parents=True)  # interrupted before its first checkpoint
+    call = ["train", "eval", "--data", str(dataset), "--held-out", str(dataset), "--runs", "runs", "--quick"]
+    call += ["--train-missing", "2s", "--weights", str(weights), "--workers", "1", "--device", "cpu"]
+    first = hgs(*call)
+    assert first.code == 0, first.err
+    assert all(row in first.out for row in RUNS)
+    assert "No run was given" not in first.out
+    assert [line.split(",")[0] for line in first.err.splitlines() if "/5 training" in line] == [
+        f"{number}/5 training {folder}" for number, folder in enumerate(RECIPES)
+    ]
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == sorted([*RECIPES, "starts"])
+    second = hgs(*call)
+    assert (second.code, "/5" in second.err) == (0, False)
+
+
+@pytest.mark.parametrize("given", [["--held-out", "x"], ["--held-out", "x", "--runs", "y"], ["--data", "x"]])
+def test_training_what_is_missing_needs_data_and_a_folder(hgs: Run, tmp_path: Path, given: list[str]) -> None:
+    outcome = hgs("train", "eval", *given, "--train-missing", "1h")
+    assert outcome.code == 2
+    assert "--train-missing trains what the paper's table lacks — give --" in outcome.err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_rows_without_a_run_are_named(network: HyperGANStrument, tmp_path: Path) -> None:

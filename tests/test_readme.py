@@ -393,6 +393,9 @@ def shortened(arguments: list[str], bundle: Path) -> list[str]:
         Path("quick.toml").write_text(QUICK)
         return [*arguments, "--config", "quick.toml"]
     if command == "eval":
+        if "--train-missing" in arguments:
+            at = arguments.index("--train-missing")
+            arguments = [*arguments[: at + 1], "1s", *arguments[at + 2 :]]
         return [*arguments, "--quick", "--workers", "1"]
     return arguments
 
@@ -419,6 +422,7 @@ def little(bundle: Path, recordings: Path, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("hgs_cli.evaluation.rendered.DEBIAN_SOUNDFONTS", ())
     monkeypatch.setattr("hgs_cli.evaluation.paper.N_QUICK", 16)
     monkeypatch.setattr("hgs_cli.evaluation.leakage.N_FOLDS", 2)
+    monkeypatch.setattr("hgs_cli.evaluation.missing_runs.COMMON_SETTINGS", QUICK)
     odd = dict(list(made_sounds.made_sounds().items())[:2])
     monkeypatch.setattr("hgs_cli.evaluation.odd_sounds.made_sounds", lambda: odd)
     timing = replace(TIMING, cold_runs=1, peak_runs=1)

@@ -15,6 +15,7 @@ from hgs_cli.evaluation.cross_pitch_result import CrossPitchOptions, CrossPitchR
 from hgs_cli.evaluation.dynamics import dynamics_section
 from hgs_cli.evaluation.known_truth_result import measure_known_truth
 from hgs_cli.evaluation.leakage import probe_leakage
+from hgs_cli.evaluation.missing_runs import train_missing_runs
 from hgs_cli.evaluation.mixes import measure_mixes, middle_notes
 from hgs_cli.evaluation.odd_sounds import measure_odd_sounds
 from hgs_cli.evaluation.overlap import overlap_section
@@ -205,6 +206,17 @@ class _Job:
         if self.sources.data is not None:
             self.tell("held-out notes beside training notes", 0, 0)
             sections.append(overlap_section(held_out, self.sources.data))
+        if self.sources.train_missing_s is not None:
+            assert self.sources.runs is not None
+            assert self.sources.data is not None
+            train_missing_runs(
+                self.model.network,
+                self.sources.data,
+                self.sources.runs,
+                self.sources.train_missing_s,
+                self.options.seed,
+                self.tell,
+            )
         paper = paper_table(
             self.model.network,
             judge,

@@ -23,6 +23,7 @@ class Sources:
         trust: Whether the law of trust is fitted on `folders`.
         ablate: Whether rules are done without in turn: on `folders`, and on made sounds instead of their own table.
         several: Whether instruments of several known notes are measured, on `folders`.
+        train_missing_s: Seconds to train the runs that the paper's table lacks, all together; None to name them.
     """
 
     folders: tuple[Path, ...] = ()
@@ -35,6 +36,7 @@ class Sources:
     trust: bool = False
     ablate: bool = False
     several: bool = False
+    train_missing_s: float | None = None
 
     @property
     def recordings(self) -> Path | None:
@@ -70,5 +72,9 @@ class Sources:
             raise UsageError("rules are measured on notes", "give --real or --made too")
         if len(self.folders) > 1 and not self.takes_folders:
             raise UsageError("--real is given more than once", "give one folder, or --trust, --ablate or --several too")
+        if self.train_missing_s is not None:
+            for option, folder in (("--held-out", self.held_out), ("--runs", self.runs), ("--data", self.data)):
+                if folder is None:
+                    raise UsageError("--train-missing trains what the paper's table lacks", f"give {option} too")
         if self.runs is not None and self.data is None and self.held_out is None:
             raise UsageError("--runs are compared on data sets", "give --data or --held-out too")
