@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     )
     from hgs_cli.pitch import note_name, parse_note, parse_pitches
 
-__version__ = "0.1.0"
+__version__ = "0.3.0"
 __all__ = [
     "ExistingFileError",
     "Finish",

@@ -13,7 +13,10 @@ from types import ModuleType
 import pytest
 from conftest import ROOT
 
+import hgs_cli
+
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 ADDRESS = "https://repository.example/hgs"
 
 
@@ -67,6 +70,12 @@ def test_a_release_knows_its_repository(release: ModuleType) -> None:
     assert urls["Source"] == ADDRESS
     assert urls["Changelog"] == f"{ADDRESS}/blob/v0.3.0/CHANGELOG.md"
     assert "https://arxiv.org/abs/2401.04558" in urls.values()
+
+
+def test_the_version_is_a_release_that_the_changelog_dates(release: ModuleType) -> None:
+    assert release.released_version(ROOT) == hgs_cli.__version__
+    titles = re.findall(r"^## \[([^\]]+)\]", CHANGELOG, re.MULTILINE)
+    assert titles[:2] == ["Unreleased", hgs_cli.__version__]
 
 
 def test_a_version_that_the_changelog_does_not_date_is_refused(release: ModuleType, tmp_path: Path) -> None:
