@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +43,9 @@ class Recording:
 
 
 def holds_recordings(path: Path) -> bool:
-    """Whether a file is one of many recordings, by how it begins."""
+    """Whether a file is one of many recordings, by how it begins; a pipe, which is read once, is none."""
+    if not os.path.isfile(path):
+        return False
     try:
         with open(path, "rb") as file:
             return file.read(4) == b"PK\x03\x04"
