@@ -357,6 +357,15 @@ def test_processes_that_are_forked_after_a_render_play_the_same_notes(bundle: Pa
     assert float(done.stdout) < 1e-4, f"{time.monotonic() - started:.0f} s"
 
 
+def test_a_gpu_that_a_fork_has_made_unusable_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    from hgs_cli.models.weights import check_not_forked
+
+    monkeypatch.setattr(torch.cuda, "_is_in_bad_fork", lambda: True)
+    with pytest.raises(UsageError, match="had used the GPU — start it with multiprocessing's spawn"):
+        check_not_forked(torch.device("cuda"))
+    check_not_forked(torch.device("cpu"))
+
+
 @pytest.mark.gpu
 def test_a_forked_process_is_told_that_the_gpu_cannot_go_with_it(bundle: Path) -> None:
     code = FORKING.replace('"cpu"', '"cuda"').replace("pool.map(play, range(4))", "pool.map(play, [0])")

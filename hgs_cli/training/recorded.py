@@ -50,8 +50,9 @@ class PreparingRules:
         lead_s: Kept before that.
         seconds: Kept of it at the most.
         peak_db: Of an instrument's loudest note.
-        pitch_cents: That a file may be off the pitch that was measured.
-        length_s: And off its length.
+        pitch_cents: That a file may be off the pitch that was measured by two other trackers: of 500 of the very files
+            489 are heard within 10, all within 35.
+        length_s: And off its length: of 500 some begin up to 0.2 s from where they did.
         max_bytes: Of a source's file.
         timeout_s: Of a connection.
     """
@@ -60,8 +61,8 @@ class PreparingRules:
     lead_s: float = 0.005
     seconds: float = 4.0
     peak_db: float = -1.0
-    pitch_cents: float = 10.0
-    length_s: float = 0.05
+    pitch_cents: float = 40.0
+    length_s: float = 0.25
     max_bytes: int = 256 * 2**20
     timeout_s: float = 60.0
 
