@@ -838,7 +838,7 @@ def test_info_tells_of_instruments_and_weights(hgs: Run, sound: Path, bundle: Pa
     assert weights["sha256"] == instrument["weights_sha256"]
     assert hgs("info", sound).code == 3
     if RELEASED.is_file():
-        assert json.loads(hgs("info", RELEASED, "--json").out)["training"]["stage"] == "warmup"
+        assert json.loads(hgs("info", RELEASED, "--json").out)["training"]["stage"] == "hyper"
     assert hgs("info", "missing.hgs").code == 3
 
 
