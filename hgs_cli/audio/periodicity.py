@@ -68,7 +68,10 @@ def _comb_periodicity(audio: Tensor, f0_hz: Tensor, filters: Tensor) -> Tensor:
     low = frame.long().clamp(0, N_FRAMES - 1)
     high = (low + 1).clamp(0, N_FRAMES - 1)
     period_at = torch.lerp(period[low], period[high], (frame - low).clamp(0, 1))
-    delayed = delay(audio, period_at)
+    heard = audio.nonzero()
+    reach = int(heard[-1]) + math.ceil(float(period_at.max())) + SINC_HALF_TAPS + 2 if len(heard) else 0
+    delayed = delay(audio[:reach], period_at[:reach])  # after that, all is silence
+    delayed = torch.nn.functional.pad(delayed, (0, len(audio) - len(delayed)))
     same, different = _band_power(torch.stack([audio + delayed, audio - delayed]), filters)
     # Noise falls in equal parts on both; what repeats falls on the sum alone.
     noise: Tensor = 2.0 * different / (same + different + 1e-12)
