@@ -88,7 +88,10 @@ def serve(caller):
     for file in (cwd, *files):
         os.close(file)
     if not pid:
-        work(open(0, closefd=False), json.loads(told))
+        told = json.loads(told)
+        os.environ.clear()
+        os.environ.update(told["environment"])
+        work(open(0, closefd=False), told["arguments"])
     callers[pid] = caller
 
 while True:
@@ -121,7 +124,8 @@ _CALL = """
 import json, os, socket, sys
 door = socket.socket(socket.AF_UNIX)
 door.connect(sys.argv[1])
-socket.send_fds(door, [json.dumps(sys.argv[2:]).encode()], [os.open(".", os.O_RDONLY), 0, 1, 2])
+told = {"arguments": sys.argv[2:], "environment": dict(os.environ)}
+socket.send_fds(door, [json.dumps(told).encode()], [os.open(".", os.O_RDONLY), 0, 1, 2])
 sys.exit(door.recv(1)[0])
 """
 

@@ -135,7 +135,7 @@ def test_a_note_asked_for_is_the_note_heard(model: Model, interval: float) -> No
     assert abs(cents_off(heard, 440.0 * 2.0 ** ((pitch - 69.0) / 12.0))) < 1.5
 
 
-@pytest.mark.parametrize("semitones", [-12.0, -5.0, -1.0, 1.0, 5.0, 12.0])
+@pytest.mark.parametrize("semitones", few_of([-12.0, -5.0, -1.0, 1.0, 5.0, 12.0], -5.0, 12.0))
 @pytest.mark.parametrize("kind", ["click", "struck tone", "second stroke"])
 def test_an_attack_stays_sharp(kind: str, semitones: float) -> None:
     n_before, n_all = 20_000, 60_000
@@ -183,7 +183,7 @@ def test_a_bend_moves_the_pitch_and_nothing_else() -> None:
         assert abs(cents_off(moved, hz * 2.0 ** (5.3 / 12.0))) < 1.0
 
 
-@pytest.mark.parametrize("semitones", [7.0, 12.0, 19.0])
+@pytest.mark.parametrize("semitones", few_of([7.0, 12.0, 19.0], 12.0))
 def test_noise_that_moves_up_stays_noise(semitones: float) -> None:
     """Regions that move apart would leave gaps: the levels of its fine spectrum would spread wider."""
     moved = move(white(3.0)[None], semitones)[0]

@@ -21,7 +21,7 @@ import pyloudnorm
 import pytest
 import soundfile
 import torch
-from conftest import RELEASED, ROOT, SNARE, Outcome, Run, run_process, tone
+from conftest import RELEASED, ROOT, SNARE, Outcome, Run, tone
 from PIL import Image
 from processes import Order, Processes
 from sounds import brightness_hz
@@ -773,18 +773,21 @@ def test_a_bug_is_not_dressed_up_as_a_mistake(
     assert tree(tmp_path) == ["tone.wav"]
 
 
-def test_a_shell_sees_the_same_code_and_line(bundle: Path, tmp_path: Path) -> None:
-    outcome = run_process(["render", "missing.wav"], bundle, tmp_path)
-    assert (outcome.code, outcome.out) == (3, "")
-    assert outcome.err == "hgs: error: missing.wav does not exist — check the path\n"
+def test_a_shell_sees_the_same_code_and_line(processes: Processes, tmp_path: Path) -> None:
+    command = ["/bin/sh", "-c", processes.hgs_program(), "hgs", "render", "missing.wav"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == "hgs: error: missing.wav does not exist — check the path\n"
 
 
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="there are no pseudo-terminals here")
-def test_on_a_terminal_bars_go_to_stderr_and_results_to_stdout(bundle: Path, sound: Path, tmp_path: Path) -> None:
+def test_on_a_terminal_bars_go_to_stderr_and_results_to_stdout(
+    processes: Processes, bundle: Path, sound: Path, tmp_path: Path
+) -> None:
     shutil.copy(sound, tmp_path / "\x1b[2J[red]other.wav")
     ours, theirs = os.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "hgs_cli", "render", "tone.wav", "\x1b[2J[red]other.wav", "-p", "60"],
+        ["/bin/sh", "-c", processes.hgs_program(), "hgs", "render", "tone.wav", "\x1b[2J[red]other.wav", "-p", "60"],
         cwd=tmp_path,
         env={**os.environ, "HGS_WEIGHTS": str(bundle), "PYTHONPATH": str(ROOT), "TERM": "xterm"},
         stdout=subprocess.PIPE,

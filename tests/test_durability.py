@@ -485,7 +485,7 @@ def test_a_folder_that_belongs_to_someone_else_is_one_line(
 
 
 @pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.thorough)])
-@pytest.mark.parametrize("options", few_of([[], ["--force"], ["--skip-existing"]], [], ["--skip-existing"]), ids=str)
+@pytest.mark.parametrize("options", few_of([[], ["--force"], ["--skip-existing"]], ["--skip-existing"]), ids=str)
 def test_several_processes_make_the_same_files_at_once(
     processes: Processes, sounds: Path, tmp_path: Path, count: int, options: list[str]
 ) -> None:

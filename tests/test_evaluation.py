@@ -330,6 +330,7 @@ def test_a_report_shows_settings_tables_and_their_notes() -> None:
     assert values["settings"] == {"seed": 3}
 
 
+@pytest.mark.thorough
 def test_the_command_writes_figures_tables_and_pictures(hgs: Run, real_dir: Path, tmp_path: Path) -> None:
     figures, tables, plots = tmp_path / "out.json", tmp_path / "out.md", tmp_path / "plots"
     arguments = ["train", "eval", "--real", real_dir, "--quick", "--workers", "1", "--plots", plots]

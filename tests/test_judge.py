@@ -97,6 +97,7 @@ def test_the_judge_learns_pitch_and_instrument_of_real_notes(dataset: Path, tmp_
     assert last["validation_near"] > 3 / 12  # more than one answer for all can reach
 
 
+@pytest.mark.thorough
 def test_a_run_becomes_a_judge_that_tells_its_accuracy(run: Path, dataset: Path, tmp_path: Path) -> None:
     accuracy = export_judge(run, dataset, tmp_path / JUDGE_NAME)
     judge = load_judge(tmp_path / JUDGE_NAME)
@@ -108,6 +109,7 @@ def test_a_run_becomes_a_judge_that_tells_its_accuracy(run: Path, dataset: Path,
     assert judge.features(torch.zeros(3, N_MELS, N_FRAMES)).shape == (3, judge.feature_dim)
 
 
+@pytest.mark.thorough
 def test_hgs_train_export_writes_a_judge(hgs: Run, run: Path, dataset: Path, tmp_path: Path) -> None:
     path = tmp_path / "made" / JUDGE_NAME
     assert hgs("train", "export", run, path, "--judge", dataset).lines == [str(path)]

@@ -103,6 +103,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.thorough
 def test_every_model_has_its_rows_beside_the_baselines(dataset: Path) -> None:
     models = {"one": build_model(tiny_config()), "two": build_model(tiny_config(), seed=1)}
     told: list[tuple[int, int]] = []

@@ -36,6 +36,7 @@ def changing(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.thorough
 def test_the_more_notes_are_known_the_nearer_are_the_others(hgs: Run, changing: Path, tmp_path: Path) -> None:
     done = hgs("train", "eval", "--several", "--real", changing, "--quick", "--workers", "1", "--json", "s.json")
     assert done.code == 0, done.err

@@ -260,6 +260,7 @@ def test_trainable_parameters_get_gradients_and_frozen_ones_none(name: str, data
         assert all(p.grad is not None for p in stage.extra_networks()["discriminator"].parameters())
 
 
+@pytest.mark.thorough
 def test_forty_steps_on_little_data_lower_the_loss(dataset: Path, quick: Path, tmp_path: Path, tiny: Path) -> None:
     lines: list[dict[str, object]] = []
     quick.write_text(
