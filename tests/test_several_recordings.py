@@ -70,3 +70,14 @@ def test_tables_hold_what_was_found() -> None:
     assert [cell[:4] for cell in first.rows[0][1:5]] == ["5.00", "4.00", "3.00", "1.00"]
     assert steps.rows[0] == ("where the carrier changes", "1.00", "1.00")
     assert "0.10 dB" in steps.notes[0]
+
+
+def test_an_instrument_all_of_whose_notes_are_known_has_nothing_to_be_compared_with(
+    hgs: Run, changing: Path, tmp_path: Path
+) -> None:
+    manifest = json.loads((changing / "manifest.json").read_text())
+    manifest["files"] = [each for each in manifest["files"] if each["dynamic"] == "loud"][:7]
+    (changing / "manifest.json").write_text(json.dumps(manifest))
+    done = hgs("train", "eval", "--several", "--real", changing, "--quick", "--workers", "1", "--json", "s.json")
+    assert done.code == 0, done.err
+    assert json.loads((tmp_path / "s.json").read_text())["several_recordings"]["notes"] == []

@@ -190,7 +190,7 @@ def _measure_one(model: Model, notes: list[Note], options: CrossPitchOptions) ->
     targets = _some([note for note in loud if note.path not in taken], options)
     peers = {peer.name: peer.open for peer in find_peers().found if peer.name in (RESAMPLING, RUBBER_BAND_R3)}
     found = []
-    for n in KNOWN:
+    for n in KNOWN if targets else ():  # of few notes all may be known
         known = _spread(loud, n)
         rows = heard.rows(known, [note.midi for note in targets], peers)
         low, high = known[0].midi, known[-1].midi
@@ -293,6 +293,8 @@ def _measure_soft(heard: _Heard, notes: Sequence[Note], options: CrossPitchOptio
         return []
     known_soft, known_loud = _spread(soft, SHOWN), _spread(loud, SHOWN)
     targets = _some([note for note in soft if note not in known_soft], options)
+    if not targets:
+        return []
     pitches = [note.midi for note in targets]
     model, plain = heard.model, Settings(detail=options.detail, seed=options.seed)
     softened = Settings(detail=options.detail, seed=options.seed, softness=1.0)
