@@ -45,6 +45,7 @@ class SetRules:
         stranger: Cosine between the timbre of a recording and the mean of the others, below which it is said to be
             another instrument: none of 160 recordings of 32 instruments is, of others' 82 %.
         listed: Recordings of which each has a line of its own.
+        shown: Recordings beside the notes of a page or a picture.
     """
 
     near: float = 0.6
@@ -54,6 +55,7 @@ class SetRules:
     layer_db: float = 3.0
     stranger: float = 0.4
     listed: int = 12
+    shown: int = 5
 
 
 SETS = SetRules()
@@ -341,13 +343,15 @@ def render_set(
 ) -> WorkResult:
     """Make and write all files of an instrument of many recordings."""
     from hgs_cli.export.delivery import Job
+    from hgs_cli.export.plot import spread
 
     made = make_set(call, recorded)
     facts = (("Notes", str(len(plan.notes) // (plan.layers * plan.takes))), ("Recordings", str(len(recorded))))
     if len(made.layers) > plan.layers:
         count = len(made.layers)
         call.messages.line(f"{count} dynamic layers were heard; --velocities {count} plays them all")
-    inputs = read_inputs(sounds[: SETS.listed], bool(plan.extras))
+    shown = [sounds[index] for index in spread(len(sounds), SETS.shown)] if plan.extras else []
+    inputs = read_inputs(shown, bool(plan.extras))
     job = Job(made, plan, plan.name, facts, _key_maps(made, plan, call.middle_c))
     (notes,) = deliver_files(call, [job], inputs, advance)
     told: dict[str, Any] = {"inputs": [str(sound) for sound in sounds], "kind": "multisample"}
