@@ -224,7 +224,10 @@ class _Heard:
         """It as an instrument."""
         if note.path not in self._inversions:
             passes = None if self.options.hyper else 0
-            self._inversions[note.path] = invert(self.model, self.audio(note), SAMPLE_RATE, passes=passes)
+            # Names tell the pitch, as they tell it to peers.
+            self._inversions[note.path] = invert(
+                self.model, self.audio(note), SAMPLE_RATE, pitch=note.midi, passes=passes
+            )
         return self._inversions[note.path]
 
     def together(self, known: Sequence[Note], layers: Sequence[int] | None = None) -> Multisample:
