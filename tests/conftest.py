@@ -5,6 +5,7 @@ from __future__ import annotations
 import patient_threads  # noqa: F401  # isort: skip
 
 import functools
+import gc
 import json
 import os
 import subprocess
@@ -46,6 +47,11 @@ settings.load_profile("hgs")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Reference audio changes only when it is asked to."""
     parser.addoption("--regenerate-golden", action="store_true", help="store what is heard now as the reference")
+
+
+def pytest_collection_finish() -> None:
+    """Modules and tests are no garbage: it is not looked for among them."""
+    gc.freeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -6,6 +6,10 @@ takes five times as much of its processors as the work.
 
 from __future__ import annotations
 
+import gc
 import os
 
+from hgs_cli.__main__ import GARBAGE_THRESHOLD
+
+gc.set_threshold(GARBAGE_THRESHOLD)  # as hgs does
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")

@@ -185,7 +185,7 @@ def interrupted_at(moment_s: float, folder: Path) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("moment_s", [0.05, 0.3, 0.8])
+@pytest.mark.parametrize("moment_s", few_of([0.05, 0.3, 0.8], 0.05, 0.3))
 def test_an_interrupt_while_the_program_is_read_says_nothing(sounds: Path, moment_s: float) -> None:
     """From the shell, where half a second goes by before there is any command to interrupt."""
     process = interrupted_at(moment_s, sounds)

@@ -147,7 +147,7 @@ def test_sizes_travel_as_plain_values() -> None:
         ModelConfig.from_dict({"generator": {"depth": 3}})
 
 
-@pytest.mark.parametrize("pitch", few_of([24.0, 45.3, 60.0, 81.7, 100.0], 45.3, 81.7))
+@pytest.mark.parametrize("pitch", few_of([24.0, 45.3, 60.0, 81.7, 100.0], 60.0, 81.7))
 def test_the_comb_is_the_spectrum_of_real_harmonics(pitch: float) -> None:
     f0_hz = midi_to_hz(torch.tensor([pitch]))
     n_harmonics = int(SAMPLE_RATE / 2 / float(f0_hz))

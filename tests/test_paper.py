@@ -121,6 +121,7 @@ def test_missing_runs_are_those_of_missing_rows_and_what_they_start_from(tmp_pat
     assert missing_runs(tmp_path) == ["pitch-gan", "encoder", "no-projection"]
 
 
+@pytest.mark.thorough
 def test_one_command_trains_what_the_papers_table_lacks_and_fills_it(
     hgs: Run, bundle: Path, judge: PitchClassifier, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

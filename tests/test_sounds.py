@@ -96,6 +96,7 @@ def test_a_clear_note_far_from_its_own_pitch_is_still_clear(model: Model) -> Non
         assert track_pitch(notes_of(model, high, (pitch,))[0]) == pytest.approx(pitch, abs=0.5)
 
 
+@pytest.mark.thorough
 def test_odd_sounds_are_measured_and_a_broken_tone_is_noticed(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     few = {name: made_sounds()[name] for name in ("white noise, short", "brown noise", "clap")}
     monkeypatch.setattr(odd_sounds, "made_sounds", lambda: few)

@@ -210,7 +210,7 @@ def test_one_process_alone_writes_the_log(runs: dict[int, Path]) -> None:
 
 
 @pytest.mark.parametrize("processes", few_of([2, 3, 4], 3))
-@pytest.mark.parametrize("targets", [1, 3])
+@pytest.mark.parametrize("targets", few_of([1, 3], 3))
 def test_the_parts_of_a_batch_are_the_batch(dataset: Path, processes: int, targets: int) -> None:
     table = NoteTable(dataset, validation=False)
     config = DataConfig(targets=targets, mixture_probability=0.5, shift_probability=0.5, unpitched_share=0.3)

@@ -172,6 +172,7 @@ def test_chords_bells_and_drums_are_trusted_little(released: Model, name: str) -
 
 @pytest.mark.weights
 @pytest.mark.real
+@pytest.mark.thorough
 def test_recorded_drums_are_trusted_little(released: Model) -> None:
     for path in sorted((REAL / "oneshots").glob("gogodze-*"))[::4]:
         assert opened(released, path, "auto").trust < 0.3, path.name
