@@ -972,6 +972,7 @@ def test_another_program_that_fails_is_one_line(
     assert "rubberband failed: no luck" in outcome.err
 
 
+@pytest.mark.thorough
 def test_bench_prints_tables_without_a_sound_of_ones_own(hgs: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     bench_little(monkeypatch)
     outcome = hgs("bench", "--runs", "1")

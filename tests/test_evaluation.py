@@ -284,6 +284,7 @@ class TestBroken:
         broken = measure(released, CrossPitchOptions(quick=True, detail=0.0))
         assert broken.distance("hgs", "0").mean > intact.distance("hgs", "0").mean + 1.0
 
+    @pytest.mark.thorough
     def test_notes_a_semitone_too_high(
         self,
         released: Model,

@@ -120,6 +120,7 @@ def test_hgs_train_export_writes_a_judge(hgs: Run, run: Path, dataset: Path, tmp
     assert hgs("train", "export", run, tmp_path / "b.safetensors").code == 2
 
 
+@pytest.mark.thorough
 def test_a_run_of_another_stage_is_no_judge(dataset: Path, tmp_path: Path) -> None:
     save_bundle(tmp_path / "tiny.safetensors", build_model(tiny_config()), "0")
     settings = tmp_path / "quick.toml"
@@ -131,6 +132,7 @@ def test_a_run_of_another_stage_is_no_judge(dataset: Path, tmp_path: Path) -> No
         export_judge(tmp_path / "out", dataset, tmp_path / JUDGE_NAME)
 
 
+@pytest.mark.thorough
 def test_notes_held_out_are_whole_keys_of_each_instrument(dataset: Path) -> None:
     table = NoteTable(dataset, validation=False)
     label = table.label_of_shard[table.shard_of]

@@ -240,6 +240,7 @@ def _short(family: str, seed: int) -> Patch:
     return Patch(family, seed, patch.midi, 0.4, patch.sound)
 
 
+@pytest.mark.thorough
 def test_every_row_is_measured_told_and_found(measured: Measured) -> None:
     result = measured.result
     assert result.rows == [TOLD, FOUND, *(name for name in PEERS if name not in result.missing)]
@@ -276,6 +277,7 @@ def check_command(hgs: Run, folder: Path) -> None:
     assert "--made" in nothing.err
 
 
+@pytest.mark.thorough
 def test_the_command_shows_made_sounds_without_recordings(
     hgs: Run, tmp_path: Path, measured: Measured, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -128,6 +128,7 @@ def test_leakage_is_the_same_again(dataset: Path) -> None:
     assert first == again
 
 
+@pytest.mark.thorough
 def test_too_few_instruments_are_named(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leakage, "N_FOLDS", 6)
     with pytest.raises(TrainingError, match="too few pitched instruments"):

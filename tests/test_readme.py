@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from conftest import ROOT, SNARE, Run, run_process, tone
-from processes import Processes
+from conftest import ROOT, SNARE, Run, few_of, run_process, tone
+from processes import Order, Processes
 from typer.core import TyperGroup
 from typer.main import get_command
 
@@ -320,13 +320,19 @@ def test_every_recipe_of_a_page_runs_from_top_to_bottom_as_printed(
         assert {path for path in tmp_path.rglob("*") if path.is_file()} > before, recipe
 
 
-def test_the_first_command_plays_the_snare_at_25_pitches(bundle: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("started", few_of(["ready", "new"], "ready"))
+def test_the_first_command_plays_the_snare_at_25_pitches(
+    processes: Processes, bundle: Path, tmp_path: Path, started: str
+) -> None:
     command = blocks(README, "sh")[0].strip()
     assert command.startswith("python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/hgs ")
     arguments = shlex.split(command.rsplit("/hgs ", 1)[1])
     (tmp_path / "tests" / "golden").mkdir(parents=True)
     (tmp_path / "tests" / "golden" / "snare.wav").write_bytes(SNARE.read_bytes())
-    done = run_process(arguments, bundle, tmp_path)
+    if started == "new":
+        done = run_process(arguments, bundle, tmp_path)
+    else:
+        (done,) = processes.run(tmp_path, Order(arguments))
     assert done.code == 0, done.err
     assert len(done.lines) == 25
     assert all((tmp_path / line).parent == tmp_path / "snare" for line in done.lines)
