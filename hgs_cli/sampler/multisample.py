@@ -25,9 +25,9 @@ from hgs_cli.sampler.model import Model
 class MultisampleRules:
     """How recordings are put together.
 
-    Measured on 28 validation instruments with three notes known (`hgs train eval --several`): the nearest recording alone
-    4.54 dB from real notes between them and 4.79 beyond, with its neighbour's level by distance 4.41 and 4.81. With the
-    moved recordings' own levels averaged in by half, or by the square of the distance, it is further away.
+    Measured on 28 validation instruments with three notes known (`hgs train eval --several`): the nearest recording
+    alone 4.54 dB from real notes between them and 4.79 beyond, with its neighbour's level by distance 4.41 and 4.81.
+    With the moved recordings' own levels averaged in by half, or by the square of the distance, it is further away.
 
     Attributes:
         same_key: Semitones within which recordings are takes of one key.
