@@ -33,6 +33,11 @@ with tempfile.TemporaryDirectory() as folder:
     for command in (["render", "-p", "60", "--json", "--plot", "-o"], ["invert", "-o"]):
         CliRunner().invoke(hgs_cli.cli.app, [command[0], folder + "/a.wav", *command[1:], folder + "/out"])
 
+# Options of all commands are read once, too.
+import functools, typer.main
+typer.main.get_command = functools.cache(typer.main.get_command)
+typer.main.get_command(hgs_cli.cli.app)
+
 ASKS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 for ask in ASKS:  # the tests may run where these are ignored: under nohup, or behind a shell
     signal.signal(ask, signal.default_int_handler if ask == signal.SIGINT else signal.SIG_DFL)
