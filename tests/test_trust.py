@@ -24,6 +24,7 @@ TALKS = {"socket", "ssl", "http", "urllib", "urllib3", "requests", "httpx", "aio
          "websockets", "asyncio", "huggingface_hub", "socketserver", "telnetlib", "webbrowser"}  # fmt: skip
 # Bytes of this program's own, to processes that it started itself, when measuring.
 OWN_PROCESSES = {("evaluation/workers.py", "pickle")}
+FETCHES = {("training/recorded.py", "urllib")}  # hgs train recordings, and no other command
 LOADERS = {("training/checkpoint.py", "torch.load")}  # with weights_only=True
 
 
@@ -40,9 +41,11 @@ def imported(tree: ast.Module) -> Iterator[str]:
             yield node.module.split(".")[0]
 
 
-def test_no_file_can_bring_code_and_nothing_talks_to_a_network() -> None:
+def test_no_file_can_bring_code_and_only_what_fetches_recordings_talks_to_a_network() -> None:
     found = {(name, module) for name, tree in sources() for module in imported(tree) if module in RUNS_CODE | TALKS}
-    assert found == OWN_PROCESSES
+    assert found == OWN_PROCESSES | FETCHES
+    users = {name for name, tree in sources() if "training import recorded" in ast.unparse(tree)}
+    assert users == {"cli_train.py"}
 
 
 def test_torchs_own_loader_is_out_of_reach_of_the_main_path() -> None:
