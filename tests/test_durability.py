@@ -193,12 +193,16 @@ def test_an_interrupt_while_the_program_is_read_says_nothing(sounds: Path, momen
     assert sorted(path.name for path in sounds.iterdir()) == ["a.wav", "b.wav"]
 
 
-@pytest.mark.thorough
-def test_a_hundred_interrupts_from_the_first_import_on_say_nothing_and_leave_nothing(sounds: Path) -> None:
+@pytest.mark.parametrize(
+    "times", [pytest.param(100, marks=pytest.mark.thorough), pytest.param(400, marks=pytest.mark.slow)]
+)
+def test_hundreds_of_interrupts_from_the_first_import_on_say_nothing_and_leave_nothing(
+    sounds: Path, times: int
+) -> None:
     """Two at a time, each in a folder of its own, at moments from the first import to the last note of many."""
-    rng = random.Random(6)
-    moments_s = [rng.uniform(0.0, 0.5) if index % 2 else rng.uniform(0.5, 3.0) for index in range(100)]
-    for first in range(0, 100, 2):
+    rng = random.Random(times)
+    moments_s = [rng.uniform(0.0, 0.5) if index % 2 else rng.uniform(0.5, 3.0) for index in range(times)]
+    for first in range(0, times, 2):
         folders = [sounds / "one", sounds / "two"]
         for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)
