@@ -41,7 +41,7 @@ from hgs_cli.sampler.voices import ask_networks, move_carriers, note_voices, rea
 from hgs_cli.spectrum import MODEL_SAMPLES, N_FRAMES, SAMPLE_RATE
 
 OCTAVES = [float(pitch) for pitch in range(48, 73)]  # two octaves, 25 notes
-N_STAGES = 19  # that are timed alone, in `_time_stages` and before it
+N_STAGES = 20  # that are timed alone, in `_time_stages` and before it
 BATCHES = (1, 2, 4, 8, 16, 25, 88)  # notes: up to a piano's keys
 LENGTHS_S = (0.5, 1.0, 2.0, 4.0)
 
