@@ -8,6 +8,7 @@ import functools
 import gc
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -39,6 +40,9 @@ SNARE = ROOT / "tests" / "golden" / "snare.wav"
 RELEASED = ROOT / "weights" / "hgs.safetensors"
 RECORDINGS = ROOT.parent / "shared" / "data"  # all that tests look for outside the checkout; marker `real`
 
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in the background of a shell, where nobody can interrupt
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("hgs", deadline=None)  # how long an example takes says more of the machine than of hgs
 settings.load_profile("hgs")
