@@ -235,11 +235,13 @@ def _settle_pitches(
 
 
 def _believed(away: float) -> float:
+    """What the named pitch must have of the found one's share, which is so many semitones above it."""
     octaves = abs(away - 12.0 * round(away / 12.0)) < SETS.near
     return SETS.believed_octaves if octaves else SETS.believed
 
 
 def _share(inversion: Inversion) -> float:
+    """Of its energy on the harmonics of its pitch."""
     return inversion.harmonic_share or 0.0
 
 
@@ -274,6 +276,7 @@ def _level_db(inversion: Inversion) -> float:
 
 
 def _key(inversion: Inversion, fact: SampleFacts) -> float:
+    """The key that a recording counts as: the nearest to its pitch, with the cents that are named."""
     return float(round(inversion.stands_at)) if fact.key is None else round(inversion.stands_at - fact.key) + fact.key
 
 
@@ -347,11 +350,12 @@ def render_set(
 
     made = make_set(call, recorded)
     facts = (("Notes", str(len(plan.notes) // (plan.layers * plan.takes))), ("Recordings", str(len(recorded))))
-    if len(made.layers) > plan.layers:
-        count = len(made.layers)
-        call.messages.line(f"{count} dynamic layers were heard; --velocities {count} plays them all")
-    shown = [sounds[index] for index in spread(len(sounds), SETS.shown)] if plan.extras else []
-    inputs = read_inputs(shown, bool(plan.extras))
+    for there, planned, what, option in (
+        (len(made.layers), plan.layers, "dynamic layers", "velocities"), (made.n_takes, plan.takes, "takes", "takes")
+    ):  # fmt: skip
+        if there > planned:
+            call.messages.line(f"{there} {what} were heard; --{option} {there} plays them all")
+    inputs = read_inputs([sounds[index] for index in spread(len(sounds), SETS.shown)], bool(plan.extras))
     job = Job(made, plan, plan.name, facts, _key_maps(made, plan, call.middle_c))
     (notes,) = deliver_files(call, [job], inputs, advance)
     told: dict[str, Any] = {"inputs": [str(sound) for sound in sounds], "kind": "multisample"}

@@ -38,7 +38,7 @@ def save_recordings(path: Path, recordings: Sequence[Recorded]) -> None:
         packed.writestr(INDEX, json.dumps(index))
         for number, each in enumerate(recordings):
             member = Path(folder, _member(number))
-            each.inversion.save(member)
+            each.inversion.write(member)
             packed.write(member, member.name)
             member.unlink()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -210,6 +210,7 @@ class _Heard:
 
     def __init__(self, model: Model, options: CrossPitchOptions) -> None:
         self.model, self.options = model, options
+        self.settings = Settings(detail=options.detail, seed=options.seed)
         self.measure = Distance()
         self._audio: dict[Path, Tensor] = {}
         self._inversions: dict[Path, Inversion] = {}
@@ -247,7 +248,7 @@ class _Heard:
             ]
             for name, peer in peers.items()
         }
-        settings = Settings(detail=self.options.detail, seed=self.options.seed)
+        settings = self.settings
         alone = {note.path: make_instrument(self.model, self.inversion(note)) for note in known}
         rows[NEAREST] = [
             play(self.model, alone[source.path], [pitch], settings).notes[0].audio
@@ -271,13 +272,13 @@ def _measure_steps(heard: _Heard, known: Sequence[Note]) -> KeySteps:
     middle = round((layer.keys[0] + layer.keys[-1]) / 2)
     reach = min(N_KEYS // 2, round((layer.keys[-1] - layer.keys[0]) / 2))
     keys = [float(key) for key in range(middle - reach, middle + reach + 1)]
-    notes = play(heard.model, made, keys, Settings(seed=heard.options.seed)).notes
+    notes = play(heard.model, made, keys, heard.settings).notes
     centroids = torch.tensor([_centroid_hz(note.audio) for note in notes])
     steps = (12.0 * torch.log2(centroids[1:] / centroids[:-1])).abs().tolist()
     carriers = [layer.voicing(key).carrier for key in keys]
     changes = [steps[index] for index in range(len(steps)) if carriers[index] != carriers[index + 1]]
     others = [steps[index] for index in range(len(steps)) if carriers[index] == carriers[index + 1]]
-    own = play(heard.model, made, [heard.inversion(note).stands_at for note in known], Settings()).notes
+    own = play(heard.model, made, [heard.inversion(note).stands_at for note in known], heard.settings).notes
     at_known = [heard.distance(note.audio, source, [source]) for note, source in zip(own, known, strict=True)]
     return KeySteps(known[0].instrument, (changes, others), at_known)
 
@@ -299,8 +300,8 @@ def _measure_soft(heard: _Heard, notes: Sequence[Note], options: CrossPitchOptio
     if not targets:
         return []
     pitches = [note.midi for note in targets]
-    model, plain = heard.model, Settings(detail=options.detail, seed=options.seed)
-    softened = Settings(detail=options.detail, seed=options.seed, softness=1.0)
+    model, plain = heard.model, heard.settings
+    softened = replace(plain, softness=1.0)
     both = heard.together([*known_soft, *known_loud], [0] * SHOWN + [1] * SHOWN)
     rows: dict[str, list[Any]] = {
         MADE_SOFTER: [*play(model, heard.together(known_loud), pitches, softened).notes],

@@ -16,6 +16,7 @@ from itertools import pairwise
 from hgs_cli.audio.loudness import SILENCE_DB
 from hgs_cli.errors import UsageError
 from hgs_cli.inversion import Inversion
+from hgs_cli.sampler.dynamics import layer_softness
 from hgs_cli.sampler.instrument import Instrument
 from hgs_cli.sampler.making import make_instrument, own_gain_db
 from hgs_cli.sampler.model import Model
@@ -168,7 +169,7 @@ class Multisample:
         Recorded layers are spread over those that are asked for; of a single one softer notes are made.
         """
         if len(self.layers) == 1:
-            return self, 1.0 - index / (n_layers - 1) if n_layers > 1 else 0.0
+            return self, layer_softness(n_layers)[index]
         share = 1.0 if n_layers == 1 else index / (n_layers - 1)
         return replace(self, layers=(self.layers[round(share * (len(self.layers) - 1))],)), 0.0
 

@@ -34,7 +34,7 @@ class Note:
     """One note.
 
     Attributes:
-        key: Its pitch and dynamic layer.
+        key: Its pitch, dynamic layer and take.
         audio: (T,), or (T, 2) in stereo.
         loop: Where it can be held, None for a one-shot.
     """
