@@ -217,7 +217,9 @@ def invert(
     sources, alone = find_sources(sounds, recursive, stdin_bytes(), LISTENED_SUFFIXES)
     gathered = None
     if sets.multisample:
-        from hgs_cli.multisampling import gather_set, hear_recordings, invert_set
+        from hgs_cli.multisample.gathering import gather_set
+        from hgs_cli.multisample.hearing import hear_recordings
+        from hgs_cli.multisample.playing import invert_set
 
         if audio or plot:
             raise UsageError("--audio and --plot are about one sound", "leave them out, or --multisample")
@@ -283,8 +285,10 @@ def render(
     """
     from hgs_cli.export.naming import folder_of, make_plan
     from hgs_cli.export.sources import PLAYED_SUFFIXES, find_sources
-    from hgs_cli.multisampling import gather_set, hear_recordings, open_recordings, planned_of, render_set
-    from hgs_cli.recordings_index import holds_recordings
+    from hgs_cli.multisample.gathering import gather_set, planned_of
+    from hgs_cli.multisample.hearing import hear_recordings
+    from hgs_cli.multisample.index import holds_recordings
+    from hgs_cli.multisample.playing import open_recordings, render_set
 
     messages, listening = Messages(quiet), make_listening(source_note, source, level.middle_c)
     options = make_plan_options(pitches, target, name, plot, length, level, messages)

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hgs_cli.errors import InputError
+from hgs_cli.multisample.maps import MappedSample, facts_of_map, read_map
+from hgs_cli.multisample.names import SampleFacts, common_name, read_names
 from hgs_cli.pitch import note_tag
-from hgs_cli.sample_map import MappedSample, facts_of_map, read_map
-from hgs_cli.sample_names import SampleFacts, common_name, read_names
 
 FOLDER = Path("libraries", "Grand")
 Said = tuple[float | None, int | None, str, int]  # key, layer, dynamic, take
@@ -309,5 +309,5 @@ def test_layers_and_takes_of_a_map_may_count_from_anything() -> None:
 
 
 def test_names_are_read_without_heavy_modules() -> None:
-    code = "import sys, hgs_cli.sample_names; sys.exit(bool({'numpy', 'torch', 'soundfile'} & set(sys.modules)))"
+    code = "import sys, hgs_cli.multisample.names; sys.exit(bool({'numpy', 'torch', 'soundfile'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

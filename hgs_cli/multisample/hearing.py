@@ -1,34 +1,26 @@
-"""`--multisample`: many recordings put in order, told of, kept in one file, and played as one instrument.
+"""Many recordings heard, put in order and told of: which key and which dynamic layer each is.
 
 As in `cli`, nothing heavy is imported before it is needed.
 """
 
 from __future__ import annotations
 
-import json
-import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from hgs_cli.commands import Call, WorkResult, deliver_files, file_lines, read_inputs, work_on_each
+from hgs_cli.commands import Call, WorkResult, work_on_each
 from hgs_cli.console import Advance, Messages
-from hgs_cli.errors import UsageError
-from hgs_cli.export.naming import InversionPlan, Plan, PlanOptions
-from hgs_cli.export.sources import Source
-from hgs_cli.options import MultisampleOptions
-from hgs_cli.pitch import MAX_LAYERS, MAX_TAKES, MIDDLE_C, NoteKey, describe_pitch, note_name
-from hgs_cli.recordings_index import MAX_RECORDINGS, Recording, holds_recordings, read_index
-from hgs_cli.sample_map import facts_of_map, read_map
-from hgs_cli.sample_names import SampleFacts, common_name, read_names
+from hgs_cli.multisample.gathering import SetFacts, n_layers
+from hgs_cli.multisample.index import Recording
+from hgs_cli.multisample.names import SampleFacts
+from hgs_cli.pitch import describe_pitch, note_name
 
 if TYPE_CHECKING:
-    from hgs_cli.export.plot import KeyMap
+    from hgs_cli.multisample.file import Recorded
     from hgs_cli.pipeline import Inversion
-    from hgs_cli.recordings_file import Recorded
-    from hgs_cli.sampler.multisample import Multisample
     from hgs_cli.sampler.settings import ListeningOptions
 
 
@@ -45,7 +37,6 @@ class SetRules:
         stranger: Cosine between the timbre of a recording and the mean of the others, below which it is said to be
             another instrument: none of 160 recordings of 32 instruments is, of others' 82 %.
         listed: Recordings of which each has a line of its own.
-        shown: Recordings beside the notes of a page or a picture.
     """
 
     near: float = 0.6
@@ -55,87 +46,9 @@ class SetRules:
     layer_db: float = 3.0
     stranger: float = 0.4
     listed: int = 12
-    shown: int = 5
 
 
 SETS = SetRules()
-
-
-# --- before anything is heard ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class SetFacts:
-    """Recordings that are to be one instrument.
-
-    Attributes:
-        name: Of the instrument.
-        facts: What names, or a map, say of each.
-    """
-
-    name: str
-    facts: Sequence[SampleFacts]
-
-    @property
-    def sounds(self) -> list[Path]:
-        """The recordings."""
-        return [fact.path for fact in self.facts]
-
-    @property
-    def told(self) -> dict[str, Any]:
-        """What --dry-run --json prints beside each file."""
-        return {"inputs": [str(sound) for sound in self.sounds]}
-
-    def planned(self, options: PlanOptions) -> PlanOptions:
-        """Which files there are: of as many layers and takes as are told of, where the call asks for one."""
-        # Numbers of files whose keys are not told are no takes.
-        takes = max((fact.take for fact in self.facts if fact.key is not None), default=0) + 1
-        return _as_recorded(options, n_layers(self.facts), takes)
-
-
-def gather_set(
-    sources: Sequence[Source], options: MultisampleOptions, messages: Messages, middle_c: int = MIDDLE_C
-) -> tuple[SetFacts, Source]:
-    """Put recordings together as one instrument, and name it, as a source of its own.
-
-    Raises:
-        InputError: The map cannot be read.
-        UsageError: There is too much to put together, or the map says nothing of what is given.
-    """
-    sounds = [source.path for source in sources]
-    if len(sounds) > MAX_RECORDINGS:
-        raise UsageError(f"{len(sounds)} recordings in one instrument", f"give at most {MAX_RECORDINGS}")
-    if options.map_file is None:
-        facts = read_names(sounds, middle_c)
-    else:
-        by_path = {os.path.realpath(sound): sound for sound in sounds}
-        mapped = facts_of_map(read_map(options.map_file, middle_c=middle_c))
-        told = [(by_path.get(os.path.realpath(fact.path)), fact) for fact in mapped]
-        facts = [replace(fact, path=path) for path, fact in told if path is not None]
-        if not facts:
-            raise UsageError(f"{options.map_file} says nothing of {sounds[0]}", "give the folder that it is about")
-        if len(facts) < len(sounds):
-            messages.line(f"{len(sounds) - len(facts)} of {len(sounds)} sounds are not in {options.map_file}")
-    name = common_name([fact.path for fact in facts]) or "multisample"
-    return SetFacts(name, facts), Source(sounds[0], Path(), name)
-
-
-def planned_of(path: Path, options: PlanOptions) -> PlanOptions:
-    """Which files an instrument has, of whose .hgs file the recordings may be many."""
-    return _as_recorded(options, n_layers(read_index(path)), 1) if holds_recordings(path) else options
-
-
-def _as_recorded(options: PlanOptions, layers: int, takes: int) -> PlanOptions:
-    layers = min(layers, MAX_LAYERS) if options.layers == 1 else options.layers
-    return replace(options, layers=layers, takes=min(takes, MAX_TAKES) if options.takes == 1 else options.takes)
-
-
-def n_layers(facts: Sequence[SampleFacts] | Sequence[Recording]) -> int:
-    """Dynamic layers that are told of, at least one."""
-    return len({fact.layer for fact in facts if fact.layer is not None}) or 1
-
-
-# --- hearing --------------------------------------------------------------------------------------------------------
 
 
 def hear_recordings(call: Call, gathered: SetFacts, listening: ListeningOptions, keep_tuning: bool) -> list[Recorded]:
@@ -147,7 +60,7 @@ def hear_recordings(call: Call, gathered: SetFacts, listening: ListeningOptions,
         listening: How they are heard.
         keep_tuning: Whether each stays as it is tuned, and counts as the key nearest to its pitch.
     """
-    from hgs_cli.recordings_file import Recorded
+    from hgs_cli.multisample.file import Recorded
 
     facts = gathered.facts
     found = _hear_all(call, facts, listening)
@@ -308,93 +221,3 @@ def _tell(call: Call, name: str, recorded: Sequence[Recorded]) -> None:
             heard = describe_pitch(each.recording.stands_at, call.middle_c)
             layer = f", layer {each.recording.layer + 1}" if layers > 1 else ""
             call.messages.line(f"  {each.recording.name}: {heard}{layer}")
-
-
-def open_recordings(call: Call, path: Path) -> list[Recorded]:
-    """Recordings of an .hgs file, made again where other weights made them."""
-    from hgs_cli.pipeline import reinvert
-    from hgs_cli.recordings_file import load_recordings
-
-    recorded = load_recordings(path)
-    stale = [each.inversion.weights_sha256 != call.model.sha256 for each in recorded]
-    if any(stale):
-        call.messages.warn(f"{path} was made with other weights; it is inverted again")
-    return [
-        replace(each, inversion=reinvert(call.model, each.inversion)) if old else each
-        for each, old in zip(recorded, stale, strict=True)
-    ]
-
-
-# --- playing and keeping --------------------------------------------------------------------------------------------
-
-
-def make_set(call: Call, recorded: Sequence[Recorded]) -> Multisample:
-    """The instrument that recordings are."""
-    from hgs_cli.pipeline import make_multisample
-
-    return make_multisample(
-        call.model,
-        [each.inversion for each in recorded],
-        [each.recording.name for each in recorded],
-        [each.recording.layer for each in recorded],
-        [each.recording.key for each in recorded],
-    )
-
-
-def render_set(
-    call: Call, sounds: Sequence[Path], recorded: Sequence[Recorded], plan: Plan, advance: Advance
-) -> WorkResult:
-    """Make and write all files of an instrument of many recordings."""
-    from hgs_cli.export.delivery import Job
-    from hgs_cli.export.plot import spread
-
-    made = make_set(call, recorded)
-    facts = (("Notes", str(len(plan.notes) // (plan.layers * plan.takes))), ("Recordings", str(len(recorded))))
-    for there, planned, what, option in (
-        (len(made.layers), plan.layers, "dynamic layers", "velocities"), (made.n_takes, plan.takes, "takes", "takes")
-    ):  # fmt: skip
-        if there > planned:
-            call.messages.line(f"{there} {what} were heard; --{option} {there} plays them all")
-    inputs = read_inputs([sounds[index] for index in spread(len(sounds), SETS.shown)], bool(plan.extras))
-    job = Job(made, plan, plan.name, facts, _key_maps(made, plan, call.middle_c))
-    (notes,) = deliver_files(call, [job], inputs, advance)
-    told: dict[str, Any] = {"inputs": [str(sound) for sound in sounds], "kind": "multisample"}
-
-    def of_note(key: NoteKey) -> dict[str, Any]:
-        played = made.layer(key.layer, plan.layers)[0].layers[-1]
-        voicing = played.voicing(key.pitch, key.take)
-        other = None if voicing.neighbour is None else played.regions[voicing.neighbour].name
-        return {"recording": played.regions[voicing.carrier].name, "beside": other, "share": round(voicing.share, 3)}
-
-    return WorkResult(f"{len(notes)} note{'s' if len(notes) > 1 else ''}", file_lines(call, plan, notes, told, of_note))
-
-
-def _key_maps(made: Multisample, plan: Plan, middle_c: int) -> tuple[KeyMap, ...]:
-    """Which recording carries which key, of every dynamic layer."""
-    from hgs_cli.export.plot import KeyMap
-
-    keys = range(min(round(key.pitch) for key in plan.notes), max(round(key.pitch) for key in plan.notes) + 1)
-    maps = []
-    for index, layer in enumerate(made.layers):
-        voicings = [layer.voicing(float(key)) for key in keys]
-        title = f"{note_name(keys[0], middle_c)} to {note_name(keys[-1], middle_c)}: recordings that carry the keys"
-        maps.append(
-            KeyMap(
-                title + (f", layer {index + 1}" if len(made.layers) > 1 else ""),
-                [layer.regions[voicing.carrier].name for voicing in voicings],
-                [voicing.share for voicing in voicings],
-            )
-        )
-    return tuple(maps)
-
-
-def invert_set(call: Call, name: str, recorded: Sequence[Recorded], plan: InversionPlan) -> WorkResult:
-    """Write one .hgs file of many recordings."""
-    from hgs_cli.atomic_files import OutputSet
-    from hgs_cli.recordings_file import save_recordings
-
-    with OutputSet(plan.files, call.force) as outputs:
-        outputs.write(plan.inversion, lambda aside: save_recordings(aside, recorded))
-    told: dict[str, Any] = {"path": str(plan.inversion), "kind": "multisample", "name": name}
-    told["recordings"] = [vars(each.recording) for each in recorded]
-    return WorkResult(f"{len(recorded)} recordings", [json.dumps(told) if call.as_json else str(plan.inversion)])

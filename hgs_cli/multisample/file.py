@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hgs_cli.errors import InputError
 from hgs_cli.inversion import MAX_BYTES, Inversion
-from hgs_cli.recordings_index import DAMAGE, FORMAT, FORMAT_VERSION, INDEX, REMAKE, Recording, read_index
+from hgs_cli.multisample.index import DAMAGE, FORMAT, FORMAT_VERSION, INDEX, REMAKE, Recording, read_index
 
 
 @dataclass(frozen=True)

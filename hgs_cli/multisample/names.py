@@ -9,51 +9,15 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from hgs_cli.errors import UsageError
-from hgs_cli.pitch import MIDDLE_C, USUAL_PITCHES, parse_note
+from hgs_cli.multisample.fields import Field, read_fields
+from hgs_cli.pitch import MIDDLE_C, USUAL_PITCHES
 
-Kind = Literal["note", "midi", "dynamic", "layer", "take", "number", "word"]
-
-# Softest to loudest on one scale, for a set may use several ways of saying it.
-_DYNAMICS: Mapping[str, float] = {
-    "pppp": 0, "ppp": 1, "pp": 2, "p": 3, "mp": 4, "mf": 5, "f": 6, "ff": 7, "fff": 8, "ffff": 9,
-    "pianissimo": 2, "piano": 3, "mezzopiano": 4, "mezzoforte": 5, "forte": 6, "fortissimo": 7,
-    "softest": 1.5, "quiet": 2.4, "soft": 2.6, "med": 4.5, "medium": 4.5, "loud": 6.4, "hard": 6.6, "hardest": 7.5,
-    "loudest": 7.6,
-}  # fmt: skip
-_ITALIAN = ("pianissimo", "mezzopiano", "mezzoforte", "forte", "fortissimo")  # beside which `piano` is a dynamic, too
-_LABELS: Mapping[str, Kind] = {
-    "velocity": "layer", "vel": "layer", "vl": "layer", "v": "layer", "layer": "layer", "lyr": "layer", "dyn": "layer",
-    "rr": "take", "robin": "take", "roundrobin": "take", "take": "take", "tk": "take", "r": "take",
-    "note": "midi", "midi": "midi", "key": "midi", "n": "midi",
-}  # fmt: skip
 _LOWEST_LABELLED = 12  # below it, `note3` counts notes: 16 Hz and less is no recording
 MAX_VELOCITY = 127
-
-_SEPARATORS = r"\s_\-./\\()\[\],+"
-_WHOLE = rf"(?i:mezzo[ _-]?(?:piano|forte))|(?<![A-Za-z])[A-Ga-g][#♯bs♭]-[12](?!\d)|[^{_SEPARATORS}]+"
-_FIELD = re.compile(_WHOLE)
-# `C-1` is a note only among notes: elsewhere it is the first of several Cs.
-_FIELD_BELOW_0 = re.compile(rf"(?<![A-Za-z0-9])[A-Ga-g]-[12](?![A-Za-z0-9])|{_WHOLE}")
-_HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")  # of PianoC4
-_NOTE = (
-    r"(?P<letter>[A-Ga-g])(?P<accidental>#|♯|♭|b|flat|[sS](?:harp)?|is)?"
-    r"(?P<octave>10|-?\d)(?P<late>#)?(?:p(?P<cents>\d\d))?(?!\d)"
-)
-_PIECE = re.compile(
-    rf"(?P<note>{_NOTE})|(?P<label>(?i:{'|'.join(sorted(_LABELS, key=len, reverse=True))}))(?P<count>\d{{1,3}})(?!\d)"
-    rf"|(?P<dynamic>mezzo[ _-](?:piano|forte)|{'|'.join(sorted(_DYNAMICS, key=len, reverse=True))})|(?P<number>\d+)",
-    re.ASCII,
-)
-_ANY_CASE = re.compile(_PIECE.pattern, re.ASCII | re.IGNORECASE)
-_WORD_NUMBER = re.compile(r"([^\W\d_]{3,})(\d{1,5})")
-_RUN = re.compile(r"[A-Ga-g][#b]?\d-[A-Ga-g][#b]?\d(?![\w#])")  # C4-B4: a scale in one file
-_NSYNTH = re.compile(r"_\d{3}-\d{3}-\d{3}$")  # instrument, MIDI note, velocity
 
 
 @dataclass(frozen=True)
@@ -76,17 +40,6 @@ class SampleFacts:
     take: int
 
 
-@dataclass(frozen=True)
-class _Field:
-    """A part of a name, from start to end, and what it may say."""
-
-    kind: Kind
-    text: str
-    value: float
-    start: int
-    end: int
-
-
 def read_names(paths: Sequence[Path], middle_c: int = MIDDLE_C) -> list[SampleFacts]:
     """Read what the file names of one instrument's recordings say.
 
@@ -99,7 +52,7 @@ def read_names(paths: Sequence[Path], middle_c: int = MIDDLE_C) -> list[SampleFa
     Returns:
         One for each path, in their order; no two of one key and layer have the same take.
     """
-    fields = _read_fields(_texts(paths), middle_c)
+    fields = read_fields(_texts(paths), middle_c)
     keys, used = _keys(fields)
     dynamics = _dynamics(fields, keys, used)
     ranks = {value: rank for rank, value in enumerate(sorted({field.value for field in dynamics if field}))}
@@ -120,14 +73,14 @@ def common_name(paths: Sequence[Path]) -> str:
     """Name of the instrument: the words that all its recordings' names share, else the folder that they are in."""
     if not paths:
         return ""
-    fields = _read_fields([path.stem for path in paths], MIDDLE_C)
+    fields = read_fields([path.stem for path in paths], MIDDLE_C)
     _, used = _keys(fields)
     plain = [
         [field for field in row if field.kind in ("word", "number") and field not in taken]
         for row, taken in zip(fields, used, strict=True)
     ]
     shared = set.intersection(*({field.text.casefold() for field in row} for row in plain))
-    run: list[_Field] = []
+    run: list[Field] = []
     for field in fields[0]:
         if field in plain[0] and field.text.casefold() in shared:
             run.append(field)
@@ -155,115 +108,9 @@ def _shared_folder(paths: Sequence[Path]) -> str:
         return ""
 
 
-def _read_fields(texts: Sequence[str], middle_c: int) -> list[list[_Field]]:
-    """Fields of every name, and what each may say on its own or beside the other names."""
-    fields = [_fields(text, _FIELD, middle_c) for text in texts]
-    if any(field.kind == "note" for row in fields for field in row):
-        fields = [_fields(text, _FIELD_BELOW_0, middle_c) for text in texts]
-    words = {field.text.casefold().translate({45: "", 95: "", 32: ""}) for row in fields for field in row}
-    if not words.intersection(_ITALIAN):
-        fields = [[_as_word(field, field.text.lower() == "piano") for field in row] for row in fields]
-    first = [next((field for field in row if field.kind == "dynamic"), None) for row in fields]
-    spoken = [sum(field.kind == "dynamic" for field in row) for row in fields]
-    if all(field and field.text.lower() == "piano" for field in first) and min(spoken, default=0) > 1:  # Piano_forte_C4
-        fields = [[_as_word(field, field == piano) for field in row] for row, piano in zip(fields, first, strict=True)]
-    once = {field.text.lower() for row in fields for field in row if _is_short_take(field)}
-    if len(once) < 2:  # r1 without an r2 is anything
-        fields = [[_as_word(field, _is_short_take(field)) for field in row] for row in fields]
-    return fields
-
-
-def _as_word(field: _Field, condition: bool) -> _Field:
-    return replace(field, kind="word") if condition else field
-
-
-def _is_short_take(field: _Field) -> bool:
-    return field.kind == "take" and field.text[:1].lower() == "r" and field.text[1:2].isdigit()
-
-
-def _fields(text: str, splitter: re.Pattern[str], middle_c: int) -> list[_Field]:
-    """Fields of one name, in their order."""
-    found: list[_Field] = []
-    for match in splitter.finditer(text):
-        start = match.start()
-        for part in _HUMP.split(match[0]):
-            found += _pieces(part, start, middle_c)
-            start += len(part)
-    runs = [match.span() for match in _RUN.finditer(text)]
-    found = [
-        _as_word(field, any(low <= field.start and field.end <= high for low, high in runs) and field.kind == "note")
-        for field in found
-    ]
-    joined: list[_Field] = []
-    for field in found:  # `midi_60`, `RR 2`
-        before = joined[-1] if joined else None
-        label = _LABELS.get(before.text.lower()) if before and before.kind == "word" and len(before.text) > 1 else None
-        if before and label and field.kind == "number" and len(field.text) <= 3:
-            whole = text[before.start : field.end]
-            joined[-1] = _Field(label, whole, field.value, before.start, field.end)
-        else:
-            joined.append(field)
-    if _NSYNTH.search(text) and [field.kind for field in joined[-2:]] == ["number", "number"]:
-        joined[-2:] = [replace(joined[-2], kind="midi"), replace(joined[-1], kind="layer")]
-    return joined
-
-
-def _pieces(part: str, start: int, middle_c: int) -> list[_Field]:
-    """What a part of a name without separators consists of: `D#4v16` of a note and a layer, or one word."""
-    pieces: list[_Field] = []
-    place = 0
-    while place < len(part):
-        match = _PIECE.match(part, place) or _ANY_CASE.match(part, place)
-        piece = _piece(match, start, middle_c) if match else None
-        # `mf2` is the second mf; after anything else but a word's end a number makes a name of its own.
-        glued = piece is not None and piece.kind == "number" and place > 0
-        if (
-            match is None
-            or piece is None
-            or (glued and not (pieces[-1].kind == "dynamic" and len(pieces[-1].text) > 1))
-        ):
-            numbered = _WORD_NUMBER.fullmatch(part)
-            if numbered is None:
-                return [_Field("word", part, 0.0, start, start + len(part))]
-            middle = start + numbered.end(1)
-            word = _Field("word", numbered[1], 0.0, start, middle)
-            return [word, _Field("number", numbered[2], float(numbered[2]), middle, start + len(part))]
-        pieces.append(piece)
-        place = match.end()
-    if sum(piece.kind == "note" for piece in pieces) > 1:  # C4B4: a scale
-        return [_Field("word", part, 0.0, start, start + len(part))]
-    return pieces
-
-
-def _piece(match: re.Match[str], offset: int, middle_c: int) -> _Field | None:
-    text, start, end = match[0], offset + match.start(), offset + match.end()
-    if match["note"]:
-        pitch = _pitch(match, middle_c)
-        return None if pitch is None else _Field("note", text, pitch, start, end)
-    if match["label"]:
-        return _Field(_LABELS[match["label"].lower()], text, float(match["count"]), start, end)
-    if match["dynamic"]:
-        return _Field("dynamic", text, _DYNAMICS[re.sub(r"[ _-]", "", text.lower())], start, end)
-    return _Field("number", text, float(text), start, end)
-
-
-def _pitch(match: re.Match[str], middle_c: int) -> float | None:
-    letter, accidental = match["letter"], (match["accidental"] or match["late"] or "").lower()
-    if accidental in ("s", "is", "sharp"):
-        if letter.lower() in "be" and accidental != "sharp":  # Es is E flat in German; E sharp is hardly ever written
-            return None
-        accidental = "#"
-    accidental = "b" if accidental == "flat" else accidental
-    try:
-        pitch = parse_note(f"{letter}{accidental}{match['octave']}", middle_c)
-    except UsageError:
-        return None
-    return pitch + int(match["cents"] or 0) / 100
-
-
-def _keys(fields: Sequence[Sequence[_Field]]) -> tuple[list[float | None], list[set[_Field]]]:
+def _keys(fields: Sequence[Sequence[Field]]) -> tuple[list[float | None], list[set[Field]]]:
     """Key of every name, and the numbers of each that say it."""
-    used: list[set[_Field]] = [set() for _ in fields]
+    used: list[set[Field]] = [set() for _ in fields]
     notes = [[field for field in row if field.kind == "note"] for row in fields]
     if any(note.text[0].isupper() for row in notes for note in row):  # `C4_b2`: b2 is no B
         capital = [[note for note in row if note.text[0].isupper()] for row in notes]
@@ -292,7 +139,7 @@ def _keys(fields: Sequence[Sequence[_Field]]) -> tuple[list[float | None], list[
     return keys, used
 
 
-def _choose(candidates: Sequence[Sequence[_Field]]) -> list[_Field | None]:
+def _choose(candidates: Sequence[Sequence[Field]]) -> list[Field | None]:
     """Of every name the field that tells it from the others best."""
     rows = _without_common(candidates)
     counts = {len(row) for row in rows}
@@ -303,7 +150,7 @@ def _choose(candidates: Sequence[Sequence[_Field]]) -> list[_Field | None]:
     return [row[-1] if row else None for row in rows]
 
 
-def _without_common(candidates: Sequence[Sequence[_Field]]) -> list[list[_Field]]:
+def _without_common(candidates: Sequence[Sequence[Field]]) -> list[list[Field]]:
     """Candidates less those that every name has, if what remains tells names apart."""
     rows = [list(row) for row in candidates]
     counts = [Counter(field.text.casefold() for field in row) for row in rows]
@@ -322,28 +169,28 @@ def _without_common(candidates: Sequence[Sequence[_Field]]) -> list[list[_Field]
     return left if len({field.text.casefold() for row in left for field in row}) > 1 else rows
 
 
-def _columns(fields: Sequence[Sequence[_Field]]) -> list[list[_Field]]:
+def _columns(fields: Sequence[Sequence[Field]]) -> list[list[Field]]:
     """Bare numbers that all names have: of each name the first, the second and so on."""
     numbers = [[field for field in row if field.kind == "number"] for row in fields]
     return [list(column) for column in zip(*numbers, strict=False)]
 
 
-def _differs(column: Sequence[_Field]) -> bool:
+def _differs(column: Sequence[Field]) -> bool:
     return len({field.value for field in column}) > 1
 
 
-def _is_padded(field: _Field) -> bool:
+def _is_padded(field: Field) -> bool:
     return len(field.text) == 3
 
 
-def _may_be_keys(column: Sequence[_Field]) -> bool:
+def _may_be_keys(column: Sequence[Field]) -> bool:
     low, high = USUAL_PITCHES
     return all(len(field.text) in (2, 3) and low <= field.value <= high for field in column)
 
 
 def _dynamics(
-    fields: Sequence[Sequence[_Field]], keys: Sequence[float | None], used: list[set[_Field]]
-) -> list[_Field | None]:
+    fields: Sequence[Sequence[Field]], keys: Sequence[float | None], used: list[set[Field]]
+) -> list[Field | None]:
     """The field of every name that tells its dynamics; bare numbers that do are added to those used."""
     words = _choose([[field for field in row if field.kind == "dynamic"] for row in fields])
     numbers = _choose([[field for field in row if field.kind == "layer"] for row in fields])
@@ -377,12 +224,12 @@ def _dynamics(
     return [None] * len(fields)
 
 
-def _take_numbers(fields: Sequence[Sequence[_Field]], used: Sequence[set[_Field]]) -> list[_Field | None]:
+def _take_numbers(fields: Sequence[Sequence[Field]], used: Sequence[set[Field]]) -> list[Field | None]:
     """The field of every name that numbers its take: one that says so, or a last number where all else is equal."""
     said = _choose([[field for field in row if field.kind == "take"] for row in fields])
     if any(said):
         return said
-    last: list[_Field | None] = []
+    last: list[Field | None] = []
     for row, taken in zip(fields, used, strict=True):
         numbers = [field for field in row if field.kind == "number" and field not in taken]
         last.append(numbers[-1] if numbers else None)
@@ -390,7 +237,7 @@ def _take_numbers(fields: Sequence[Sequence[_Field]], used: Sequence[set[_Field]
     return [number if alike[_wording(row, number)] > 1 else None for row, number in zip(fields, last, strict=True)]
 
 
-def _wording(row: Sequence[_Field], number: _Field | None) -> tuple[str, ...]:
+def _wording(row: Sequence[Field], number: Field | None) -> tuple[str, ...]:
     """What a name says but for the number of its take."""
     return tuple(field.text.casefold() for field in row if field != number)
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hgs_cli.errors import InputError, UsageError
+from hgs_cli.multisample.names import MAX_VELOCITY, SampleFacts, ranked
 from hgs_cli.pitch import MIDDLE_C, parse_note
-from hgs_cli.sample_names import MAX_VELOCITY, SampleFacts, ranked
 
 _COLUMNS: Mapping[str, tuple[str, ...]] = {
     "file": ("file", "sample", "path"),

@@ -1,0 +1,90 @@
+"""Recordings that are to be one instrument, before any is heard: what is told of them, and which files there are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hgs_cli.console import Messages
+from hgs_cli.errors import UsageError
+from hgs_cli.export.naming import PlanOptions
+from hgs_cli.export.sources import Source
+from hgs_cli.multisample.index import MAX_RECORDINGS, Recording, holds_recordings, read_index
+from hgs_cli.multisample.maps import facts_of_map, read_map
+from hgs_cli.multisample.names import SampleFacts, common_name, read_names
+from hgs_cli.options import MultisampleOptions
+from hgs_cli.pitch import MAX_LAYERS, MAX_TAKES, MIDDLE_C
+
+
+@dataclass(frozen=True)
+class SetFacts:
+    """Recordings that are to be one instrument.
+
+    Attributes:
+        name: Of the instrument.
+        facts: What names, or a map, say of each.
+    """
+
+    name: str
+    facts: Sequence[SampleFacts]
+
+    @property
+    def sounds(self) -> list[Path]:
+        """The recordings."""
+        return [fact.path for fact in self.facts]
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What --dry-run --json prints beside each file."""
+        return {"inputs": [str(sound) for sound in self.sounds]}
+
+    def planned(self, options: PlanOptions) -> PlanOptions:
+        """Which files there are: of as many layers and takes as are told of, where the call asks for one."""
+        # Numbers of files whose keys are not told are no takes.
+        takes = max((fact.take for fact in self.facts if fact.key is not None), default=0) + 1
+        return _as_recorded(options, n_layers(self.facts), takes)
+
+
+def gather_set(
+    sources: Sequence[Source], options: MultisampleOptions, messages: Messages, middle_c: int = MIDDLE_C
+) -> tuple[SetFacts, Source]:
+    """Put recordings together as one instrument, and name it, as a source of its own.
+
+    Raises:
+        InputError: The map cannot be read.
+        UsageError: There is too much to put together, or the map says nothing of what is given.
+    """
+    sounds = [source.path for source in sources]
+    if len(sounds) > MAX_RECORDINGS:
+        raise UsageError(f"{len(sounds)} recordings in one instrument", f"give at most {MAX_RECORDINGS}")
+    if options.map_file is None:
+        facts = read_names(sounds, middle_c)
+    else:
+        by_path = {os.path.realpath(sound): sound for sound in sounds}
+        mapped = facts_of_map(read_map(options.map_file, middle_c=middle_c))
+        told = [(by_path.get(os.path.realpath(fact.path)), fact) for fact in mapped]
+        facts = [replace(fact, path=path) for path, fact in told if path is not None]
+        if not facts:
+            raise UsageError(f"{options.map_file} says nothing of {sounds[0]}", "give the folder that it is about")
+        if len(facts) < len(sounds):
+            messages.line(f"{len(sounds) - len(facts)} of {len(sounds)} sounds are not in {options.map_file}")
+    name = common_name([fact.path for fact in facts]) or "multisample"
+    return SetFacts(name, facts), Source(sounds[0], Path(), name)
+
+
+def planned_of(path: Path, options: PlanOptions) -> PlanOptions:
+    """Which files an instrument has, of whose .hgs file the recordings may be many."""
+    return _as_recorded(options, n_layers(read_index(path)), 1) if holds_recordings(path) else options
+
+
+def _as_recorded(options: PlanOptions, layers: int, takes: int) -> PlanOptions:
+    layers = min(layers, MAX_LAYERS) if options.layers == 1 else options.layers
+    return replace(options, layers=layers, takes=min(takes, MAX_TAKES) if options.takes == 1 else options.takes)
+
+
+def n_layers(facts: Sequence[SampleFacts] | Sequence[Recording]) -> int:
+    """Dynamic layers that are told of, at least one."""
+    return len({fact.layer for fact in facts if fact.layer is not None}) or 1
