@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 from conftest import Run, note
@@ -56,6 +57,23 @@ def test_the_more_notes_are_known_the_nearer_are_the_others(hgs: Run, changing: 
     assert {"resampling"} <= set(by_known[1][0])
     assert len(found["soft"]) == 3
     assert "by the number of known ones" in done.out
+
+
+def test_breath_before_a_note_is_neither_cut_nor_compared_away(hgs: Run, changing: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for path in changing.glob("*.wav"):
+        sound, rate = soundfile.read(path)
+        room, breath = (
+            level * rng.normal(size=round(seconds * rate)) for level, seconds in ((1e-4, 0.5), (2e-3, 0.09))
+        )
+        soundfile.write(path, np.concatenate([room, breath, sound]), rate)
+    manifest = json.loads((changing / "manifest.json").read_text())
+    manifest["files"] = [each for each in manifest["files"] if each["dynamic"] == "loud"][:7]
+    (changing / "manifest.json").write_text(json.dumps(manifest))
+    done = hgs("train", "eval", "--several", "--real", changing, "--quick", "--workers", "1", "--json", "s.json")
+    assert done.code == 0, done.err
+    (steps,) = json.loads((tmp_path / "s.json").read_text())["several_recordings"]["steps"]
+    assert max(steps["at_known_db"]) < 0.5  # short notes, whose ends are faded
 
 
 def test_it_is_told_what_goes_together(hgs: Run, changing: Path) -> None:

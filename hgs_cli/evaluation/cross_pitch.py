@@ -137,10 +137,10 @@ def _render_rows(
 
     None is the sound's own pitch, as it was found: beside peers that are told to move it by nothing.
     """
-    plain = invert(model, original, SAMPLE_RATE, passes=0)
+    plain = invert(model, original, SAMPLE_RATE, passes=0, start_s=0.0)
     instruments = {OFF: make_instrument(model, plain)}
     if options.hyper:
-        instruments[ON] = make_instrument(model, invert(model, original, SAMPLE_RATE))
+        instruments[ON] = make_instrument(model, invert(model, original, SAMPLE_RATE, start_s=0.0))
     pitches = [plain.stands_at if pitch is None else pitch for pitch in wanted]
     renders = {}
     for suffix, detail in ((PLAIN, 0.0), ("", options.detail)):
@@ -178,7 +178,8 @@ def _compare_hyper(model: Model, recordings: list[Note], quick: bool) -> list[Hy
     step = max(1, math.ceil(len(recordings) / wanted))
     found = []
     for note in recordings[step // 2 :: step]:
-        result = reconstruct(model, invert(model, read_note(note.path), SAMPLE_RATE, pitch=note.midi))
+        heard = invert(model, read_note(note.path), SAMPLE_RATE, pitch=note.midi, start_s=0.0)
+        result = reconstruct(model, heard)
         mel = result.mel[:, : result.length_frames]
         mses = [float((mel - x[:, : result.length_frames]).square().mean()) for x in (result.x_init, result.x_hat)]
         dbs = [result.distance_db(x) for x in (result.x_init, result.x_hat)]

@@ -54,7 +54,7 @@ def draw_picture(model: Model, picture: Picture, options: CrossPitchOptions, pat
     """Write the PNG of a note: the recording given, the real note at the pitch asked for, and what hgs makes of it."""
     pair = picture.pair
     source, target = (read_note(note.path) for note in (pair.source, pair.target))
-    inversion = invert(model, source, SAMPLE_RATE, passes=None if options.hyper else 0)
+    inversion = invert(model, source, SAMPLE_RATE, passes=None if options.hyper else 0, start_s=0.0)
     output = render_notes(model, make_instrument(model, inversion), [pair.target.midi], options.detail, options.seed)[0]
     n_samples = min(source.shape[-1], target.shape[-1])  # what the distance compares
     n_frames = min(N_FRAMES, n_samples // HOP_LENGTH + 1)

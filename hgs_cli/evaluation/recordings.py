@@ -39,6 +39,8 @@ def read_sound(path: Path) -> Tensor:
 def read_note(path: Path) -> Tensor:
     """A recording from its onset on, where notes made of it begin too, mono at 44.1 kHz, (T,).
 
+    It is heard from its first sample: without the room before it breath may be taken for a lead-in, and cut as well.
+
     Raises:
         InputError: It cannot be read.
     """

@@ -227,7 +227,7 @@ class _Heard:
             passes = None if self.options.hyper else 0
             # Names tell the pitch, as they tell it to peers.
             self._inversions[note.path] = invert(
-                self.model, self.audio(note), SAMPLE_RATE, pitch=note.midi, passes=passes
+                self.model, self.audio(note), SAMPLE_RATE, pitch=note.midi, passes=passes, start_s=0.0
             )
         return self._inversions[note.path]
 
