@@ -19,7 +19,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from hgs_cli.atomic_files import write_whole
-from hgs_cli.audio.io import FILES, MAX_SECONDS, MIN_SAMPLES, decode_flac, encode_flac
+from hgs_cli.audio.flac import decode_flac, encode_flac
+from hgs_cli.audio.io import FILES, MAX_SECONDS, MIN_SAMPLES
 from hgs_cli.checked import AnyPath, as_path
 from hgs_cli.errors import InputError
 from hgs_cli.models.detail_transfer import Detail

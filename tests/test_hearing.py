@@ -14,9 +14,10 @@ from conftest import RECORDINGS, few_of
 from sounds import noise, partials, times
 from torch import Tensor
 
+from hgs_cli.audio.chords import find_root
 from hgs_cli.audio.hearing import Heard, contradiction, describe_heard, hear
 from hgs_cli.audio.onset import find_onset
-from hgs_cli.audio.partials import find_partials, find_root, harmonic_share, strongest_mode
+from hgs_cli.audio.partials import find_partials, harmonic_share, strongest_mode
 from hgs_cli.pitch import hz_to_midi, midi_to_hz
 from hgs_cli.spectrum import N_FRAMES, SAMPLE_RATE
 

@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from hgs_cli.audio.io import encode_flac
+from hgs_cli.audio.flac import encode_flac
 from hgs_cli.audio.source_pitch import detect_pitch
 from hgs_cli.errors import InputError
 from hgs_cli.inversion import Inversion

@@ -8,24 +8,20 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from hgs_cli.audio.loop import is_sustained
+from hgs_cli.audio.chords import find_chord, find_root, find_strike_note, harmonic_of, is_common_period
 from hgs_cli.audio.onset import find_hits
 from hgs_cli.audio.partials import (
     MODE,
     Partials,
-    find_chord,
     find_partials,
-    find_root,
-    find_strike_note,
     flatten_pitch,
-    harmonic_of,
     harmonic_share,
-    is_common_period,
     lobe_share,
     mode_of,
     strongest_hz,
 )
 from hgs_cli.audio.source_pitch import SourcePitch, detect_pitch
+from hgs_cli.audio.sustain import is_sustained
 from hgs_cli.pitch import MAX_PITCH, MIN_PITCH, midi_to_hz, nearest_note, note_name
 from hgs_cli.spectrum import MODEL_SAMPLES, N_FRAMES, SAMPLE_RATE
 

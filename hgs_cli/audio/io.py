@@ -1,12 +1,10 @@
-"""Sound files in and out; the only soundfile import, since torchaudio's own reader needs a further package."""
+"""Sound files in and out, through soundfile: torchaudio's own reader needs a further package."""
 
 from __future__ import annotations
 
 import contextlib
-import io
 import math
 import os
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -17,7 +15,9 @@ import soundfile
 import torch
 from torch import Tensor
 
+from hgs_cli.audio.flac import quantize
 from hgs_cli.audio.foreign import decoded
+from hgs_cli.audio.headers import missing_seconds
 from hgs_cli.audio.mel import resample
 from hgs_cli.checked import Number, as_whole
 from hgs_cli.errors import InputError, UsageError
@@ -44,10 +44,6 @@ class FileRules:
         resampled_frames: At once: a filter bank is made for each, and what it works on is a few times as large.
         cancelled_db: A mono sum so far below its loudest channel has cancelled itself out.
         peak_rounding: Float rounding at full scale is no clipping.
-        cut_s: From which what a header promises beyond its file's end is told.
-        untold_s: For formats whose decoders only estimate their length: of an MP3 the encoder's padding is not played.
-        untold_bytes: From which a length stands for one that was not known; sox writes 2,130,706,440, others 2³² - 1.
-        max_claim_s: Of a length that was not known, likewise.
         max_ratio_term: The largest term of a resampling ratio: a rate such as 44,056 Hz would otherwise ask for
             a filter bank of gigabytes. Rounding the ratio costs less than 0.002 cents of pitch at any rate.
     """
@@ -62,10 +58,6 @@ class FileRules:
     resampled_frames: int = 1 << 20
     cancelled_db: float = -20.0
     peak_rounding: float = 1e-6
-    cut_s: float = 0.01
-    untold_s: float = 0.1
-    untold_bytes: int = 0x7F00_0000 - 4096
-    max_claim_s: float = 100_000.0
     max_ratio_term: int = 1000
 
 
@@ -138,26 +130,10 @@ def _read_file(file: soundfile.SoundFile, stereo: bool, max_seconds: float, name
     cropped_s = max(0.0, (claimed_frames - used_frames) / rate_hz) if levels.n_frames > used_frames else 0.0
     recording = _recording(audio, levels, cropped_s, max_seconds, name)
     there_s = levels.n_frames / rate_hz
-    missing_s = _missing_seconds(file, min(claimed_frames, n_frames) / rate_hz, there_s)
+    missing_s = missing_seconds(file, min(claimed_frames, n_frames) / rate_hz, there_s)
     if not missing_s:
         return recording
     return replace(recording, flaw=f"ends early: {missing_s:.2f} s of its {there_s + missing_s:.2f} s are not there")
-
-
-def _missing_seconds(file: soundfile.SoundFile, claimed_s: float, there_s: float) -> float:
-    """How much of a file is not there that its header tells of; 0 where a pipe's writer could not know the length."""
-    if claimed_s < FILES.max_claim_s and claimed_s - there_s > FILES.untold_s:
-        return claimed_s - there_s
-    # libsndfile takes what is there for the length, and says so in its notes.
-    for told, found in re.findall(
-        r"^ *(?:data|SSND|Data Size|riff) *: (\d+) \(should be (\d+)\)", file.extra_info, re.M
-    ):
-        told_bytes, found_bytes = int(told), int(found)
-        if 0 < found_bytes < told_bytes < FILES.untold_bytes:
-            missing_s = file.frames / file.samplerate * (told_bytes / found_bytes - 1.0)
-            return missing_s if missing_s > FILES.cut_s else 0.0
-    counted = re.search(r"Calculated frame count (\d+) does not match .* of (\d+)", file.extra_info)  # RF64
-    return max(0, int(counted[2]) - int(counted[1])) / file.samplerate if counted else 0.0
 
 
 def from_array(
@@ -251,9 +227,9 @@ def write_audio(
     assert np.abs(samples).max(initial=0.0) <= 1.0 + FILES.peak_rounding
     if subtype == "PCM_16":
         noise = np.random.default_rng(seed).random((2, *samples.shape))
-        samples = _quantize(samples + (noise[0] - noise[1]) / 2**15, 16).astype(np.int16)
+        samples = quantize(samples + (noise[0] - noise[1]) / 2**15, 16).astype(np.int16)
     elif subtype == "PCM_24":
-        samples = _quantize(samples, 24) << 8  # libsndfile takes 24 bits as the upper part of 32
+        samples = quantize(samples, 24) << 8  # libsndfile takes 24 bits as the upper part of 32
     else:
         assert subtype == "FLOAT", subtype
     try:
@@ -266,47 +242,6 @@ def read_back(path: Path) -> np.ndarray:
     """All of a sound file that hgs wrote, float32, (T, C)."""
     samples: np.ndarray = soundfile.read(os.fsencode(path), dtype="float32", always_2d=True)[0]
     return samples
-
-
-def encode_flac(audio: np.ndarray, sample_rate: int, bits: int = 16) -> bytes:
-    """A FLAC file in memory, rounded without dither.
-
-    Args:
-        audio: Finite, (T, C); what lies beyond ±1 is clipped.
-        sample_rate: In Hz.
-        bits: 16 or 24.
-    """
-    assert np.isfinite(audio).all()
-    file = io.BytesIO()
-    samples = _quantize(audio, bits)
-    whole = samples.astype(np.int16) if bits == 16 else samples << 8  # libsndfile takes 24 bits as the upper ones of 32
-    soundfile.write(file, whole, sample_rate, subtype=f"PCM_{bits}", format="FLAC")
-    return file.getvalue()
-
-
-def decode_flac(packed: bytes, channels: int, n_samples: int, sample_rate: int) -> np.ndarray:
-    """Samples of a FLAC file in memory, (T, C), float32.
-
-    Raises:
-        ValueError: It is damaged, or not as long, of as many channels or of that rate.
-    """
-    try:
-        with soundfile.SoundFile(io.BytesIO(packed)) as file:
-            if (file.format, file.channels, file.samplerate) != ("FLAC", channels, sample_rate):
-                raise ValueError(file.format)
-            samples: np.ndarray = file.read(n_samples + 1, dtype="float32", always_2d=True)
-    except soundfile.SoundFileError as error:
-        raise ValueError(str(error)) from error
-    if len(samples) != n_samples:
-        raise ValueError(len(samples))
-    return samples
-
-
-def _quantize(samples: np.ndarray, bits: int) -> np.ndarray:
-    """Round samples in [-1, 1] to integers of so many bits; 1 itself falls on the largest."""
-    steps = 2 ** (bits - 1)
-    whole: np.ndarray = np.clip(np.rint(samples.astype(np.float64) * steps), -steps, steps - 1)
-    return whole.astype(np.int32)
 
 
 class _Levels:
@@ -339,8 +274,7 @@ class _Resampler:
     """
 
     def __init__(self, rate_hz: int) -> None:
-        ratio = _ratio(rate_hz, SAMPLE_RATE)
-        self.new, self.orig = ratio.numerator, ratio.denominator
+        self.orig, self.new = _ratio(rate_hz, SAMPLE_RATE)
         # Pieces begin at whole periods of the filter bank and overlap by its reach, so that there is no seam.
         self.overlap = -(-FILES.filter_frames // self.orig) * self.orig
         self.piece = -(-FILES.resampled_frames // self.orig) * self.orig
@@ -434,12 +368,12 @@ def _file_blocks(file: soundfile.SoundFile, n_frames: int) -> Iterator[np.ndarra
 
 def to_sample_rate(audio: Tensor, rate_hz: int, wanted_hz: int = SAMPLE_RATE) -> Tensor:
     """Resample audio (…, T) at rate_hz to wanted_hz."""
-    ratio = _ratio(rate_hz, wanted_hz)
-    return resample(audio, ratio.denominator, ratio.numerator)
+    return resample(audio, *_ratio(rate_hz, wanted_hz))
 
 
-def _ratio(rate_hz: int, wanted_hz: int) -> Fraction:
-    return Fraction(wanted_hz, rate_hz).limit_denominator(FILES.max_ratio_term)
+def _ratio(rate_hz: int, wanted_hz: int) -> tuple[int, int]:
+    ratio = Fraction(wanted_hz, rate_hz).limit_denominator(FILES.max_ratio_term)
+    return ratio.denominator, ratio.numerator
 
 
 def _check_seconds(max_seconds: float) -> None:
@@ -458,9 +392,8 @@ def _check_values(block: np.ndarray, name: str) -> None:
 
 def _check_sound(audio: Tensor, name: str, cropped_s: float) -> None:
     if audio.shape[0] < MIN_SAMPLES:
-        raise InputError(
-            f"{name} is too short ({1000 * audio.shape[0] / SAMPLE_RATE:.1f} ms)", "give at least 10 ms of sound"
-        )
+        length_ms = 1000 * audio.shape[0] / SAMPLE_RATE
+        raise InputError(f"{name} is too short ({length_ms:.1f} ms)", "give at least 10 ms of sound")
     peak = float((audio - audio.mean()).abs().max())  # a constant offset is no sound
     if peak < 10.0 ** (FILES.silence_db / 20.0):
         where = f"in its first {audio.shape[0] / SAMPLE_RATE:.1f} s, all that is read," if cropped_s else "throughout"

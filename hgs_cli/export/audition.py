@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hgs_cli.audio.io import encode_flac, to_sample_rate
+from hgs_cli.audio.flac import encode_flac
+from hgs_cli.audio.io import to_sample_rate
 from hgs_cli.export.palette import COLOURS, RANGE_DB
 from hgs_cli.export.zones import Sample, Zone, n_layers, zones
 from hgs_cli.pitch import MIDDLE_C

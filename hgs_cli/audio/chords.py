@@ -1,0 +1,212 @@
+"""What the partials of a sound are other than one note's: a chord's, a bell's, or those of several notes in common."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from hgs_cli.audio.partials import Partials
+from hgs_cli.pitch import hz_to_midi
+
+
+@dataclass(frozen=True)
+class NoteRules:
+    """Which partials are notes of their own, several at once.
+
+    Attributes:
+        common_harmonics: Up to which two notes are looked at for partials in common.
+        common_db, common_missing_db: Harmonics are there above the one, and missing below the other.
+        exact_cents: From a harmonic: what is nearer is explained by it.
+        db, partials_db: Below the strongest partial: notes begin there, and are told by others.
+        span: The highest note of a chord is less than two and a half octaves above the lowest.
+        partials_hz: Up to which partials tell notes.
+        most_notes: Of a chord.
+        closest_notes: Semitones: what is nearer is one note that wavers.
+        most_harmonics: Of a note, that explain partials.
+        explained: Of the partials' amplitudes by a chord's notes.
+        sine_cents: Lone partials are a chord where they stand so near to the keys of a piano.
+        sine_chords: Semitones between two of them.
+        chord_lobe_hz: In a shorter sound notes and modes cannot be told apart.
+        apart_lobes: Nor nearer ones than this.
+    """
+
+    common_harmonics: int = 16
+    common_db: float = 30.0
+    common_missing_db: float = 45.0
+    exact_cents: float = 8.0
+    db: float = 26.0
+    partials_db: float = 34.0
+    span: float = 6.0
+    partials_hz: float = 6000.0
+    most_notes: int = 6
+    closest_notes: float = 0.8
+    most_harmonics: int = 20
+    explained: float = 0.9
+    sine_cents: float = 15.0
+    sine_chords: tuple[int, ...] = (3, 4, 5, 7, 8, 9)
+    chord_lobe_hz: float = 16.0
+    apart_lobes: float = 2.5
+
+
+NOTES = NoteRules()
+
+
+@dataclass(frozen=True)
+class BellRules:
+    """When partials are those of a bell.
+
+    Attributes:
+        db: Below the strongest partial: what is softer has no say.
+        fewest, most: Partials of what may be a bell.
+        explained: Of the amplitudes.
+        precision: Of the ratios between a bell's partials, relative.
+    """
+
+    db: float = 30.0
+    fewest: int = 4
+    most: int = 14
+    explained: float = 0.85
+    precision: float = 0.025
+
+
+BELL = BellRules()
+
+
+CHORDS = (  # semitones above the root, plain ones first: of two readings, that by thirds counts
+    (0, 7), (0, 4, 7), (0, 3, 7), (0, 4, 7, 10), (0, 4, 7, 11), (0, 3, 7, 10), (0, 3, 6), (0, 4, 8), (0, 3, 6, 10),
+    (0, 3, 6, 9), (0, 3, 7, 11), (0, 5, 7), (0, 2, 7), (0, 4, 10), (0, 3, 10), (0, 4), (0, 3), (0, 4, 7, 10, 2),
+    (0, 4, 7, 11, 2), (0, 3, 7, 10, 2), (0, 4, 7, 2), (0, 3, 7, 2),
+)  # fmt: skip
+
+
+# Partials of bells in units of the nominal, or of a tube's fourth mode, and those without which it is none. A minor
+# chord has all of a bell's but the lowest.
+# Source: Rossing, Science of Percussion Instruments (2000), chapters 8 and 11.
+BELLS: tuple[tuple[tuple[float, ...], set[float]], ...] = (
+    ((0.25, 0.5, 0.6, 0.75, 1.0, 1.25, 1.33, 1.5, 2.08, 2.67), {0.25, 0.5, 0.6, 1.0, 1.5}),
+    (tuple((2 * k + 1) ** 2 / 81.0 for k in range(1, 10)), {49 / 81.0, 1.0, 121 / 81.0, 169 / 81.0}),
+)
+
+
+def harmonic_of(hz: float, f0_hz: float, most: int = NOTES.most_harmonics) -> int | None:
+    """Which harmonic of f0 a frequency is, if it is one.
+
+    The allowance narrows with the number: where harmonics lie closer together than whole tones, a neighbouring note
+    would be taken for one.
+    """
+    number = round(hz / f0_hz)
+    if not 1 <= number <= most:
+        return None
+    allowed_cents = 40.0 if number <= 4 else 32.0 if number <= 8 else 25.0
+    return number if abs(1200.0 * math.log2(hz / (number * f0_hz))) <= allowed_cents else None
+
+
+def is_common_period(partials: Partials, f0_hz: float) -> bool:
+    """Whether f0 is no note of its own but the common period of several.
+
+    Its fundamental is missing then, and its harmonics are those of a few notes, with gaps between them, where one note
+    without its lowest harmonics has all of the others.
+    """
+    peaks = partials.above(NOTES.common_missing_db, NOTES.partials_hz)
+    found: dict[int, tuple[float, float]] = {}
+    for hz, db in peaks:
+        number = harmonic_of(hz, f0_hz, NOTES.common_harmonics)
+        if number is not None and db > found.get(number, (0.0, -math.inf))[1]:
+            found[number] = hz, db
+    numbers = sorted(number for number, (_, db) in found.items() if db > -NOTES.common_db)
+    if 1 in found or not numbers:
+        return False
+    lowest = numbers[0]
+    run_end = min(2 * lowest + 2, max(numbers[-1], lowest + 3) + 1)
+    if all(number in numbers for number in range(lowest, run_end)):
+        return False
+    if lowest <= 3 and all(number % 2 for number in numbers):  # as a closed pipe's
+        return False
+    roots: list[int] = []
+    for number in numbers:
+        if all(number % root for root in roots):
+            roots.append(number)
+    if not 2 <= len(roots) <= 5:
+        return False
+    # The thirds and sevenths of tuned instruments are 14 cents and more off the harmonics of one note.
+    exact = [1200.0 * math.log2(found[root][0] / root / (found[lowest][0] / lowest)) for root in roots]
+    has_thirds = any(root % 5 == 0 or root % 7 == 0 for root in roots)
+    return not (has_thirds and max(abs(cents) for cents in exact) < NOTES.exact_cents)
+
+
+def find_chord(partials: Partials) -> tuple[float, ...]:
+    """MIDI numbers of the notes that sound at once, in rising order; empty where it is one note, a bell or noise.
+
+    From below, each partial is a harmonic of a note already found, or a new note. It is a chord if a few notes are
+    enough for nearly all partials, and each has further harmonics or all stand where the keys of a piano are. A note
+    that doubles another at the octave or the twelfth is not told apart from its harmonics.
+    """
+    peaks = partials.above(NOTES.partials_db, NOTES.partials_hz)
+    if partials.lobe_hz > NOTES.chord_lobe_hz or not peaks:
+        return ()
+    notes: dict[float, set[int]] = {}  # frequency → numbers of the harmonics that are there
+    explained, total = 0.0, 0.0
+    for hz, db in peaks:
+        amplitude = 10.0 ** (db / 20.0)
+        total += amplitude
+        owners = {note_hz: number for note_hz in notes if (number := harmonic_of(hz, note_hz)) is not None}
+        if not owners and db > -NOTES.db and hz < NOTES.span * min(notes, default=hz):
+            notes[hz] = set()
+            owners = {hz: 1}
+        for note_hz, number in owners.items():
+            notes[note_hz].add(number)
+        explained += amplitude if owners else 0.0
+    if not 2 <= len(notes) <= NOTES.most_notes or explained < NOTES.explained * total:
+        return ()
+    midi = tuple(hz_to_midi(hz) for hz in notes)
+    if any(upper - lower < NOTES.closest_notes for lower, upper in pairwise(midi)):
+        return ()
+    if any(upper_hz - lower_hz < NOTES.apart_lobes * partials.lobe_hz for lower_hz, upper_hz in pairwise(notes)):
+        return ()
+    if all(len(numbers) > 1 for numbers in notes.values()):
+        return midi
+    steps = [note - midi[0] for note in midi[1:]]
+    on_keys = all(abs(step - round(step)) <= NOTES.sine_cents / 100.0 for step in steps)
+    return midi if on_keys and (len(steps) > 1 or round(steps[0]) in NOTES.sine_chords) else ()
+
+
+def find_strike_note(partials: Partials) -> float | None:
+    """MIDI number of the note that a bell is heard at, which need not be one of its partials; None if it is no bell.
+
+    It is half the nominal of a church bell, and half the fourth mode of a tubular bell. Only where few partials stand
+    out, and nearly all are the bell's, is it one.
+    """
+    peaks = partials.above(BELL.db, NOTES.partials_hz)
+    if not BELL.fewest <= len(peaks) <= BELL.most or partials.lobe_hz > NOTES.chord_lobe_hz:
+        return None
+    total = sum(10.0 ** (db / 20.0) for _, db in peaks)
+    best = (BELL.explained, 0.0)
+    for nominal_hz, _ in peaks:
+        for ratios, needed in BELLS:
+            matched = [_matched(hz / nominal_hz, ratios) for hz, _ in peaks]
+            share = sum(10.0 ** (db / 20.0) for (_, db), ratio in zip(peaks, matched, strict=True) if ratio) / total
+            if needed <= set(matched) and share > best[0]:
+                best = (share, nominal_hz)
+    return hz_to_midi(best[1] / 2.0) if best[1] else None
+
+
+def _matched(ratio: float, ratios: Sequence[float]) -> float | None:
+    """The one of some ratios which another is nearly equal to."""
+    nearest = min(ratios, key=lambda one: abs(one / ratio - 1.0))
+    return nearest if abs(nearest / ratio - 1.0) <= BELL.precision else None
+
+
+def find_root(notes: Sequence[float]) -> float:
+    """The root of a chord: of its lowest notes in all octaves the one above which they make the plainest chord.
+
+    Args:
+        notes: MIDI numbers in rising order.
+    """
+    keys = [round(note - notes[0]) % 12 for note in notes]
+    for chord in CHORDS:
+        for note, key in zip(notes, keys, strict=True):
+            if {(other - key) % 12 for other in keys} == set(chord):
+                return note
+    return notes[0]
