@@ -361,8 +361,8 @@ def evaluate(
     if plots is not None and plots.exists() and (not plots.is_dir() or (any(plots.iterdir()) and not force)):
         raise OutputError(f"{plots} is not an empty folder", "choose another, or use --force to add pictures to it")
 
-    from hgs_cli.evaluation.cross_pitch_result import CrossPitchOptions
     from hgs_cli.evaluation.measure import measure
+    from hgs_cli.evaluation.pairs import CrossPitchOptions
     from hgs_cli.evaluation.pictures import choose_pictures, draw_picture
     from hgs_cli.sampler.model import load_model
 

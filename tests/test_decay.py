@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from hgs_cli.evaluation.cross_pitch_result import BANDS
 from hgs_cli.evaluation.decay import (
     compare_decay,
     decay_figures,
@@ -18,6 +17,7 @@ from hgs_cli.evaluation.decay import (
     rise_again_db,
     shared_seconds,
 )
+from hgs_cli.evaluation.pairs import BANDS
 from hgs_cli.spectrum import SAMPLE_RATE
 
 

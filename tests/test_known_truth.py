@@ -13,7 +13,6 @@ from conftest import Run, few_of
 from torch import Tensor
 
 from hgs_cli.evaluation import known_truth_result
-from hgs_cli.evaluation.cross_pitch_result import CrossPitchOptions
 from hgs_cli.evaluation.known_truth import (
     EVALUATION_SEED,
     FAMILIES,
@@ -27,6 +26,7 @@ from hgs_cli.evaluation.known_truth import (
 )
 from hgs_cli.evaluation.known_truth_result import FOUND, PEERS, TOLD, KnownTruthResult, measure_known_truth
 from hgs_cli.evaluation.noise_spread import GAUSSIAN_SPREAD_DB, ROWS, SPREAD, TRUTH, fine_spread_db, noise_burst
+from hgs_cli.evaluation.pairs import CrossPitchOptions
 from hgs_cli.evaluation.peers import SIGNALSMITH, find_peers, play_faster
 from hgs_cli.pipeline import Model
 from hgs_cli.pitch import midi_to_hz

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from hgs_cli.evaluation.cross_pitch import render_notes
-from hgs_cli.evaluation.cross_pitch_result import BANDS, CrossPitchOptions
 from hgs_cli.evaluation.known_truth import FAMILIES, QUICK_SEMITONES, SEMITONES, draw_patch, evaluation_patches
 from hgs_cli.evaluation.measures import Distance, Mean, fit
+from hgs_cli.evaluation.pairs import BANDS, CrossPitchOptions
 from hgs_cli.evaluation.recordings import (
     Note,
     choose_source,

@@ -9,20 +9,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from hgs_cli.evaluation.cross_pitch_result import (
-    BANDS,
-    OFF,
-    ON,
-    PLAIN,
-    CrossPitchOptions,
-    CrossPitchResult,
-    HyperNote,
-    InstrumentResult,
-    Pair,
-    pair_name,
-)
+from hgs_cli.evaluation.cross_pitch_result import OFF, ON, PLAIN, CrossPitchResult
 from hgs_cli.evaluation.decay import compare_decay
 from hgs_cli.evaluation.measures import Distance, SideMeasures, fit, side_measures, track_pitch
+from hgs_cli.evaluation.pairs import BANDS, CrossPitchOptions, HyperNote, InstrumentResult, Pair, pair_name
 from hgs_cli.evaluation.peers import RUBBER_BAND_R3, find_peers
 from hgs_cli.evaluation.recordings import Note, choose_source, notes_of_band, read_note, read_notes, semitones_between
 from hgs_cli.evaluation.workers import measure_each

@@ -7,13 +7,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from hgs_cli.evaluation.decay import DecayPair, decay_figures, decay_tables
-from hgs_cli.evaluation.measures import Mean, SideMeasures, median
-from hgs_cli.evaluation.recordings import Note, semitones_between
+from hgs_cli.evaluation.decay import decay_figures, decay_tables
+from hgs_cli.evaluation.measures import Mean, median
+from hgs_cli.evaluation.pairs import BANDS, CrossPitchOptions, HyperNote, InstrumentResult, Pair
 from hgs_cli.evaluation.report import Section, Table, finite, number
-
-BANDS = (("0", 0, 0), ("1-5", 1, 5), ("6-12", 6, 12), ("13-24", 13, 24))
-"""Intervals in semitones between the recording and the note that is asked for: name, least, most."""
 
 OFF, ON = "GANStrument (H off)", "hgs"
 PLAIN = ", detail 0"
@@ -25,83 +22,6 @@ SIDE_TITLES = (
     ("hnr_db", "Harmonic-to-noise ratio, dB", 2),
     ("modulation_db", "Modulation, dB a frame", 2),
 )
-
-
-@dataclass(frozen=True)
-class CrossPitchOptions:
-    """What is rendered.
-
-    Attributes:
-        quick: One note of each interval band only.
-        detail: Amount of detail in the rows with detail.
-        hyper: Whether H is used and measured; without it GANStrument's rows stand alone.
-        seed: Of all renders.
-    """
-
-    quick: bool = False
-    detail: float = 1.0
-    hyper: bool = True
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Pair:
-    """One note that was asked for beside its real recording.
-
-    Attributes:
-        source: The recording that was given.
-        target: The recording that is compared with.
-        distance_db: By row.
-        side: Side measures minus the real recording's, by row.
-        cents: Between the pitch asked for and heard, of the last row and of the real recording; nan where none is
-            heard; None where it is not tracked.
-        real_cents: Of the real recording.
-        decay: How some of the rows die away.
-    """
-
-    source: Note
-    target: Note
-    distance_db: dict[str, float]
-    side: dict[str, SideMeasures]
-    cents: float | None
-    real_cents: float | None
-    decay: DecayPair
-
-    @property
-    def instrument(self) -> str:
-        """Whose notes they are."""
-        return self.source.instrument
-
-    @property
-    def interval(self) -> int:
-        """Whole semitones between the two, without sign."""
-        return semitones_between(self.source, self.target)
-
-
-@dataclass(frozen=True)
-class HyperNote:
-    """G without and with H at a recording's own pitch, detail off: mean square error of the log-mel in [-1, 1], dB."""
-
-    instrument: str
-    mse_off: float
-    mse_on: float
-    db_off: float
-    db_on: float
-
-
-@dataclass(frozen=True)
-class InstrumentResult:
-    """What was measured of one instrument.
-
-    Attributes:
-        pairs: Every note that was asked for.
-        hyper: Recordings of it with and without H.
-        source_pitch_cents: Between the source pitch that hgs found and the real one; None where it found none.
-    """
-
-    pairs: list[Pair]
-    hyper: list[HyperNote]
-    source_pitch_cents: float | None
 
 
 @dataclass(frozen=True)
@@ -391,11 +311,6 @@ class CrossPitchResult:
             "source_pitch_cents": {name: result.source_pitch_cents for name, result in self.instruments.items()},
             "pairs": [_pair_figures(pair) for pair in self.pairs],
         }  # fmt: skip
-
-
-def pair_name(source: Note, target: Note) -> str:
-    """An instrument, the recording of it that was given and the one that is compared with."""
-    return f"{source.instrument} {source.midi:.0f} → {target.midi:.0f}"
 
 
 def _signed(value: float | None) -> str:

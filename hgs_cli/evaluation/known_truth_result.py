@@ -10,7 +10,6 @@ from typing import Any
 from torch import Tensor
 
 from hgs_cli.evaluation.cross_pitch import render_notes
-from hgs_cli.evaluation.cross_pitch_result import BANDS, CrossPitchOptions
 from hgs_cli.evaluation.known_truth import (
     FAMILIES,
     HELD_OUT_FAMILIES,
@@ -22,6 +21,7 @@ from hgs_cli.evaluation.known_truth import (
 )
 from hgs_cli.evaluation.measures import Distance, Mean, fit
 from hgs_cli.evaluation.noise_spread import NoiseSpreads, measure_noise_spread
+from hgs_cli.evaluation.pairs import BANDS, CrossPitchOptions
 from hgs_cli.evaluation.peers import RESAMPLING, RUBBER_BAND_R3, SIGNALSMITH, find_peers
 from hgs_cli.evaluation.report import Section, Table, number
 from hgs_cli.evaluation.workers import measure_each

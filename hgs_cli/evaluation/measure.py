@@ -11,7 +11,7 @@ from torch import Tensor
 from hgs_cli.errors import WeightsError
 from hgs_cli.evaluation.ablation import measure_ablation
 from hgs_cli.evaluation.cross_pitch import measure_cross_pitch
-from hgs_cli.evaluation.cross_pitch_result import CrossPitchOptions, CrossPitchResult
+from hgs_cli.evaluation.cross_pitch_result import CrossPitchResult
 from hgs_cli.evaluation.dynamics import dynamics_section
 from hgs_cli.evaluation.known_truth_result import measure_known_truth
 from hgs_cli.evaluation.leakage import probe_leakage
@@ -19,6 +19,7 @@ from hgs_cli.evaluation.missing_runs import train_missing_runs
 from hgs_cli.evaluation.mixes import measure_mixes, middle_notes
 from hgs_cli.evaluation.odd_sounds import measure_odd_sounds
 from hgs_cli.evaluation.overlap import overlap_section
+from hgs_cli.evaluation.pairs import CrossPitchOptions
 from hgs_cli.evaluation.paper import paper_table
 from hgs_cli.evaluation.pitch_trackers import TRACKERS
 from hgs_cli.evaluation.rendered import rendered_notes, rendered_odd_sounds, rendered_sounds

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hgs_cli.evaluation.cross_pitch_result import CrossPitchOptions
 from hgs_cli.evaluation.measures import Distance, Mean, fit
+from hgs_cli.evaluation.pairs import CrossPitchOptions
 from hgs_cli.evaluation.peers import RESAMPLING, RUBBER_BAND_R3, Shift, find_peers
 from hgs_cli.evaluation.recordings import Note, read_entries, read_note, read_notes
 from hgs_cli.evaluation.report import Section, Table, number

@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 
 from hgs_cli.errors import InputError
-from hgs_cli.evaluation.cross_pitch_result import BANDS
 from hgs_cli.evaluation.known_truth import (
     HELD_OUT_FAMILIES,
     SEMITONES,
@@ -29,6 +28,7 @@ from hgs_cli.evaluation.known_truth import (
     evaluation_patches,
 )
 from hgs_cli.evaluation.measures import ALIGNED_DB, FLOOR_DB
+from hgs_cli.evaluation.pairs import BANDS
 from hgs_cli.evaluation.recordings import (
     Note,
     choose_source,

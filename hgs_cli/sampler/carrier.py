@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hgs_cli.audio.periodicity import delay
+from hgs_cli.sampler.rises import find_rises, sees_rise
 from hgs_cli.spectrum import SAMPLE_RATE
 
 OVERLAP = 4  # frames over every sample
@@ -42,7 +43,6 @@ class CarrierRules:
         long_below: 41 Hz made 0.3 dB from the truth instead of 0.6.
         long_ratio: By how much fewer. Made plates are 1.5 dB from their truth instead of 2.1, chords 1.15 instead of
             1.28, bells 0.8 instead of 0.7.
-        rise_db: Of all energy within 12 ms: an onset.
         new_db: By which a peak in an onset's window is above the frame before it, if it belongs to the onset.
         noise_db, tone_db: Level above the local median, after averaging, of what is all noise and all tone. A tenth of
             white noise is taken for tone, whose fine spectrum, moved up, then spreads 5.9 dB, its own 5.5. With 5
@@ -50,8 +50,6 @@ class CarrierRules:
         noise_from, noise_to: Semitones upwards between which noise is drawn anew.
         finer: Points of the analysed spectrum per bin: a region stands within an eighth of a bin of its place.
         noise_frames: Of drawn noise before it repeats, 3 s at the least.
-        rise_s, lately_s: Over which a rise is measured, and above all of how much before it.
-        step: Samples that are one point of the energy in which it is seen.
         near_frames, near_bins, smooth_bins: Of averages: power in time, its median, the level of noise.
         tiny: Power that keeps silence over silence finite.
     """
@@ -62,7 +60,6 @@ class CarrierRules:
     long_n_fft: int = 8192
     long_below: float = 33.0
     long_ratio: float = 0.84
-    rise_db: float = 10.0
     new_db: float = 6.0
     noise_db: float = 3.0
     tone_db: float = 6.0
@@ -70,9 +67,6 @@ class CarrierRules:
     noise_to: float = 3.0
     finer: int = 4
     noise_frames: int = 256
-    rise_s: float = 0.012
-    lately_s: float = 0.05
-    step: int = 64
     near_frames: int = 4
     near_bins: int = 24
     smooth_bins: int = 6
@@ -192,28 +186,6 @@ def short_spectra(audio: Tensor, n_fft: int, start: int, end: int, finer: int = 
     return spectra
 
 
-def find_rises(audio: Tensor) -> tuple[int, ...]:
-    """Samples at which the energy of audio (C, T) rises at once, in order, at least 50 ms apart."""
-    energy = torch.nn.functional.avg_pool1d(audio.square().sum(0)[None, None], RULES.step, RULES.step)
-    if energy.shape[-1] < 8:
-        return ()
-    energy = torch.nn.functional.avg_pool1d(energy, 3, 1, 1)[0, 0]
-    span = round(RULES.rise_s * SAMPLE_RATE / RULES.step)
-    level = 10.0 * torch.log10(energy + 1e-6 * float(energy.max()) + 1e-14)
-    # Above all that was within the last periods: a low note is a train of pulses.
-    lately = round(RULES.lately_s * SAMPLE_RATE / RULES.step)
-    padded = torch.nn.functional.pad(level, (span + lately - 1, 0), value=float(level.min()))[: len(level) + lately - 1]
-    before = padded.unfold(0, lately, 1).amax(1)
-    rising = ((level - before > RULES.rise_db) & (energy > 0.01 * energy.max())).nonzero()[:, 0].tolist()
-    found: list[int] = []
-    steepest = torch.diff(level, prepend=level[:1])
-    for step in rising:
-        if not found or step * RULES.step - found[-1] > 0.05 * SAMPLE_RATE:
-            low = max(0, step - span)
-            found.append((low + int(steepest[low : step + span].argmax())) * RULES.step)
-    return tuple(found)
-
-
 def analyse(audio: Tensor, mono: Tensor | None = None, *, pitch: float | None = None) -> Carrier:
     """Analyse a recording; all its channels share regions and phases.
 
@@ -249,7 +221,7 @@ def analyse(audio: Tensor, mono: Tensor | None = None, *, pitch: float | None = 
         bend=None,
         parent=parent,
         advance=advance,
-        tone=_tone_share(power).masked_fill_(_sees_rise(rises, n_frames, n_fft)[:, None], 1.0),
+        tone=_tone_share(power).masked_fill_(sees_rise(rises, n_frames, hop, n_fft)[:, None], 1.0),
         rises=rises,
         coherence=_coherence(audio),
     )
@@ -337,15 +309,6 @@ def _follow(
     parent = np.where(anew, -1, peaks.first[before] + peaks.region[before, place])
     advance = np.where(anew, frequency / OVERLAP * since, backward)
     return frequency, parent.astype(np.int64), advance
-
-
-def _sees_rise(rises: tuple[int, ...], n_frames: int, n_fft: int) -> Tensor:
-    """Whether frames have a rise in their windows, (n_frames,): noise drawn there would be as long as the window."""
-    centre = torch.arange(n_frames) * (n_fft // OVERLAP) - n_fft // 2
-    seen = torch.zeros(n_frames, dtype=torch.bool)
-    for rise in rises:
-        seen |= (centre - rise).abs() <= n_fft // 2
-    return seen
 
 
 def _gathered(first: NDArray[np.int64], parent: NDArray[np.int64], advance: NDArray[np.float64]) -> NDArray[np.float64]:

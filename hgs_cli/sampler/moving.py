@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from hgs_cli.sampler.carrier import BLOCK_FRAMES, OVERLAP, RULES, Carrier, bell, hann, short_spectra
+from hgs_cli.sampler.rises import RISES
 from hgs_cli.side_by_side import side_by_side
 
 
@@ -184,8 +185,8 @@ def sharpened(carrier: Carrier, audio: Tensor) -> Tensor:
     for rise in carrier.rises:
         low = max(0, rise - RULES.long_n_fft)
         high = min(audio.shape[1], rise + carrier.n_fft // 4)
-        behind = (rise - low) // RULES.step
-        if behind < 1 or high - rise < 4 * RULES.step:
+        behind = (rise - low) // RISES.step
+        if behind < 1 or high - rise < 4 * RISES.step:
             continue
         real, made = (_energy(each[:, low:high]) for each in (carrier.audio, audio))
         scale = real[behind:].sum() / made[behind:].sum().clamp(min=RULES.tiny)
@@ -196,8 +197,8 @@ def sharpened(carrier: Carrier, audio: Tensor) -> Tensor:
 
 
 def _energy(audio: Tensor) -> Tensor:
-    """Energy of audio (C, T) at every RULES.step samples, over three of them, (T / RULES.step,)."""
-    energy = torch.nn.functional.avg_pool1d(audio.square().sum(0)[None, None], RULES.step, RULES.step)
+    """Energy of audio (C, T) at every RISES.step samples, over three of them, (T / RISES.step,)."""
+    energy = torch.nn.functional.avg_pool1d(audio.square().sum(0)[None, None], RISES.step, RISES.step)
     return torch.nn.functional.avg_pool1d(energy, 3, 1, 1)[0, 0]
 
 
