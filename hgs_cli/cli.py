@@ -359,8 +359,10 @@ def mix(
     sounding: SoundingOptions,
     level: LevelOptions,
     name: Name = None,
+    recursive: Recursive = False,
     scripts: ScriptOptions,
     plot: Plot = False,
+    sets: MultisampleOptions,
     source_note: Annotated[
         str,
         source_option(
@@ -381,11 +383,16 @@ def mix(
     """
     from hgs_cli.export.naming import plan_mixes
     from hgs_cli.export.sources import list_sounds
+    from hgs_cli.multisample.gathering import gather_mixed, planned_together
+    from hgs_cli.multisample.playing import mix_sets, open_mixed
 
     messages = Messages(quiet)
     sources = list_sounds(sounds, stdin_bytes())
-    sounds = [each.path for each in sources]
     options = make_plan_options(pitches, target, name, plot, length, level, messages)
+    mixed = gather_mixed(sources, sets, recursive, messages, octave_of(level.middle_c))
+    if mixed:
+        sources, options = [each.source for each in mixed], planned_together(mixed, options)
+    sounds = [each.path for each in sources]
     listenings = make_listenings(source_note.split(","), source, len(sounds), level.middle_c)
     out, label = ctx.with_resource(output_folder(target.out)), "+".join(each.name for each in sources)
     mixes = plan_mixes(label, mix_shares(len(sounds), ratio, steps), out, options)
@@ -393,16 +400,21 @@ def mix(
     told = {"inputs": [str(sound) for sound in sounds]}
     if target.out == DASH:
         check_stdout(len(files), scripts)
-    planned = [Planned(label, sounds, out or Path(label), files, told)]
+    read = [sound for each in mixed for sound in each.sounds] or sounds
+    planned = [Planned(label, read, out or Path(label), files, told)]
     chosen = choose_work(planned, target.force, scripts, messages)
     if scripts.dry_run or not chosen:
         return
     rendering = make_render_options(detail, sounding, level, length, source.stereo, scripts.as_json)
     call = Call(load_weights(running), rendering, target.force, scripts.as_json, messages, octave_of(level.middle_c))
-    inversions = open_all(call, sounds, listenings)
+    many = open_mixed(call, mixed, listenings, sets.keep_tuning) if mixed else []
+    inversions = [] if mixed else open_all(call, sounds, listenings)
 
     def work(_: int, advance: Advance) -> WorkResult:
-        result = mix_all(call, sounds, inversions, mixes, advance)
+        if mixed:
+            result = mix_sets(call, mixed, many, mixes, advance)
+        else:
+            result = mix_all(call, sounds, inversions, mixes, advance)
         return send(result, files) if target.out == DASH else result
 
     work_on_planned(planned, work, chosen, scripts.skip_existing, messages, options.n_notes * len(mixes))

@@ -389,7 +389,7 @@ def mix_all(
         Job(
             mix_instruments(call.model, inversions, mix.shares),
             mix.plan,
-            " / ".join(f"{100 * share:.0f} %" for share in mix.shares[1:]),
+            shares_label(mix),
         )
         for mix in mixes
     ]
@@ -407,6 +407,11 @@ def mix_all(
         own = mix.plan if mix is mixes[-1] else replace(mix.plan, extras={})
         lines += file_lines(call, own, notes, told)
     return WorkResult("mixed", lines)
+
+
+def shares_label(mix: MixPlan) -> str:
+    """What the notes of a mix are called where there are several."""
+    return " / ".join(f"{100 * share:.0f} %" for share in mix.shares[1:])
 
 
 def read_inputs(sounds: Sequence[Path], shown: bool) -> list[AuditionInput]:

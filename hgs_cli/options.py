@@ -65,7 +65,10 @@ Playables = Annotated[
     ),
 ]
 Mixed = Annotated[
-    list[Path], typer.Argument(metavar="SOUND|INVERSION...", help="Two or more sounds.", show_default=False)
+    list[Path],
+    typer.Argument(
+        metavar="SOUND|INVERSION|DIR...", help="Two or more sounds; folders with --multisample.", show_default=False
+    ),
 ]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Overwrite files that exist.")]
 Pitches = Annotated[
@@ -238,7 +241,7 @@ class ScriptOptions:
 
 @dataclass(frozen=True)
 class MultisampleOptions:
-    """Whether sounds are recordings of one instrument, and what is known of them."""
+    """Whether sounds are recordings of one instrument, and what is known of them; of a mix, those of each folder."""
 
     multisample: Annotated[
         bool,

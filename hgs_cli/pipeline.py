@@ -26,7 +26,7 @@ from hgs_cli.sampler.finish import Finish
 from hgs_cli.sampler.instrument import Instrument
 from hgs_cli.sampler.making import make_instrument, mix_instruments
 from hgs_cli.sampler.model import Model, load_model
-from hgs_cli.sampler.multisample import Multisample, make_multisample
+from hgs_cli.sampler.multisample import Multisample, MultisampleMix, make_multisample, mix_multisamples
 from hgs_cli.sampler.notes import synthesize
 from hgs_cli.sampler.playing import PLAIN, Note, Rendered, make_notes, play
 from hgs_cli.sampler.settings import Listening, ListeningOptions, Settings, SourceHint
@@ -38,6 +38,7 @@ __all__ = [
     "Listening",
     "Model",
     "Multisample",
+    "MultisampleMix",
     "Note",
     "NoteKey",
     "Reconstruction",
@@ -51,6 +52,7 @@ __all__ = [
     "make_notes",
     "mix",
     "mix_instruments",
+    "mix_multisamples",
     "open_sound",
     "play",
     "reconstruct",
@@ -134,7 +136,7 @@ def open_sound(
 
 def render(
     model: Model,
-    inversion: Inversion | Multisample,
+    inversion: Inversion | Multisample | MultisampleMix,
     pitches: Pitches,
     settings: Settings | None = None,
     finish: Finish = PLAIN,
@@ -143,7 +145,7 @@ def render(
 
     Args:
         model: From `load_model`.
-        inversion: From `invert` or `Inversion.load`; or many recordings, from `make_multisample`.
+        inversion: From `invert` or `Inversion.load`; or many recordings, from `make_multisample` or `mix_multisamples`.
         pitches: MIDI note numbers, 0 … 127, fractions allowed; at least one. Or a text, `C3-C5:2`.
         settings: How notes sound.
         finish: How long they are and how they end.
@@ -157,7 +159,7 @@ def render(
         WeightsError: The networks give numbers that are not finite.
     """
     notes = as_pitches(pitches)
-    if isinstance(inversion, Multisample):
+    if isinstance(inversion, Multisample | MultisampleMix):
         _check_model(model)
         return play(model, inversion, notes, settings or Settings(), finish)
     check_playable(model, [inversion])
@@ -166,7 +168,7 @@ def render(
 
 def mix(
     model: Model,
-    inversions: Sequence[Inversion],
+    inversions: Sequence[Inversion | Multisample],
     shares: Sequence[float],
     pitches: Pitches,
     settings: Settings | None = None,
@@ -176,7 +178,7 @@ def mix(
 
     Args:
         model: From `load_model`.
-        inversions: At least one.
+        inversions: At least one; or instruments of many recordings, and sounds that count as such of one.
         shares: Of each, not negative; only their ratio counts.
         pitches: As for `render`.
         settings: How notes sound.
@@ -191,8 +193,13 @@ def mix(
         WeightsError: The networks give numbers that are not finite.
     """
     notes = as_pitches(pitches)
-    check_playable(model, inversions)
-    return play(model, mix_instruments(model, inversions, shares), notes, settings or Settings(), finish)
+    plain = [one for one in inversions if not isinstance(one, Multisample)]
+    check_playable(model, plain)
+    if len(plain) == len(inversions):
+        return play(model, mix_instruments(model, plain, shares), notes, settings or Settings(), finish)
+    alone = {id(one): make_multisample(model, [one]) for one in plain}
+    sets = [one if isinstance(one, Multisample) else alone[id(one)] for one in inversions]
+    return play(model, mix_multisamples(model, sets, shares), notes, settings or Settings(), finish)
 
 
 def check_playable(model: Model, inversions: Sequence[Inversion]) -> None:

@@ -31,8 +31,8 @@ from hgs_cli.export.sfz import check_sfz_path, sfz_text
 from hgs_cli.export.zones import Sample, Zone, relative_path, zones
 from hgs_cli.pitch import NoteKey, describe_pitch, nearest_note
 from hgs_cli.sampler.finish import Finish
+from hgs_cli.sampler.instrument import Instrument
 from hgs_cli.sampler.model import Model
-from hgs_cli.sampler.multisample import Multisample
 from hgs_cli.sampler.playing import Note, Playable, lowering_db, make_notes, note_gain_db, of_layer
 from hgs_cli.sampler.settings import MAX_SEED, Settings
 from hgs_cli.spectrum import MODEL_SAMPLES, SAMPLE_RATE
@@ -218,7 +218,7 @@ class _NoteCache:
         for layer, take in itertools.product(range(self.job.plan.layers), range(self.job.plan.takes)):
             instrument, softness = of_layer(self.job.instrument, layer, self.job.plan.layers)
             plain = replace(self.options.settings, softness=softness)
-            recorded = isinstance(instrument, Multisample) and take < instrument.n_takes
+            recorded = not isinstance(instrument, Instrument) and take < instrument.n_takes
             settings = plain if recorded else take_settings(plain, take)
             keys = [key for key in self.job.plan.notes if (key.layer, key.take) == (layer, take)]
             for note in make_notes(self.model, instrument, keys, settings, self.options.finish):

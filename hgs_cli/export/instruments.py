@@ -30,14 +30,14 @@ from hgs_cli.sampler.finish import Finish
 from hgs_cli.sampler.instrument import Instrument
 from hgs_cli.sampler.making import make_instrument
 from hgs_cli.sampler.model import Model
-from hgs_cli.sampler.multisample import Multisample
+from hgs_cli.sampler.multisample import Multisample, MultisampleMix
 from hgs_cli.sampler.playing import PLAIN
 from hgs_cli.sampler.settings import Settings
 from hgs_cli.spectrum import SAMPLE_RATE
 
 SUBTYPES = ("PCM_24", "PCM_16", "FLOAT")
-Playable = Inversion | Instrument | Multisample
-"""What notes are made of: what `invert`, `Inversion.load`, `mix_instruments` or `make_multisample` returns."""
+Playable = Inversion | Instrument | Multisample | MultisampleMix
+"""What notes are made of: what `invert`, `Inversion.load`, `make_multisample` or a function that mixes them returns."""
 
 
 class FileOptions(TypedDict, total=False):
@@ -201,8 +201,8 @@ def write_audition(
     return target
 
 
-def _playable(model: Model, sound: Playable) -> Instrument | Multisample:
-    if isinstance(sound, Instrument | Multisample):
+def _playable(model: Model, sound: Playable) -> Instrument | Multisample | MultisampleMix:
+    if isinstance(sound, Instrument | Multisample | MultisampleMix):
         check_playable(model, [])
         return sound
     check_playable(model, [sound])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from typing import Any
 from hgs_cli.console import Messages
 from hgs_cli.errors import UsageError
 from hgs_cli.export.naming import PlanOptions
-from hgs_cli.export.sources import Source
+from hgs_cli.export.sources import INVERSION_SUFFIX, LISTENED_SUFFIXES, Source, find_sources
 from hgs_cli.multisample.index import MAX_RECORDINGS, Recording, holds_recordings, read_index
 from hgs_cli.multisample.maps import facts_of_map, read_map
 from hgs_cli.multisample.names import SampleFacts, common_name, read_names
@@ -73,6 +74,72 @@ def gather_set(
             messages.line(f"{len(sounds) - len(facts)} of {len(sounds)} sounds are not in {options.map_file}")
     name = common_name([fact.path for fact in facts]) or "multisample"
     return SetFacts(name, facts), Source(sounds[0], Path(), name)
+
+
+@dataclass(frozen=True)
+class MixedSet:
+    """One of the instruments of a mix.
+
+    Attributes:
+        source: What it is called, and the folder or file that it comes from.
+        gathered: Its recordings; None for an .hgs file, and for a sound that counts as an instrument of one.
+    """
+
+    source: Source
+    gathered: SetFacts | None
+
+    @property
+    def sounds(self) -> list[Path]:
+        """The files that it is read from."""
+        return [self.source.path] if self.gathered is None else self.gathered.sounds
+
+    def planned(self, options: PlanOptions) -> PlanOptions:
+        """Which files it alone would have."""
+        return planned_of(self.source.path, options) if self.gathered is None else self.gathered.planned(options)
+
+
+def gather_mixed(
+    sources: Sequence[Source],
+    options: MultisampleOptions,
+    recursive: bool,
+    messages: Messages,
+    middle_c: int,
+) -> list[MixedSet]:
+    """The instruments of a mix if some are of many recordings: folders, with --multisample, and .hgs files of such.
+
+    Raises:
+        InputError: A folder holds no sounds.
+        UsageError: A folder is there without --multisample, or a map, which is about one instrument.
+    """
+    folders = [source.path for source in sources if os.path.isdir(source.path)]
+    if folders and not options.multisample:
+        raise UsageError(
+            f"{folders[0]} is a folder", "--multisample makes one instrument of its sounds; else give sounds"
+        )
+    if options.map_file is not None:
+        raise UsageError(
+            "--map is about one instrument, and a mix is of several",
+            "make it with hgs invert --multisample --map, and mix the .hgs file",
+        )
+    if not options.multisample and not any(holds_recordings(source.path) for source in sources):
+        return []
+    mixed = []
+    for source in sources:
+        if not options.multisample or source.path.suffix.lower() == INVERSION_SUFFIX:
+            mixed.append(MixedSet(source, None))
+            continue
+        recordings = [source]
+        if os.path.isdir(source.path):
+            recordings, _ = find_sources([source.path], recursive, io.BytesIO(), LISTENED_SUFFIXES)
+        gathered, named = gather_set(recordings, options, messages, middle_c)
+        mixed.append(MixedSet(replace(source, name=named.name), gathered))
+    return mixed
+
+
+def planned_together(mixed: Sequence[MixedSet], options: PlanOptions) -> PlanOptions:
+    """Which files a mix has: of as many layers and takes as the instrument that has most."""
+    alone = [each.planned(options) for each in mixed]
+    return replace(options, layers=max(each.layers for each in alone), takes=max(each.takes for each in alone))
 
 
 def planned_of(path: Path, options: PlanOptions) -> PlanOptions:

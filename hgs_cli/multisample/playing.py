@@ -1,4 +1,4 @@
-"""`--multisample`: many recordings played as one instrument, and kept in one file.
+"""`--multisample`: many recordings played as one instrument, or mixed with others, and kept in one file.
 
 As in `cli`, nothing heavy is imported before it is needed.
 """
@@ -6,20 +6,25 @@ As in `cli`, nothing heavy is imported before it is needed.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hgs_cli.commands import Call, WorkResult, deliver_files, file_lines, read_inputs
+from hgs_cli.commands import Call, WorkResult, deliver_files, file_lines, open_heard, read_inputs, shares_label
 from hgs_cli.console import Advance
-from hgs_cli.export.naming import InversionPlan, Plan
+from hgs_cli.export.naming import InversionPlan, MixPlan, Plan
+from hgs_cli.multisample.gathering import MixedSet
+from hgs_cli.multisample.hearing import hear_recordings
+from hgs_cli.multisample.index import Recording, holds_recordings
 from hgs_cli.pitch import NoteKey, note_name
 
 if TYPE_CHECKING:
     from hgs_cli.export.plot import KeyMap
     from hgs_cli.multisample.file import Recorded
     from hgs_cli.pipeline import Multisample
+    from hgs_cli.sampler.playing import ManyRecordings
+    from hgs_cli.sampler.settings import ListeningOptions
 
 SHOWN = 5  # recordings beside the notes of a page or a picture
 
@@ -37,6 +42,26 @@ def open_recordings(call: Call, path: Path) -> list[Recorded]:
         replace(each, inversion=reinvert(call.model, each.inversion)) if old else each
         for each, old in zip(recorded, stale, strict=True)
     ]
+
+
+def open_mixed(
+    call: Call, mixed: Sequence[MixedSet], listenings: Sequence[ListeningOptions], keep_tuning: bool
+) -> list[Multisample]:
+    """The instruments that are mixed; one sound is one of one recording."""
+    from hgs_cli.multisample.file import Recorded
+
+    sets = []
+    for one, listening in zip(mixed, listenings, strict=True):
+        path = one.source.path
+        if one.gathered is not None:
+            recorded = hear_recordings(call, one.gathered, listening, keep_tuning)
+        elif holds_recordings(path):
+            recorded = open_recordings(call, path)
+        else:
+            inversion = open_heard(call, path, listening)
+            recorded = [Recorded(Recording(path.stem, 0, None, inversion.stands_at), inversion)]
+        sets.append(make_set(call, recorded))
+    return sets
 
 
 def make_set(call: Call, recorded: Sequence[Recorded]) -> Multisample:
@@ -57,46 +82,93 @@ def render_set(
 ) -> WorkResult:
     """Make and write all files of an instrument of many recordings."""
     from hgs_cli.export.delivery import Job
-    from hgs_cli.export.plot import spread
 
     made = make_set(call, recorded)
     facts = (("Notes", str(len(plan.notes) // (plan.layers * plan.takes))), ("Recordings", str(len(recorded))))
-    for there, planned, what, option in (
-        (len(made.layers), plan.layers, "dynamic layers", "velocities"), (made.n_takes, plan.takes, "takes", "takes")
-    ):  # fmt: skip
-        if there > planned:
-            call.messages.line(f"{there} {what} were heard; --{option} {there} plays them all")
-    inputs = read_inputs([sounds[index] for index in spread(len(sounds), SHOWN)], bool(plan.extras))
-    job = Job(made, plan, plan.name, facts, _key_maps(made, plan, call.middle_c))
-    (notes,) = deliver_files(call, [job], inputs, advance)
+    _tell_unplayed(call, made, plan)
+    job = Job(made, plan, plan.name, facts, tuple(_key_maps(made, plan, call.middle_c)))
+    (notes,) = deliver_files(call, [job], read_inputs(_some(sounds, SHOWN), bool(plan.extras)), advance)
     told: dict[str, Any] = {"inputs": [str(sound) for sound in sounds], "kind": "multisample"}
 
     def of_note(key: NoteKey) -> dict[str, Any]:
-        played = made.layer(key.layer, plan.layers)[0].layers[-1]
-        voicing = played.voicing(key.pitch, key.take)
-        other = None if voicing.neighbour is None else played.regions[voicing.neighbour].name
-        return {"recording": played.regions[voicing.carrier].name, "beside": other, "share": round(voicing.share, 3)}
+        return _voicing_facts(made, plan, key)
 
     return WorkResult(f"{len(notes)} note{'s' if len(notes) > 1 else ''}", file_lines(call, plan, notes, told, of_note))
 
 
-def _key_maps(made: Multisample, plan: Plan, middle_c: int) -> tuple[KeyMap, ...]:
+def mix_sets(
+    call: Call, mixed: Sequence[MixedSet], sets: Sequence[Multisample], mixes: Sequence[MixPlan], advance: Advance
+) -> WorkResult:
+    """Make and write all files of all mixes of instruments, some of many recordings."""
+    from hgs_cli.export.delivery import Job
+    from hgs_cli.pipeline import mix_multisamples
+
+    _tell_unplayed(call, mix_multisamples(call.model, sets, [1.0] * len(sets)), mixes[0].plan)
+    maps = [
+        replace(each, title=f"{one.source.name}, {each.title}")
+        for one, made in zip(mixed, sets, strict=True)
+        for each in _key_maps(made, mixes[0].plan, call.middle_c)
+    ]
+    jobs = [
+        Job(
+            mix_multisamples(call.model, sets, mix.shares),
+            mix.plan,
+            shares_label(mix),
+            maps=() if number else tuple(maps),
+        )
+        for number, mix in enumerate(mixes)
+    ]
+    shown = [sound for one in mixed for sound in _some(one.sounds, SHOWN // len(mixed) or 1)]
+    written = deliver_files(call, jobs, read_inputs(shown, bool(mixes[0].plan.extras)), advance)
+    lines: list[str] = []
+    for mix, notes in zip(mixes, written, strict=True):
+        told: dict[str, Any] = {"inputs": [str(one.source.path) for one in mixed], "kind": "multisample"}
+        told["shares"] = [round(share, 6) for share in mix.shares]
+
+        def of_note(key: NoteKey, plan: Plan = mix.plan) -> dict[str, Any]:
+            return {"recordings": [_voicing_facts(made, plan, key) for made in sets]}
+
+        own = mix.plan if mix is mixes[-1] else replace(mix.plan, extras={})  # the page of all mixes is printed once
+        lines += file_lines(call, own, notes, told, of_note)
+    return WorkResult("mixed", lines)
+
+
+def _tell_unplayed(call: Call, made: ManyRecordings, plan: Plan) -> None:
+    """Say what was recorded and is not asked for."""
+    for there, planned, what, option in (
+        (made.n_layers, plan.layers, "dynamic layers", "velocities"), (made.n_takes, plan.takes, "takes", "takes")
+    ):  # fmt: skip
+        if there > planned:
+            call.messages.line(f"{there} {what} were heard; --{option} {there} plays them all")
+
+
+def _some(sounds: Sequence[Path], n: int) -> list[Path]:
+    from hgs_cli.export.plot import spread
+
+    return [sounds[index] for index in spread(len(sounds), n)]
+
+
+def _voicing_facts(made: Multisample, plan: Plan, key: NoteKey) -> dict[str, Any]:
+    """Which recordings a note is made of."""
+    played = made.layer(key.layer, plan.layers)[0].layers[-1]
+    voicing = played.voicing(key.pitch, key.take)
+    other = None if voicing.neighbour is None else played.regions[voicing.neighbour].name
+    return {"recording": played.regions[voicing.carrier].name, "beside": other, "share": round(voicing.share, 3)}
+
+
+def _key_maps(made: Multisample, plan: Plan, middle_c: int) -> Iterator[KeyMap]:
     """Which recording carries which key, of every dynamic layer."""
     from hgs_cli.export.plot import KeyMap
 
     keys = range(min(round(key.pitch) for key in plan.notes), max(round(key.pitch) for key in plan.notes) + 1)
-    maps = []
     for index, layer in enumerate(made.layers):
         voicings = [layer.voicing(float(key)) for key in keys]
         title = f"{note_name(keys[0], middle_c)} to {note_name(keys[-1], middle_c)}: recordings that carry the keys"
-        maps.append(
-            KeyMap(
-                title + (f", layer {index + 1}" if len(made.layers) > 1 else ""),
-                [layer.regions[voicing.carrier].name for voicing in voicings],
-                [voicing.share for voicing in voicings],
-            )
+        yield KeyMap(
+            title + (f", layer {index + 1}" if len(made.layers) > 1 else ""),
+            [layer.regions[voicing.carrier].name for voicing in voicings],
+            [voicing.share for voicing in voicings],
         )
-    return tuple(maps)
 
 
 def invert_set(call: Call, name: str, recorded: Sequence[Recorded], plan: InversionPlan) -> WorkResult:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -23,6 +24,7 @@ from hgs_cli.sampler.notes import synthesize
 from hgs_cli.sampler.settings import Settings
 from hgs_cli.spectrum import MODEL_SAMPLES, N_FRAMES, level_to_power
 
+Sound = TypeVar("Sound")
 UNPITCHED_REFERENCE = 60.0  # the pitch at which an unpitched sound is reconstructed
 REFERENCE_INTERVALS = (-12.0, 0.0, 12.0)  # from the sound's own pitch: of the notes that levels are made from
 
@@ -92,53 +94,74 @@ def mix_instruments(model: Model, inversions: Sequence[Inversion], shares: Seque
     Raises:
         UsageError: The shares do not fit the inversions.
     """
-    mixed = _shares_by_sound(inversions, shares)
+    mixed = shares_by_sound(inversions, shares)
     if len(mixed) == 1:  # an end point is the plain instrument, with the very offsets of its inversion
         return make_instrument(model, mixed[0][1])
-    h = sum((share * inversion.feature for share, inversion in mixed), torch.zeros(())).to(model.device)[None]
-    pitched = [(share, inversion.source_pitch) for share, inversion in mixed if inversion.source_pitch is not None]
+    sources = [(share, make_instrument(model, one)) for share, one in mixed]
+    instrument = between_instruments(model, sources, max(inversion.passes for _, inversion in mixed))
+    return _between_levels(model, instrument)
+
+
+@torch.inference_mode()
+def between_instruments(model: Model, mixed: Sequence[tuple[float, Instrument]], passes: int) -> Instrument:
+    """What lies between the instruments of several sounds, whose shares sum to 1; its levels are those between theirs.
+
+    Args:
+        model: From `load_model`.
+        mixed: Their shares, and they.
+        passes: Of the hypernetwork, for offsets of its own.
+    """
+    sources = tuple(source for _, source in mixed)
+
+    def between(of: Callable[[Instrument], float]) -> float:
+        return sum(share * of(source) for share, source in mixed)
+
+    pitched = [(share, one.offsets_made_at) for share, one in mixed if one.offsets_made_at is not None]
     p_ref = UNPITCHED_REFERENCE
     if pitched:
         p_ref = sum(share * pitch for share, pitch in pitched) / sum(share for share, _ in pitched)
-    sources = tuple(make_instrument(model, one) for _, one in mixed)
-    parts = tuple(replace(source.parts[0], share=share) for (share, _), source in zip(mixed, sources, strict=True))
-    passes = max(inversion.passes for _, inversion in mixed)
+    h = sum((share * source.feature for share, source in mixed), torch.zeros((), device=model.device))
     # As precise as an inversion's own.
     offsets = rounded_offsets(model.network.refine(h, h.new_tensor([p_ref]), passes))
-    instrument = Instrument(
+    contours = [share * source.pitch_contour_cents for share, source in mixed]
+    return Instrument(
         feature=h,
         weights=model.fold(offsets),
-        parts=parts,
-        pitch_contour_cents=sum(
-            (share * one.pitch_contour_cents[:N_FRAMES] for share, one in mixed), torch.zeros(())
-        ).to(model.device),
-        length_samples=round(sum(share * one.length_samples for share, one in mixed)),
-        cropped=any(one.cropped for _, one in mixed),
-        own_gain_db=sum(part.share * source.own_gain_db for part, source in zip(parts, sources, strict=True)),
+        parts=tuple(replace(source.parts[0], share=share) for share, source in mixed),
+        pitch_contour_cents=sum(contours, torch.zeros((), device=model.device)),
+        length_samples=round(between(lambda source: source.length_samples)),
+        cropped=any(source.cropped for source in sources),
+        own_gain_db=between(lambda source: source.own_gain_db),
+        reference_lufs=between(lambda source: source.reference_lufs),
+        reference_peak_db=between(lambda source: source.reference_peak_db),
         offsets_made_at=p_ref if pitched else None,
         sources=sources,
     )
-    return _between_levels(model, instrument, p_ref)
 
 
-def _shares_by_sound(inversions: Sequence[Inversion], shares: Sequence[float]) -> list[tuple[float, Inversion]]:
-    """Every sound once, with its share of the whole; those without any are left out."""
+def shares_by_sound(sounds: Sequence[Sound], shares: Sequence[float]) -> list[tuple[float, Sound]]:
+    """Every sound once, with its share of the whole; those without any are left out.
+
+    Raises:
+        UsageError: The shares do not fit the sounds.
+    """
     shares = [as_number(share, "a share", 0.0) for share in shares]
     total = sum(shares)
-    if len(shares) != len(inversions) or not 0.0 < total < math.inf:
-        raise UsageError(f"{len(shares)} shares for {len(inversions)} sounds", "give each sound a share, none below 0")
-    mixed: list[tuple[float, Inversion]] = []
-    for share, inversion in zip(shares, inversions, strict=True):
-        same = [index for index, (_, other) in enumerate(mixed) if other is inversion]
+    if len(shares) != len(sounds) or not 0.0 < total < math.inf:
+        raise UsageError(f"{len(shares)} shares for {len(sounds)} sounds", "give each sound a share, none below 0")
+    mixed: list[tuple[float, Sound]] = []
+    for share, sound in zip(shares, sounds, strict=True):
+        same = [index for index, (_, other) in enumerate(mixed) if other is sound]
         if same:  # with itself a sound is itself
-            mixed[same[0]] = mixed[same[0]][0] + share / total, inversion
+            mixed[same[0]] = mixed[same[0]][0] + share / total, sound
         elif share > 0.0:
-            mixed.append((share / total, inversion))
+            mixed.append((share / total, sound))
     return mixed
 
 
-def _between_levels(model: Model, instrument: Instrument, p_ref: float) -> Instrument:
+def _between_levels(model: Model, instrument: Instrument) -> Instrument:
     """A mix that knows its levels, and those of its sounds on the same scale."""
+    p_ref = UNPITCHED_REFERENCE if instrument.offsets_made_at is None else instrument.offsets_made_at
     lufs, peak = measure_references(model, instrument, p_ref)
     heard = _reference_lufs(model, instrument, p_ref)
     ends = []

@@ -13,13 +13,15 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
 from itertools import pairwise
 
-from hgs_cli.audio.loudness import SILENCE_DB
+from hgs_cli.audio.loudness import SILENCE_DB, instrument_gain_db
 from hgs_cli.errors import UsageError
 from hgs_cli.inversion import Inversion
+from hgs_cli.pitch import NoteKey
 from hgs_cli.sampler.dynamics import layer_softness
 from hgs_cli.sampler.instrument import Instrument
-from hgs_cli.sampler.making import make_instrument, own_gain_db
+from hgs_cli.sampler.making import between_instruments, make_instrument, own_gain_db, shares_by_sound
 from hgs_cli.sampler.model import Model
+from hgs_cli.sampler.notes import Neighbour
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class Region:
         reference_peak_db: Peak of its reference notes, in dB above their loudness.
         length_samples: Length of its notes.
         pitched: Whether it has a pitch.
+        passes: Of the hypernetwork.
         make: Makes it ready, or has it at hand.
     """
 
@@ -64,6 +67,7 @@ class Region:
     reference_peak_db: float
     length_samples: int
     pitched: bool
+    passes: int
     make: Callable[[], Instrument]
 
 
@@ -155,6 +159,11 @@ class Multisample:
         return max(region.length_samples for region in self.regions)
 
     @property
+    def n_layers(self) -> int:
+        """Dynamic layers that were recorded."""
+        return len(self.layers)
+
+    @property
     def n_takes(self) -> int:
         """Takes of the key that has most."""
         return max(
@@ -172,6 +181,116 @@ class Multisample:
             return self, layer_softness(n_layers)[index]
         share = 1.0 if n_layers == 1 else index / (n_layers - 1)
         return replace(self, layers=(self.layers[round(share * (len(self.layers) - 1))],)), 0.0
+
+    def voicings(self, key: NoteKey) -> tuple[Voicing, ...]:
+        """What a note is made of; of a mix, what those of its instruments are."""
+        return (self.layers[-1].voicing(key.pitch, key.take),)
+
+    def ready(self, voiced: Sequence[Sequence[Voicing]]) -> tuple[Instrument, list[Neighbour | None]]:
+        """What carries notes that are made of the same recordings, and what shapes them."""
+        return self._region(voiced[0][0].carrier).make(), [self.neighbour([one for (one,) in voiced])]
+
+    def neighbour(self, voicings: Sequence[Voicing]) -> Neighbour | None:
+        """What shapes notes that are made of the same recordings."""
+        other = voicings[0].neighbour
+        return None if other is None else Neighbour(self._region(other).make(), [each.share for each in voicings])
+
+    def _region(self, index: int) -> Region:
+        return self.layers[-1].regions[index]
+
+    def played_db(self, pitch: float) -> float:
+        """Level of a key as it was played, beside the median of the recordings, in dB."""
+        return self.layers[-1].played_db(pitch)
+
+    def gain_db(self, normalize: str, target_lufs: float) -> float:
+        """The instrument's one gain; see `instrument_gain_db`."""
+        reference = MULTISAMPLE.reference_lufs, self.reference_peak_db
+        return instrument_gain_db(normalize, target_lufs, *reference, self.own_gain_db)
+
+
+@dataclass(frozen=True)
+class MultisampleMix:
+    """What lies between instruments of many recordings: at every key between the notes that they have there.
+
+    Attributes:
+        mixed: Their shares, above 0, which sum to 1, and they.
+        between: Makes what lies between one recording of each, or has it at hand.
+    """
+
+    mixed: tuple[tuple[float, Multisample], ...]
+    between: Callable[[tuple[Region, ...]], Instrument]
+
+    def _mean(self, of: Callable[[Multisample], float]) -> float:
+        return sum(share * of(one) for share, one in self.mixed)
+
+    @property
+    def unpitched(self) -> float:
+        """The share of it without a pitch, 0 … 1."""
+        return self._mean(lambda one: one.unpitched)
+
+    @property
+    def length_samples(self) -> int:
+        """Of its longest note, about."""
+        return round(self._mean(lambda one: one.length_samples))
+
+    @property
+    def n_layers(self) -> int:
+        """Dynamic layers of the instrument that has most."""
+        return max(one.n_layers for _, one in self.mixed)
+
+    @property
+    def n_takes(self) -> int:
+        """Takes of the instrument that has most."""
+        return max(one.n_takes for _, one in self.mixed)
+
+    def layer(self, index: int, n_layers: int) -> tuple[MultisampleMix, float]:
+        """As for `Multisample`; of instruments of which only some are to sound softer, the softness is their share."""
+        layers = [(share, *one.layer(index, n_layers)) for share, one in self.mixed]
+        mixed = tuple((share, one) for share, one, _ in layers)
+        return replace(self, mixed=mixed), sum(share * softness for share, _, softness in layers)
+
+    def voicings(self, key: NoteKey) -> tuple[Voicing, ...]:
+        """What the notes of its instruments are made of."""
+        return tuple(voicing for _, one in self.mixed for voicing in one.voicings(key))
+
+    def ready(self, voiced: Sequence[Sequence[Voicing]]) -> tuple[Instrument, list[Neighbour | None]]:
+        """As for `Multisample`."""
+        by_instrument = list(zip((one for _, one in self.mixed), zip(*voiced, strict=True), strict=True))
+        carriers = tuple(one.layers[-1].regions[voicings[0].carrier] for one, voicings in by_instrument)
+        return self.between(carriers), [one.neighbour(voicings) for one, voicings in by_instrument]
+
+    def played_db(self, pitch: float) -> float:
+        """As for `Multisample`."""
+        return self._mean(lambda one: one.played_db(pitch))
+
+    def gain_db(self, normalize: str, target_lufs: float) -> float:
+        """As for `Multisample`."""
+        return self._mean(lambda one: one.gain_db(normalize, target_lufs))
+
+
+def mix_multisamples(
+    model: Model, instruments: Sequence[Multisample], shares: Sequence[float]
+) -> Multisample | MultisampleMix:
+    """The instrument between several of many recordings; the very one where all the share is its.
+
+    Args:
+        model: From `load_model`.
+        instruments: At least one.
+        shares: Of each, not negative; only their ratio counts.
+
+    Raises:
+        UsageError: The shares do not fit the instruments.
+    """
+    mixed = shares_by_sound(instruments, shares)
+    if len(mixed) == 1:
+        return mixed[0][1]
+
+    @lru_cache(maxsize=1)
+    def between(carriers: tuple[Region, ...]) -> Instrument:
+        sources = [(share, one.make()) for (share, _), one in zip(mixed, carriers, strict=True)]
+        return between_instruments(model, sources, max(one.passes for one in carriers))
+
+    return MultisampleMix(tuple(mixed), between)
 
 
 def _median_lufs(regions: Sequence[Region]) -> float:
@@ -218,6 +337,7 @@ def make_multisample(
             reference_peak_db=one.reference_peak_db - one.reference_lufs,
             length_samples=one.length_samples,
             pitched=one.source_pitch is not None,
+            passes=one.passes,
             make=partial(ready, index),
         )
         by_layer.setdefault(layers[index], []).append(region)

@@ -13,13 +13,14 @@ from torch import Tensor
 from hgs_cli.audio.loop import fade_curve
 from hgs_cli.errors import WeightsError
 from hgs_cli.sampler.instrument import Instrument
-from hgs_cli.sampler.level import Voices, between
+from hgs_cli.sampler.level import Voices
 from hgs_cli.sampler.model import Model
 from hgs_cli.sampler.moving import sharpened
 from hgs_cli.sampler.settings import Settings
 from hgs_cli.sampler.voices import (
     CarrierHead,
     MovedHead,
+    NeighbourSays,
     ask_networks,
     move_carriers,
     note_voices,
@@ -54,7 +55,7 @@ ENDS = EndRules()
 
 @dataclass(frozen=True)
 class Neighbour:
-    """Another recording of the same instrument, which has a say in how loud every band is.
+    """Another recording of the same sound's instrument, which has a say in how loud every band is.
 
     Attributes:
         instrument: Made of it.
@@ -72,10 +73,16 @@ class _Asked:
     notes: Sequence[NoteBatch]
     carriers: Sequence[CarrierHead | None]
 
-    def moved(self, chosen: slice, pitches: Sequence[float], levels: bool) -> tuple[list[MovedHead | None], Voices]:
+    def moved(
+        self,
+        chosen: slice,
+        pitches: Sequence[float],
+        says: Sequence[NeighbourSays | None] = (),
+        levels: bool = False,
+    ) -> tuple[list[MovedHead | None], Voices]:
         """Some of the notes: their carriers, and what each voice gives."""
         heads = move_carriers(self.carriers, pitches[chosen], self.notes[0].settings)
-        return heads, note_voices([notes.piece(chosen) for notes in self.notes], heads, levels)
+        return heads, note_voices([notes.piece(chosen) for notes in self.notes], heads, says, levels)
 
 
 @torch.inference_mode()
@@ -84,7 +91,7 @@ def synthesize(
     instrument: Instrument,
     pitches: Sequence[float],
     settings: Settings,
-    neighbour: Neighbour | None = None,
+    neighbours: Sequence[Neighbour | None] = (),
 ) -> Tensor:
     """Notes of an instrument before any gain, in one batch.
 
@@ -93,7 +100,7 @@ def synthesize(
         instrument: What carries them.
         pitches: MIDI note numbers.
         settings: How they are made.
-        neighbour: Another that shapes them.
+        neighbours: For each of its sounds another that shapes it, or None; empty where none has any.
 
     Returns:
         (N, length_samples) on the model's device; in stereo (N, 2, length_samples), whose mean is what it would be in
@@ -105,18 +112,23 @@ def synthesize(
     pitches = [pitch + settings.tune_cents / 100.0 for pitch in pitches]
     q = torch.tensor(pitches, dtype=torch.float32, device=model.device)
 
-    def ask(one: Instrument) -> _Asked:
-        carriers = read_carriers(one, max(pitches), settings)
-        return _Asked(ask_networks(model, one, q, settings, carriers[0] is not None), carriers)
+    def ask(one: Instrument, how: Settings) -> _Asked:
+        carriers = read_carriers(one, max(pitches), how)
+        return _Asked(ask_networks(model, one, q, how, carriers[0] is not None), carriers)
 
-    asked = ask(instrument)
-    beside = None if neighbour is None else ask(neighbour.instrument)
+    asked = ask(instrument, settings)
+    beside = [
+        None if each is None else (each.shares, ask(each.instrument, asked.notes[-1].settings)) for each in neighbours
+    ]
 
     def some(chosen: slice) -> Tensor:
-        heads, voices = asked.moved(chosen, pitches, beside is not None)
-        if neighbour is not None and beside is not None:
-            other = beside.moved(chosen, pitches, True)[1].level
-            voices = between(voices, other, q.new_tensor(neighbour.shares[chosen]))
+        says = [
+            None
+            if each is None
+            else NeighbourSays(each[1].moved(chosen, pitches, levels=True)[1].level, q.new_tensor(each[0][chosen]))
+            for each in beside
+        ]
+        heads, voices = asked.moved(chosen, pitches, says)
         return _some_notes(asked.notes[0].piece(chosen), heads, voices)
 
     return torch.cat(side_by_side(some, _pieces(q)))

@@ -17,13 +17,14 @@ from hgs_cli.sampler.finish import Finish, finish_note
 from hgs_cli.sampler.instrument import Instrument, MixEnd
 from hgs_cli.sampler.making import UNPITCHED_REFERENCE, natural_slope
 from hgs_cli.sampler.model import Model
-from hgs_cli.sampler.multisample import MULTISAMPLE, Multisample
+from hgs_cli.sampler.multisample import MULTISAMPLE, Multisample, MultisampleMix, Voicing
 from hgs_cli.sampler.notes import Neighbour, synthesize
 from hgs_cli.sampler.settings import Settings
 from hgs_cli.side_by_side import side_by_side
 from hgs_cli.spectrum import MODEL_SAMPLES, SAMPLE_RATE
 
-Playable = Instrument | Multisample
+ManyRecordings = Multisample | MultisampleMix
+Playable = Instrument | ManyRecordings
 PLAIN = Finish()  # notes as long as the sound
 BATCH_NOTES = 16  # notes synthesised at once; more are no faster and cost memory
 BATCH_SAMPLES = 2 * BATCH_NOTES * MODEL_SAMPLES  # of long notes there are fewer
@@ -86,10 +87,10 @@ def make_notes(
     may_be_held = finish.loop or (finish.duration_s is not None and (finish.trim or finish.duration_s > length_s))
     sustained = may_be_held and _is_sustained(model, instrument, keys, settings)
     curve = _loudness_curve(model, instrument, settings)
-    reference_lufs = MULTISAMPLE.reference_lufs if isinstance(instrument, Multisample) else instrument.reference_lufs
-    for one, neighbour, chosen in _batches(instrument, keys, settings):
+    reference_lufs = instrument.reference_lufs if isinstance(instrument, Instrument) else MULTISAMPLE.reference_lufs
+    for one, neighbours, chosen in _batches(instrument, keys, settings):
         pitches = [key.pitch for key in chosen]
-        audio = synthesize(model, one, pitches, settings, neighbour).cpu()
+        audio = synthesize(model, one, pitches, settings, neighbours).cpu()
         _level(audio, [curve(pitch) for pitch in pitches], one, reference_lufs - one.reference_lufs)
         for key, note in zip(chosen, audio, strict=True):
             sounding_hz = midi_to_hz(key.pitch + settings.tune_cents / 100.0)
@@ -100,31 +101,30 @@ def make_notes(
 
 def _batches(
     instrument: Playable, keys: Sequence[NoteKey], settings: Settings
-) -> Iterator[tuple[Instrument, Neighbour | None, Sequence[NoteKey]]]:
+) -> Iterator[tuple[Instrument, Sequence[Neighbour | None], Sequence[NoteKey]]]:
     """Notes that are made together: what carries them, and what has a say in them."""
     per_note = instrument.length_samples * (2 if settings.stereo else 1)
     n_batch = max(1, min(BATCH_NOTES, BATCH_SAMPLES // per_note))
     if isinstance(instrument, Instrument):
         for start in range(0, len(keys), n_batch):
-            yield instrument, None, keys[start : start + n_batch]
+            yield instrument, (), keys[start : start + n_batch]
         return
-    layer = instrument.layers[-1]
-    voiced = [(key, layer.voicing(key.pitch, key.take)) for key in keys]
-    for (carrier, other), group in groupby(voiced, lambda each: (each[1].carrier, each[1].neighbour)):
+
+    def recordings(voiced: tuple[NoteKey, tuple[Voicing, ...]]) -> list[tuple[int, int | None]]:
+        return [(each.carrier, each.neighbour) for each in voiced[1]]
+
+    for _, group in groupby([(key, instrument.voicings(key)) for key in keys], recordings):
         alike = list(group)
         for start in range(0, len(alike), n_batch):
             chosen = alike[start : start + n_batch]
-            shares = [voicing.share for _, voicing in chosen]
-            neighbour = None if other is None else Neighbour(layer.regions[other].make(), shares)
-            yield layer.regions[carrier].make(), neighbour, [key for key, _ in chosen]
+            yield *instrument.ready([voicings for _, voicings in chosen]), [key for key, _ in chosen]
 
 
 def _loudness_curve(model: Model, instrument: Playable, settings: Settings) -> Callable[[float], float]:
     """Loudness that notes are brought to before any gain, in LUFS, by pitch."""
     natural = settings.level == "natural"
-    if isinstance(instrument, Multisample):
-        layer = instrument.layers[-1]
-        return lambda pitch: MULTISAMPLE.reference_lufs + (layer.played_db(pitch) if natural else 0.0)
+    if not isinstance(instrument, Instrument):
+        return lambda pitch: MULTISAMPLE.reference_lufs + (instrument.played_db(pitch) if natural else 0.0)
     own, lufs = instrument.stands_at, instrument.reference_lufs
     slope_db = natural_slope(model, instrument) if natural else 0.0
     return lambda pitch: lufs + slope_db * (pitch - own) / 12.0
@@ -151,9 +151,9 @@ def _level(audio: Tensor, wanted_lufs: Sequence[float], instrument: Instrument, 
 
 def _is_sustained(model: Model, instrument: Playable, keys: Sequence[NoteKey], settings: Settings) -> bool:
     """Whether the note nearest to the sound's own can be held: then all of them are asked, else none."""
-    if isinstance(instrument, Multisample):  # the middle one speaks for all
-        regions = instrument.layers[-1].regions
-        instrument = regions[len(regions) // 2].make()
+    if not isinstance(instrument, Instrument):  # the key in the middle speaks for all
+        middle = sorted(keys, key=lambda key: key.pitch)[len(keys) // 2]
+        instrument = instrument.ready([instrument.voicings(middle)])[0]
     own = UNPITCHED_REFERENCE if instrument.offsets_made_at is None else instrument.offsets_made_at
     nearest = min((key.pitch for key in keys), key=lambda pitch: abs(pitch - own))
     plain = replace(settings, softness=0.0, stereo=False)  # all layers and channels are answered alike
@@ -163,16 +163,15 @@ def _is_sustained(model: Model, instrument: Playable, keys: Sequence[NoteKey], s
 
 def of_layer(instrument: Playable, index: int, n_layers: int) -> tuple[Playable, float]:
     """What plays one of so many dynamic layers, 0 the softest, and how much softer it is to sound, 0 … 1."""
-    if isinstance(instrument, Multisample):
-        return instrument.layer(index, n_layers)
-    return instrument, layer_softness(n_layers)[index]
+    if isinstance(instrument, Instrument):
+        return instrument, layer_softness(n_layers)[index]
+    return instrument.layer(index, n_layers)
 
 
 def note_gain_db(instrument: Playable, settings: Settings) -> float:
     """The instrument's one gain; that of a mix brings it to a loudness on the line between those of its sounds."""
-    if isinstance(instrument, Multisample):
-        reference = MULTISAMPLE.reference_lufs, instrument.reference_peak_db
-        return instrument_gain_db(settings.normalize, settings.lufs, *reference, instrument.own_gain_db)
+    if not isinstance(instrument, Instrument):
+        return instrument.gain_db(settings.normalize, settings.lufs)
 
     def gain_db(level: Instrument | MixEnd) -> float:
         reference = level.reference_lufs, level.reference_peak_db

@@ -97,6 +97,19 @@ class MovedHead:
         return torch.nn.functional.pad(made, (0, n_samples - n_own))
 
 
+@dataclass(frozen=True)
+class NeighbourSays:
+    """How loud another recording of the same sound is at the pitches of notes.
+
+    Attributes:
+        level: Log-mel of its notes, (B, n_mels, n_frames).
+        share: What that says in each, (B,), 0 … 1.
+    """
+
+    level: Tensor
+    share: Tensor
+
+
 def read_carriers(instrument: Instrument, highest: float, settings: Settings) -> list[CarrierHead | None]:
     """Every sound's carrier, for notes up to a pitch; None where there is none, or none is asked for."""
     heads: list[CarrierHead | None] = []
@@ -151,24 +164,37 @@ def ask_networks(
     return (notes if carried and notes.needs_no_networks else with_drawn(notes),)
 
 
-def note_voices(asked: Sequence[NoteBatch], heads: Sequence[MovedHead | None], levels: bool = False) -> Voices:
+def note_voices(
+    asked: Sequence[NoteBatch],
+    heads: Sequence[MovedHead | None],
+    says: Sequence[NeighbourSays | None] = (),
+    levels: bool = False,
+) -> Voices:
     """What each voice gives to notes.
 
     Args:
         asked: From `ask_networks`.
         heads: Carriers at the same pitches.
+        says: What another recording of each sound says; empty where none has any.
         levels: Whether their levels are asked for where notes are the moved recording as it is.
     """
     notes, *sources = asked
     q, instrument = notes.q, notes.instrument
-    if heads[0] is not None and not levels and _moved_as_it_is(instrument, notes.settings):
+    says = says or [None] * len(heads)
+    if heads[0] is not None and not levels and says[0] is None and _moved_as_it_is(instrument, notes.settings):
         nothing = torch.zeros(len(q), N_MELS, N_FRAMES, device=q.device)
         silence = Envelopes(nothing - 3.0, nothing - 3.0)
         return Voices(nothing, silence, nothing, nothing, torch.zeros_like(q, dtype=torch.bool))
     own = [None if each is None else each.own.to(q.device) for each in heads]
     alone = [replace(source, own=each) for source, each in zip(sources, own, strict=False)]
-    ends = tuple(MixSource(each, _allot(each).level) for each in alone)
-    return _allot(replace(notes, own=own[instrument.lead], ends=ends))
+    ends = tuple(MixSource(each, _shaped(_allot(each), one).level) for each, one in zip(alone, says, strict=False))
+    voices = _allot(replace(notes, own=own[instrument.lead], ends=ends))
+    return voices if ends else _shaped(voices, says[0])
+
+
+def _shaped(voices: Voices, says: NeighbourSays | None) -> Voices:
+    """Voices of a sound, drawn to what another recording of it says."""
+    return voices if says is None else level.between(voices, says.level, says.share)
 
 
 def _moved_as_it_is(instrument: Instrument, settings: Settings) -> bool:
