@@ -6,7 +6,7 @@ import itertools
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,14 +21,12 @@ from hgs_cli.audio.loudness import measure_lufs, peak_db
 from hgs_cli.console import Advance
 from hgs_cli.errors import OutputError
 from hgs_cli.export.audition import AuditionInput, AuditionSet, write_audition
-from hgs_cli.export.dspreset import dspreset_text
-from hgs_cli.export.multisample import write_multisample
 from hgs_cli.export.naming import PAGE, PICTURE, Plan
 from hgs_cli.export.plot import KeyMap, Panel, draw_sheet, spread
 from hgs_cli.export.riff import ALL_VELOCITIES, add_sampler_chunk, add_sampler_chunks_aiff
-from hgs_cli.export.sf2 import write_sf2
-from hgs_cli.export.sfz import check_sfz_path, sfz_text
-from hgs_cli.export.zones import Sample, Zone, relative_path, zones
+from hgs_cli.export.sampler_files import SOURCE_SUFFIX, Readers, Waves, write_instruments
+from hgs_cli.export.sfz import check_sfz_path
+from hgs_cli.export.zones import Sample, relative_path, zones
 from hgs_cli.pitch import NoteKey, describe_pitch, nearest_note
 from hgs_cli.sampler.finish import Finish
 from hgs_cli.sampler.instrument import Instrument
@@ -44,7 +42,6 @@ PICTURE_NOTES = 7  # at most, beside the sounds that came in
 N_CENTS = 12_800  # of MIDI pitches: seeds of two calls never meet
 TAKE_VARIATION = 0.5  # of takes but the first where no --variation is asked for: as hits of one hand differ
 TAKE_SEEDS = 1_000_003  # between those of two takes
-_SOURCE_SUFFIX = ".wav"
 
 
 @dataclass(frozen=True)
@@ -155,9 +152,9 @@ def deliver(
                 sources[sample.path] = outputs.aside(sample.path) if note.paths else sample.path
             # What has no pitch of its own is struck and rings out; other notes end when their key is let go.
             rings = job.instrument.unpitched > MOSTLY_UNPITCHED and all(sample.loop is None for sample in samples)
-            waves = _Waves(sources, options.subtype, Path(folder, "wave.wav"))
+            waves = Waves(sources, options.subtype, Path(folder, "wave.wav"))
             release_s = math.inf if rings else RELEASE_S
-            _write_instruments(job.plan, samples, outputs, _Readers(read, waves.read), release_s)
+            write_instruments(job.plan, samples, outputs, Readers(read, waves.read), release_s)
             sets.append(AuditionSet(job.label, samples, read))
             written.append(notes)
         _write_extras(model, jobs, sets, inputs, outputs)
@@ -311,68 +308,13 @@ class _NoteWriter:
 
 
 def _scratch_name(key: NoteKey) -> str:
-    return f"{key.layer}_{key.take}_{round(100 * key.pitch):05d}{_SOURCE_SUFFIX}"
+    return f"{key.layer}_{key.take}_{round(100 * key.pitch):05d}{SOURCE_SUFFIX}"
 
 
 def _sample(note: NoteFiles, scratch: Path) -> Sample:
     path = next(iter(note.paths.values())) if note.paths else scratch / _scratch_name(note.key)
     key = note.key
     return Sample(path, key.pitch, key.layer, note.n_frames, note.sample_rate, note.channels, note.loop, key.take)
-
-
-@dataclass(frozen=True)
-class _Readers:
-    """How files that hold sounds themselves get them: as numbers, or as a WAV file."""
-
-    samples: Callable[[Sample], NDArray[np.float32]]
-    waves: Callable[[Sample], bytes]
-
-
-class _Waves:
-    """Notes as WAV files, whatever they were written as.
-
-    Args:
-        sources: Where each file of a note lies.
-        subtype: Of those that are not there as WAV.
-        scratch: A file to write to.
-    """
-
-    def __init__(self, sources: Mapping[Path, Path], subtype: str, scratch: Path) -> None:
-        self.sources, self.subtype, self.scratch = sources, subtype, scratch
-
-    def read(self, sample: Sample) -> bytes:
-        """One note's file."""
-        source = self.sources[sample.path]
-        if source != sample.path and source.suffix == _SOURCE_SUFFIX:  # one that stays
-            return source.read_bytes()
-        audio = torch.from_numpy(read_back(source))
-        write_audio(self.scratch, audio, self.subtype, round(100 * sample.pitch), sample.sample_rate)
-        return self.scratch.read_bytes()
-
-
-def _write_instruments(
-    plan: Plan, samples: Sequence[Sample], outputs: OutputSet, readers: _Readers, release_s: float
-) -> None:
-    if not plan.instruments:
-        return
-    mapped: list[Zone] = zones(samples)
-    for file_format, target in plan.instruments.items():
-        if file_format == "sf2":
-            first = [zone for zone in mapped if not zone.sample.take]
-            outputs.write(
-                target,
-                lambda aside, first=first: write_sf2(  # type: ignore[misc]
-                    aside, plan.name, first, readers.samples, release_s, plan.middle_c
-                ),
-            )
-            continue
-        if file_format == "multisample":
-            outputs.write(
-                target, lambda aside: write_multisample(aside, plan.name, mapped, readers.waves, plan.middle_c)
-            )
-            continue
-        text = {"sfz": sfz_text, "dspreset": dspreset_text}[file_format](mapped, target.parent, plan.name, release_s)
-        outputs.write(target, lambda aside, text=text: aside.write_text(text, encoding="utf-8"))  # type: ignore[misc]
 
 
 def _write_extras(
