@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,7 +12,19 @@ import typer
 from hgs_cli import ending
 from hgs_cli.console import Messages, print_table, say
 from hgs_cli.errors import OutputError, TrainingError, UsageError
-from hgs_cli.options import RUN_PANEL, Detail, Device, Force, Quiet, Seed, Threads, Weights, set_threads
+from hgs_cli.evaluation.sources import CrossPitchOptions, Sources  # noqa: TID253 — options alone: nothing heavy
+from hgs_cli.options import (
+    RUN_PANEL,
+    Device,
+    Force,
+    Quiet,
+    Seed,
+    Threads,
+    Weights,
+    parse_budget,
+    set_threads,
+    spread_options,
+)
 from hgs_cli.pitch import parse_pitches
 from hgs_cli.plain_words import PlainCommand, PlainGroup
 
@@ -30,19 +41,6 @@ RealFolders = Annotated[
     list[Path] | None,
     typer.Option("--real", metavar="DIR", help="Folder of recordings with a manifest.json; may be repeated."),
 ]
-
-
-def parse_budget(text: str) -> float:
-    """Seconds of a time budget written as `90m`, `1.5h` or `45s`.
-
-    Raises:
-        UsageError: It is written otherwise, or is nothing.
-    """
-    matched = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
-    seconds = float(matched[1]) * {"s": 1.0, "m": 60.0, "h": 3600.0}[matched[2]] if matched else 0.0
-    if seconds <= 0.0:
-        raise UsageError(f"time budget {text!r}", "write it as 45s, 90m or 1.5h")
-    return seconds
 
 
 @train.command("data", cls=PlainCommand)
@@ -168,7 +166,10 @@ def run(
     ],
     data: Annotated[Path, typer.Option(metavar="DIR", help="Data set made by hgs train data.", show_default=False)],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the run.", show_default=False)],
-    budget: Annotated[str | None, typer.Option(metavar="TIME", help="Time to train: 45s, 90m, 1.5h.")] = None,
+    budget_s: Annotated[
+        float | None,
+        typer.Option("--budget", metavar="TIME", parser=parse_budget, help="Time to train: 45s, 90m, 1.5h."),
+    ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps to train, instead of a time.")] = None,
     init: Annotated[
         Path | None,
@@ -188,9 +189,8 @@ def run(
 
     Example: hgs train run warmup --data build/data --out build/warmup --budget 90m
     """
-    if (budget is None) == (steps is None):
+    if (budget_s is None) == (steps is None):
         raise UsageError("training needs an end", "give either --budget or --steps")
-    budget_s = None if budget is None else parse_budget(budget)
     set_threads(threads)
 
     from hgs_cli.models.weights import choose_device
@@ -269,75 +269,50 @@ def export(
     say(str(bundle))
 
 
-@train.command("eval", cls=PlainCommand)
-def evaluate(
-    real: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="DIR",
-            help="Recordings with a manifest.json: distance to real notes, source pitch; more than one for --trust, "
-            "--ablate and --several.",
-        ),
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Data set that was trained on: how much of pitch is left in h.")
-    ] = None,
-    held_out: Annotated[
-        Path | None, typer.Option("--held-out", metavar="DIR", help="Data set made with --held-out: the paper's table.")
-    ] = None,
-    runs: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder of runs to compare with, as the model card names them.")
-    ] = None,
-    train_missing: Annotated[
-        str | None,
-        typer.Option(
-            "--train-missing",
-            metavar="TIME",
-            show_default="name them",
-            help="Train the runs that the paper's table lacks on --data, all of them in this time: 90m, 2h.",
-        ),
-    ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="A few notes of everything.")] = False,
+@dataclass(frozen=True)
+class ReportOptions:
+    """Where figures, tables and pictures go."""
+
     to_json: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write all figures.", show_default=False)
-    ] = None,
+    ] = None
     to_markdown: Annotated[
         Path | None, typer.Option("--markdown", metavar="FILE", help="Write the tables.", show_default=False)
-    ] = None,
+    ] = None
     plots: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR", help="Draw the worst notes and a typical one of each instrument.", show_default=False
         ),
-    ] = None,
-    detectors: Annotated[
-        bool, typer.Option("--detectors", help="Other pitch trackers beside ours, and rendered notes.")
-    ] = False,
-    sounds: Annotated[
-        bool, typer.Option("--sounds", help="Odd sounds as notes, mixes, variation; with --real recordings too.")
-    ] = False,
-    made: Annotated[
-        bool,
-        typer.Option("--made", help="Made sounds whose truth at every pitch is known: chords, bells, drums, noise."),
-    ] = False,
-    trust: Annotated[
-        bool,
-        typer.Option(
-            "--trust", help="Fit the law of trust on --real, which the weights have not heard; no tables of it."
-        ),
-    ] = False,
-    ablate: Annotated[
-        bool,
-        typer.Option("--ablate", help="Notes of --real, of --made, without each hand rule; no other tables of them."),
-    ] = False,
-    several: Annotated[
-        bool,
-        typer.Option("--several", help="Instruments of --real with 1, 2, 3, 5 known notes; no other tables of it."),
-    ] = False,
-    force: Force = False,
-    detail: Detail = 1.0,
-    hyper: Annotated[bool, typer.Option("--hyper/--no-hyper", help="Use the hypernetwork.")] = True,
-    seed: Seed = 0,
+    ] = None
+    force: Force = False
+
+    @property
+    def files(self) -> list[Path]:
+        """All but pictures."""
+        return [path for path in (self.to_json, self.to_markdown) if path is not None]
+
+    def check(self) -> None:
+        """Refuse places that cannot be written to.
+
+        Raises:
+            OutputError: A file exists, or the folder of pictures holds something, without `force`.
+        """
+        from hgs_cli.atomic_files import check_targets
+
+        check_targets(self.files, self.force)
+        plots = self.plots
+        if plots is not None and plots.exists() and (not plots.is_dir() or (any(plots.iterdir()) and not self.force)):
+            raise OutputError(f"{plots} is not an empty folder", "choose another, or use --force to add pictures to it")
+
+
+@train.command("eval", cls=PlainCommand)
+@spread_options
+def evaluate(
+    *,
+    sources: Sources,
+    to: ReportOptions,
+    amount: CrossPitchOptions,
     quiet: Quiet = False,
     workers: Annotated[
         int, typer.Option(min=1, max=256, help="Processes, one thread each.", rich_help_panel=RUN_PANEL)
@@ -349,20 +324,11 @@ def evaluate(
 
     Example: hgs train eval --real recordings --quick
     """
-    from hgs_cli.atomic_files import OutputSet, check_targets
-    from hgs_cli.evaluation.sources import Sources
+    sources.check(pictures=to.plots is not None)
+    to.check()
 
-    sources = Sources(tuple(real or ()), data, held_out, runs, detectors, sounds, made, trust, ablate, several)
-    if train_missing is not None:
-        sources = replace(sources, train_missing_s=parse_budget(train_missing))
-    sources.check(pictures=plots is not None)
-    files = [path for path in (to_json, to_markdown) if path is not None]
-    check_targets(files, force)
-    if plots is not None and plots.exists() and (not plots.is_dir() or (any(plots.iterdir()) and not force)):
-        raise OutputError(f"{plots} is not an empty folder", "choose another, or use --force to add pictures to it")
-
+    from hgs_cli.atomic_files import OutputSet
     from hgs_cli.evaluation.measure import measure
-    from hgs_cli.evaluation.pairs import CrossPitchOptions
     from hgs_cli.evaluation.pictures import choose_pictures, draw_picture
     from hgs_cli.sampler.model import load_model
 
@@ -372,15 +338,14 @@ def evaluate(
         messages.line(f"{done}/{total} {what}" if total else what)
 
     model = load_model(weights, device)
-    options = CrossPitchOptions(quick=quick, detail=detail, hyper=hyper, seed=seed)
-    report, cross_pitch = measure(model, sources, options, workers, tell)
-    pictures = [] if plots is None or cross_pitch is None else choose_pictures(cross_pitch, plots)
-    with OutputSet([*files, *(picture.path for picture in pictures)], force) as outputs:
-        for path, text in ((to_json, report.to_json), (to_markdown, report.to_markdown)):
+    report, cross_pitch = measure(model, sources, amount, workers, tell)
+    pictures = [] if to.plots is None or cross_pitch is None else choose_pictures(cross_pitch, to.plots)
+    with OutputSet([*to.files, *(picture.path for picture in pictures)], to.force) as outputs:
+        for path, text in ((to.to_json, report.to_json), (to.to_markdown, report.to_markdown)):
             if path is not None:
                 outputs.write(path, lambda aside, t=text: aside.write_text(t(), encoding="utf-8"))  # type: ignore[misc]
         for picture in pictures:
-            outputs.write(picture.path, lambda aside, p=picture: draw_picture(model, p, options, aside))  # type: ignore[misc]
+            outputs.write(picture.path, lambda aside, p=picture: draw_picture(model, p, amount, aside))  # type: ignore[misc]
     for table in report.tables():
         print_table(table.title, table.rows, table.header, to_stdout=True)
         for note in table.notes:

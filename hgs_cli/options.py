@@ -46,6 +46,19 @@ def parse_sample_rate(text: object) -> int:
     return round(rate_hz)
 
 
+def parse_budget(text: object) -> float:
+    """Seconds of a time budget written as `90m`, `1.5h` or `45s`.
+
+    Raises:
+        UsageError: It is written otherwise, or is nothing.
+    """
+    matched = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", str(text).strip())
+    seconds = float(matched[1]) * {"s": 1.0, "m": 60.0, "h": 3600.0}[matched[2]] if matched else 0.0
+    if seconds <= 0.0:
+        raise UsageError(f"time budget {str(text)!r}", "write it as 45s, 90m or 1.5h")
+    return seconds
+
+
 # --- options that stand alone ---------------------------------------------------------------------------------------
 
 Sounds = Annotated[

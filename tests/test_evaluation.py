@@ -22,10 +22,10 @@ from hgs_cli.evaluation import cross_pitch
 from hgs_cli.evaluation.cross_pitch import measure_cross_pitch
 from hgs_cli.evaluation.cross_pitch_result import CrossPitchResult
 from hgs_cli.evaluation.measures import Distance, track_pitch
-from hgs_cli.evaluation.pairs import CrossPitchOptions
 from hgs_cli.evaluation.peers import Peers, find_peers, play_faster
 from hgs_cli.evaluation.recordings import read_notes
 from hgs_cli.evaluation.report import Report, Section, Table, finite, number
+from hgs_cli.evaluation.sources import CrossPitchOptions
 from hgs_cli.pipeline import Model, Settings
 from hgs_cli.sampler.vocoder import Vocoder
 from hgs_cli.sampler.voices import CarrierHead, MovedHead, move_carriers

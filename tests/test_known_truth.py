@@ -26,8 +26,8 @@ from hgs_cli.evaluation.known_truth import (
 )
 from hgs_cli.evaluation.known_truth_result import FOUND, PEERS, TOLD, KnownTruthResult, measure_known_truth
 from hgs_cli.evaluation.noise_spread import GAUSSIAN_SPREAD_DB, ROWS, SPREAD, TRUTH, fine_spread_db, noise_burst
-from hgs_cli.evaluation.pairs import CrossPitchOptions
 from hgs_cli.evaluation.peers import SIGNALSMITH, find_peers, play_faster
+from hgs_cli.evaluation.sources import CrossPitchOptions
 from hgs_cli.pipeline import Model
 from hgs_cli.pitch import midi_to_hz
 from hgs_cli.spectrum import SAMPLE_RATE

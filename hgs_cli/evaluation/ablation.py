@@ -15,7 +15,7 @@ from torch import Tensor
 from hgs_cli.evaluation.cross_pitch import render_notes
 from hgs_cli.evaluation.known_truth import FAMILIES, QUICK_SEMITONES, SEMITONES, draw_patch, evaluation_patches
 from hgs_cli.evaluation.measures import Distance, Mean, fit
-from hgs_cli.evaluation.pairs import BANDS, CrossPitchOptions
+from hgs_cli.evaluation.pairs import BANDS
 from hgs_cli.evaluation.recordings import (
     Note,
     choose_source,
@@ -26,6 +26,7 @@ from hgs_cli.evaluation.recordings import (
     semitones_between,
 )
 from hgs_cli.evaluation.report import Section, Table
+from hgs_cli.evaluation.sources import CrossPitchOptions
 from hgs_cli.evaluation.workers import measure_each
 from hgs_cli.inversion import Inversion
 from hgs_cli.models import detail_transfer

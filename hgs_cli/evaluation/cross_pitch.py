@@ -12,9 +12,10 @@ from torch import Tensor
 from hgs_cli.evaluation.cross_pitch_result import OFF, ON, PLAIN, CrossPitchResult
 from hgs_cli.evaluation.decay import compare_decay
 from hgs_cli.evaluation.measures import Distance, SideMeasures, fit, side_measures, track_pitch
-from hgs_cli.evaluation.pairs import BANDS, CrossPitchOptions, HyperNote, InstrumentResult, Pair, pair_name
+from hgs_cli.evaluation.pairs import BANDS, HyperNote, InstrumentResult, Pair, pair_name
 from hgs_cli.evaluation.peers import RUBBER_BAND_R3, find_peers
 from hgs_cli.evaluation.recordings import Note, choose_source, notes_of_band, read_note, read_notes, semitones_between
+from hgs_cli.evaluation.sources import CrossPitchOptions
 from hgs_cli.evaluation.workers import measure_each
 from hgs_cli.pipeline import Instrument, Model, Settings, invert, make_instrument, reconstruct, synthesize
 from hgs_cli.sampler.playing import BATCH_NOTES

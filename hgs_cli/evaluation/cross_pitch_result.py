@@ -9,8 +9,9 @@ from typing import Any
 
 from hgs_cli.evaluation.decay import decay_figures, decay_tables
 from hgs_cli.evaluation.measures import Mean, median
-from hgs_cli.evaluation.pairs import BANDS, CrossPitchOptions, HyperNote, InstrumentResult, Pair
+from hgs_cli.evaluation.pairs import BANDS, HyperNote, InstrumentResult, Pair
 from hgs_cli.evaluation.report import Section, Table, finite, number
+from hgs_cli.evaluation.sources import CrossPitchOptions
 
 OFF, ON = "GANStrument (H off)", "hgs"
 PLAIN = ", detail 0"

@@ -21,9 +21,10 @@ from hgs_cli.evaluation.known_truth import (
 )
 from hgs_cli.evaluation.measures import Distance, Mean, fit
 from hgs_cli.evaluation.noise_spread import NoiseSpreads, measure_noise_spread
-from hgs_cli.evaluation.pairs import BANDS, CrossPitchOptions
+from hgs_cli.evaluation.pairs import BANDS
 from hgs_cli.evaluation.peers import RESAMPLING, RUBBER_BAND_R3, SIGNALSMITH, find_peers
 from hgs_cli.evaluation.report import Section, Table, number
+from hgs_cli.evaluation.sources import CrossPitchOptions
 from hgs_cli.evaluation.workers import measure_each
 from hgs_cli.pipeline import Model, SourceHint, invert, make_instrument
 from hgs_cli.spectrum import SAMPLE_RATE

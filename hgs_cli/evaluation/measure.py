@@ -19,14 +19,13 @@ from hgs_cli.evaluation.missing_runs import train_missing_runs
 from hgs_cli.evaluation.mixes import measure_mixes, middle_notes
 from hgs_cli.evaluation.odd_sounds import measure_odd_sounds
 from hgs_cli.evaluation.overlap import overlap_section
-from hgs_cli.evaluation.pairs import CrossPitchOptions
 from hgs_cli.evaluation.paper import paper_table
 from hgs_cli.evaluation.pitch_trackers import TRACKERS
 from hgs_cli.evaluation.rendered import rendered_notes, rendered_odd_sounds, rendered_sounds
 from hgs_cli.evaluation.report import Report, Section
 from hgs_cli.evaluation.several_recordings import measure_several
 from hgs_cli.evaluation.source_pitch import measure_source_pitch
-from hgs_cli.evaluation.sources import Sources
+from hgs_cli.evaluation.sources import CrossPitchOptions, Sources
 from hgs_cli.evaluation.trust import trust_section
 from hgs_cli.evaluation.variations import measure_variations
 from hgs_cli.models.hyperganstrument import HyperGANStrument

@@ -13,9 +13,9 @@ from hgs_cli.evaluation.cross_pitch import render_notes
 from hgs_cli.evaluation.known_truth_draws import NOISE_MIDI
 from hgs_cli.evaluation.known_truth_voices import TOP_EDGE, TOP_HZ, held, noise, seconds_from_onset
 from hgs_cli.evaluation.measures import fit
-from hgs_cli.evaluation.pairs import CrossPitchOptions
 from hgs_cli.evaluation.peers import RESAMPLING, RUBBER_BAND_R3, SIGNALSMITH, find_peers
 from hgs_cli.evaluation.report import Table, number
+from hgs_cli.evaluation.sources import CrossPitchOptions
 from hgs_cli.evaluation.workers import measure_each
 from hgs_cli.pipeline import Model, Settings, invert, make_instrument, synthesize
 from hgs_cli.spectrum import SAMPLE_RATE

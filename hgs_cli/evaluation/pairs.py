@@ -13,23 +13,6 @@ BANDS = (("0", 0, 0), ("1-5", 1, 5), ("6-12", 6, 12), ("13-24", 13, 24))
 
 
 @dataclass(frozen=True)
-class CrossPitchOptions:
-    """What is rendered.
-
-    Attributes:
-        quick: One note of each interval band only.
-        detail: Amount of detail in the rows with detail.
-        hyper: Whether H is used and measured; without it GANStrument's rows stand alone.
-        seed: Of all renders.
-    """
-
-    quick: bool = False
-    detail: float = 1.0
-    hyper: bool = True
-    seed: int = 0
-
-
-@dataclass(frozen=True)
 class Pair:
     """One note that was asked for beside its real recording.
 

@@ -9,8 +9,9 @@ import torch
 
 from hgs_cli.evaluation.cross_pitch import render_notes
 from hgs_cli.evaluation.cross_pitch_result import CrossPitchResult
-from hgs_cli.evaluation.pairs import CrossPitchOptions, Pair
+from hgs_cli.evaluation.pairs import Pair
 from hgs_cli.evaluation.recordings import read_note
+from hgs_cli.evaluation.sources import CrossPitchOptions
 from hgs_cli.export.plot import draw_spectrograms
 from hgs_cli.pipeline import Model, invert, make_instrument
 from hgs_cli.spectrum import HOP_LENGTH, N_FRAMES, SAMPLE_RATE

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from hgs_cli.evaluation.measures import Distance, Mean, fit
-from hgs_cli.evaluation.pairs import CrossPitchOptions
 from hgs_cli.evaluation.peers import RESAMPLING, RUBBER_BAND_R3, Shift, find_peers
 from hgs_cli.evaluation.recordings import Note, read_entries, read_note, read_notes
 from hgs_cli.evaluation.report import Section, Table, number
+from hgs_cli.evaluation.sources import CrossPitchOptions
 from hgs_cli.evaluation.workers import measure_each
 from hgs_cli.pipeline import Inversion, Model, Multisample, Settings, invert, make_instrument, make_multisample, play
 from hgs_cli.spectrum import SAMPLE_RATE

@@ -1,42 +1,84 @@
-"""What `hgs train eval` is given to measure with; refused here before anything heavy is imported."""
+"""What `hgs train eval` is given to measure with, as its options say it; refused before anything heavy is imported."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from hgs_cli.errors import UsageError
+from hgs_cli.options import Detail, Seed, parse_budget
+
+
+@dataclass(frozen=True)
+class CrossPitchOptions:
+    """How much is measured, and of which renders; without H GANStrument's rows stand alone."""
+
+    quick: Annotated[bool, typer.Option("--quick", help="A few notes of everything.")] = False
+    detail: Detail = 1.0
+    hyper: Annotated[bool, typer.Option("--hyper/--no-hyper", help="Use the hypernetwork.")] = True
+    seed: Seed = 0
 
 
 @dataclass(frozen=True)
 class Sources:
-    """What there is to measure with, and of what; whatever is empty or None is left out.
+    """What there is to measure with, and of what; whatever is empty or None is left out."""
 
-    Attributes:
-        folders: Recordings with a manifest, each.
-        data: The data set that was trained on: leakage, soft and loud notes.
-        held_out: A data set that was not: the paper's table.
-        runs: Folder of runs to compare with.
-        detectors: Whether source pitch is measured of other libraries too, and on rendered notes.
-        sounds: Whether odd sounds, mixes and variations are measured: on rendered sounds, and on `recordings`.
-        made: Whether made sounds with known truth are measured.
-        trust: Whether the law of trust is fitted on `folders`.
-        ablate: Whether rules are done without in turn: on `folders`, and on made sounds instead of their own table.
-        several: Whether instruments of several known notes are measured, on `folders`.
-        train_missing_s: Seconds to train the runs that the paper's table lacks, all together; None to name them.
-    """
+    real: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR",
+            help="Recordings with a manifest.json: distance to real notes, source pitch; more than one for --trust, "
+            "--ablate and --several.",
+        ),
+    ] = None
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Data set that was trained on: how much of pitch is left in h.")
+    ] = None
+    held_out: Annotated[
+        Path | None, typer.Option("--held-out", metavar="DIR", help="Data set made with --held-out: the paper's table.")
+    ] = None
+    runs: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of runs to compare with, as the model card names them.")
+    ] = None
+    train_missing_s: Annotated[
+        float | None,
+        typer.Option(
+            "--train-missing", metavar="TIME", parser=parse_budget, show_default="name them",
+            help="Train the runs that the paper's table lacks on --data, all of them in this time: 90m, 2h.",
+        ),
+    ] = None  # fmt: skip
+    detectors: Annotated[
+        bool, typer.Option("--detectors", help="Other pitch trackers beside ours, and rendered notes.")
+    ] = False
+    sounds: Annotated[
+        bool, typer.Option("--sounds", help="Odd sounds as notes, mixes, variation; with --real recordings too.")
+    ] = False
+    made: Annotated[
+        bool,
+        typer.Option("--made", help="Made sounds whose truth at every pitch is known: chords, bells, drums, noise."),
+    ] = False
+    trust: Annotated[
+        bool,
+        typer.Option(
+            "--trust", help="Fit the law of trust on --real, which the weights have not heard; no tables of it."
+        ),
+    ] = False
+    ablate: Annotated[
+        bool,
+        typer.Option("--ablate", help="Notes of --real, of --made, without each hand rule; no other tables of them."),
+    ] = False
+    several: Annotated[
+        bool,
+        typer.Option("--several", help="Instruments of --real with 1, 2, 3, 5 known notes; no other tables of it."),
+    ] = False
 
-    folders: tuple[Path, ...] = ()
-    data: Path | None = None
-    held_out: Path | None = None
-    runs: Path | None = None
-    detectors: bool = False
-    sounds: bool = False
-    made: bool = False
-    trust: bool = False
-    ablate: bool = False
-    several: bool = False
-    train_missing_s: float | None = None
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Recordings with a manifest, each."""
+        return tuple(self.real or ())
 
     @property
     def recordings(self) -> Path | None:
