@@ -6,6 +6,7 @@ import patient_threads  # noqa: F401  # isort: skip
 
 import functools
 import gc
+import hashlib
 import json
 import os
 import signal
@@ -24,11 +25,14 @@ from hypothesis import settings
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from hgs_cli.audio.io import Recording
 from hgs_cli.audio.mel import LogMel
 from hgs_cli.cli import app
+from hgs_cli.console import Report
 from hgs_cli.models.hyperganstrument import tiny_config
 from hgs_cli.models.weights import build_model, find_bundle, save_bundle
-from hgs_cli.pipeline import Model, load_model
+from hgs_cli.pipeline import Inversion, Model, load_model
+from hgs_cli.sampler.settings import SourceHint
 from hgs_cli.sampler.vocoder import Vocoder
 from hgs_cli.spectrum import SAMPLE_RATE, MelConfig, mel_filters
 
@@ -102,6 +106,34 @@ def _one_command_line() -> Iterator[None]:
     """Typer's runner reads all options of all commands anew for every call: here they are read once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("typer.testing._get_command", functools.cache(get_command))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _every_sound_is_heard_once() -> Iterator[None]:
+    """Listening takes longer than playing, and most tests listen to the same few sounds: here it is done once."""
+    from hgs_cli import pipeline
+
+    listen = pipeline.invert_recording
+    heard: dict[object, tuple[Model, Inversion, list[str]]] = {}
+
+    def remember(
+        model: Model, recording: Recording, pitch: SourceHint, passes: int | None, report: Report = lambda line: None
+    ) -> Inversion:
+        if model.version != "tiny":
+            return listen(model, recording, pitch, passes, report)
+        sound = recording.audio if recording.channels is None else recording.channels
+        digest = hashlib.sha256(sound.numpy().tobytes()).digest()
+        key = (id(model), digest, sound.ndim, recording.cropped_s > 0.0, recording.cancelled, pitch, passes)
+        if key not in heard:
+            lines: list[str] = []
+            heard[key] = (model, listen(model, recording, pitch, passes, lines.append), lines)
+        for line in heard[key][2]:
+            report(line)
+        return heard[key][1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "invert_recording", remember)
         yield
 
 
