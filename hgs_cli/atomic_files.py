@@ -12,7 +12,6 @@ import os
 import re
 import secrets
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from types import TracebackType
 
 from hgs_cli import ending
 from hgs_cli.errors import ExistingFileError, OutputError
+from hgs_cli.folder_locks import MAX_HELD, hold, this_machine, turn
 
 _WRITABLE = "choose another folder with -o"
 _THERE = "use --force to overwrite, or -o for another place"
@@ -27,8 +27,6 @@ _STAGE = re.compile(r"\.hgs-([0-9a-f]{8})-[0-9a-f]{16}(\.done)?")  # the machine
 _DONE = ".done"
 _PLAN = "plan.json"
 _OLD_S = 86_400.0  # after a day without a lock, what another machine was making is left over, too
-_PATIENCE_S = 5.0  # for which a move waits for another into the same folder
-_MAX_HELD = 64  # folders: a process may only have so many files open
 
 
 class OutputSet:
@@ -119,7 +117,7 @@ class OutputSet:
         if home in held:
             return held[home]
         # Asking os.access would say yes to root on a read-only file system; making a folder tells the truth.
-        return _Stage(home, locked=len(held) < _MAX_HELD)
+        return _Stage(home, locked=len(held) < MAX_HELD)
 
     def _commit(self) -> None:
         stages = list(dict.fromkeys(self._stages.values()))
@@ -127,7 +125,7 @@ class OutputSet:
         try:
             for stage in stages:
                 stage.finish(self.force)
-            with _turn([stage.folder for stage in stages]):
+            with turn([stage.folder for stage in stages]):
                 for stage in stages:
                     for target in stage.targets:
                         stage.move(target, self.force)
@@ -161,7 +159,7 @@ class _Stage:
     def __init__(self, folder: Path, *, locked: bool) -> None:
         self.folder = folder
         self.targets: dict[Path, int] = {}
-        machine = _machine() if locked else "0" * 8
+        machine = this_machine() if locked else "0" * 8
         self._lock: int | None = None
         while True:
             self.path = folder / f".hgs-{machine}-{secrets.token_hex(8)}"
@@ -170,7 +168,7 @@ class _Stage:
                 if not locked:
                     return
                 with contextlib.suppress(BlockingIOError):  # taken for a leftover before it was locked: another one
-                    self._lock = _hold(self.path)
+                    self._lock = hold(self.path)
                     if self.path.exists():
                         return
             except BaseException:
@@ -287,10 +285,10 @@ def _left_over(folder: Path) -> Iterator[Path]:
         assert matched is not None
         ours = not hasattr(os, "geteuid") or facts.st_uid == os.geteuid()
         # Locks may not reach from one machine to another.
-        if not (is_folder and ours and (matched[1] == _machine() or time.time() - facts.st_mtime > _OLD_S)):
+        if not (is_folder and ours and (matched[1] == this_machine() or time.time() - facts.st_mtime > _OLD_S)):
             continue
         try:
-            lock = _hold(path)
+            lock = hold(path)
         except BlockingIOError:
             continue  # its process lives
         if lock is not None:
@@ -387,63 +385,6 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
-
-
-def _hold(folder: Path) -> int | None:
-    """Lock a folder until the descriptor returned is closed or the process ends; None where there are no locks.
-
-    Raises:
-        BlockingIOError: Another process holds it.
-    """
-    if sys.platform == "win32":
-        return None
-    import fcntl
-
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise
-    except OSError:
-        os.close(handle)
-        return None
-    return handle
-
-
-@contextlib.contextmanager
-def _turn(folders: Iterable[Path]) -> Iterator[None]:
-    """Move files into folders one process after the other: then the files of two never mix."""
-    held: list[int] = []
-    deadline = time.monotonic() + _PATIENCE_S  # a user's own lock on the folder would never be let go of
-    try:
-        for folder in sorted({folder.resolve() for folder in folders})[:_MAX_HELD]:
-            while True:
-                try:
-                    lock = _hold(folder)
-                except BlockingIOError:
-                    if time.monotonic() < deadline:
-                        time.sleep(0.005)
-                        continue
-                    lock = None
-                if lock is not None:
-                    held.append(lock)
-                break
-        yield
-    finally:
-        for lock in held:
-            os.close(lock)
-
-
-def _machine() -> str:
-    """This machine, in eight characters."""
-    import hashlib
-    import platform
-
-    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 
 
 def _reason(error: OSError) -> str:
