@@ -42,7 +42,7 @@ RATE_HZ = 16_000
 STAGES = ["warmup", "gan", "hyper", "hyper-gan", "pitch-gan", "encoder", "mel-hyper"]
 
 
-def tone(pitch: float, rate_hz: int, brightness: float = 0.7, seconds: float = 4.0) -> np.ndarray:
+def tone(pitch: float, rate_hz: int, brightness: float = 0.7, seconds: float = 1.5) -> np.ndarray:
     """A note with all harmonics that fit under half the rate, (T,)."""
     time_s = np.arange(int(seconds * rate_hz)) / rate_hz
     f0_hz = 440.0 * 2.0 ** ((pitch - 69.0) / 12.0)
@@ -79,7 +79,7 @@ def nsynth(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_nsynth(root / "nsynth-test", {"reed_acoustic_002": ("acoustic", 0.7)}, (60,))
     audio = root / "nsynth-train" / "audio"
     soundfile.write(audio / "keyboard_acoustic_000-060-050.wav", tone(64, RATE_HZ), RATE_HZ)
-    soundfile.write(audio / "keyboard_acoustic_000-060-100.wav", np.zeros(4 * RATE_HZ), RATE_HZ)
+    soundfile.write(audio / "keyboard_acoustic_000-060-100.wav", np.zeros(2 * RATE_HZ), RATE_HZ)
     return root
 
 

@@ -265,7 +265,7 @@ def sounds(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(tmp_path / name, tone(f0_hz, 0.3), SAMPLE_RATE)
     (tmp_path / "snare.wav").write_bytes(SNARE.read_bytes())
-    (tmp_path / "drums" / "snare.wav").write_bytes(SNARE.read_bytes())
+    soundfile.write(tmp_path / "drums" / "snare.wav", tone(180.0, 0.1), SAMPLE_RATE)
 
 
 def write_programs(folder: Path, hgs: str) -> list[Path]:
