@@ -1,17 +1,15 @@
 """Where `hgs` and `python -m hgs_cli` begin and end."""
 
-import gc
 import os
 import sys
 
 from hgs_cli import ending
-
-GARBAGE_THRESHOLD = 50_000  # objects: by default Python looks for garbage a thousand times while torch is imported
+from hgs_cli.starting import prepare
 
 
 def main() -> None:
     """Run the command line; an interrupt ends it without a word, be it while Python still reads the program."""
-    gc.set_threshold(GARBAGE_THRESHOLD)
+    prepare(sys.argv[1:])
     ending.listen()
     try:
         from hgs_cli.cli import main as run

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import os
 
-from hgs_cli.__main__ import GARBAGE_THRESHOLD
+from hgs_cli.starting import GARBAGE_THRESHOLD
 
 gc.set_threshold(GARBAGE_THRESHOLD)  # as hgs does
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")

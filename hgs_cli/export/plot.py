@@ -1,4 +1,4 @@
-"""Pictures of waveforms and log-mel spectrograms; the only Pillow import."""
+"""Pictures of waveforms and log-mel spectrograms; the only Pillow imports, made when one is drawn."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from hgs_cli.export.palette import COLOURS, RANGE_DB
@@ -139,6 +138,8 @@ def draw_bars(path: Path, groups: Sequence[tuple[str, Sequence[tuple[str, float]
         path: The picture; `outputs.OutputSet` gives the path of a file put aside.
         groups: Title, and label and value of every bar.
     """
+    from PIL import Image, ImageDraw, ImageFont
+
     rows = sum(len(bars) + 2 for _, bars in groups)
     label, width = 340, LAYOUT.panel_pixels
     picture = Image.new(
@@ -173,6 +174,8 @@ class _Drawing:
     def __init__(
         self, columns: int, rows: int, height: int, mels: Sequence[Tensor], filters: Tensor, maps: int = 0
     ) -> None:
+        from PIL import Image, ImageDraw, ImageFont
+
         self.columns, self.height, self.below = columns, height, rows * (height + 2 * LAYOUT.margin)
         size = (
             columns * (LAYOUT.panel_pixels + LAYOUT.margin) + LAYOUT.margin,
@@ -225,6 +228,8 @@ class _Drawing:
 
     def spectrogram(self, left: int, top: int, mel: Tensor) -> None:
         """A log-mel (N_MELS, n_frames) with its frequencies and, below it, its time."""
+        from PIL import Image
+
         n_mels, n_frames = mel.shape
         width, height = LAYOUT.panel_pixels, n_mels * LAYOUT.band_pixels
         pixels = _colour((mel.flip(0).double().numpy() * DB_PER_UNIT - self.top_db) / RANGE_DB + 1.0)

@@ -1,0 +1,42 @@
+"""What the command settles before torch is loaded, since afterwards it cannot be: how threads wait, what is read later.
+
+None of it concerns those who import hgs_cli.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import LazyLoader
+from types import ModuleType
+
+GARBAGE_THRESHOLD = 50_000  # objects: by default Python looks for garbage a thousand times while torch is imported
+UNUSED = "torch._meta_registrations"  # shapes of results without the results, which compilers ask for
+
+
+class _Later:
+    """Finds the part of torch that nothing here asks for, to be read when somebody does: a quarter of its import."""
+
+    @staticmethod
+    def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """As a finder on sys.meta_path does."""
+        spec = PathFinder.find_spec(name, path, target) if name == UNUSED else None
+        if spec is not None and spec.loader is not None:
+            spec.loader = LazyLoader(spec.loader)
+        return spec
+
+
+def prepare(arguments: Sequence[str]) -> None:
+    """Make the start quick, and let threads of torch sleep while they wait, unless the user has said how they should.
+
+    They would spin, for others to finish who have no core to do so: where another program runs, that makes a note take
+    two to five times as long. Training is left as torch has it.
+    """
+    gc.set_threshold(GARBAGE_THRESHOLD)
+    if arguments[:1] == ["train"]:
+        return
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    sys.meta_path.insert(0, _Later)
