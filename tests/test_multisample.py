@@ -206,6 +206,19 @@ def test_dynamics_and_takes_of_names_become_layers_and_round_robins(hgs: Run, tm
     assert dark < 0.8 * bright
 
 
+@pytest.mark.parametrize("noisy", [True, False])
+def test_a_recording_much_noisier_than_its_neighbours_is_named(hgs: Run, piano: Path, noisy: bool) -> None:
+    record(piano, "piano_A5.wav", 81.0)
+    sound, rate = soundfile.read(piano / "piano_A3.wav")
+    hiss = 10 ** (-30 / 20) * np.sqrt(np.mean(sound**2)) * np.random.default_rng(0).normal(size=len(sound))
+    soundfile.write(piano / "piano_A3.wav", sound + (hiss if noisy else 0.0), rate)
+    for command in (["invert"], ["render", "-p", "60", "-o", "notes"]):
+        done = hgs(command[0], str(piano), "--multisample", *command[1:], "--json")
+        assert ("the noise of piano_A3 is" in done.err) == noisy
+        assert json.loads(done.out)["noisy"] == (["piano_A3"] if noisy else [])
+    assert json.loads(hgs("render", "piano.hgs", "-p", "60", "--json").out)["noisy"] == (["piano_A3"] if noisy else [])
+
+
 def test_a_map_says_what_names_do_not(hgs: Run, tmp_path: Path) -> None:
     record(tmp_path / "raw", "one.wav", 45.0)
     record(tmp_path / "raw", "two.wav", 57.0)

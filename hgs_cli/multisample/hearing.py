@@ -5,6 +5,7 @@ As in `cli`, nothing heavy is imported before it is needed.
 
 from __future__ import annotations
 
+import statistics
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ class SetRules:
         layer_db: Between recordings of one key: two dynamics, no takes.
         stranger: Cosine between the timbre of a recording and the mean of the others, below which it is said to be
             another instrument: none of 160 recordings of 32 instruments is, of others' 82 %.
+        noisy_db: By which a recording's floor is above the median of the nearest ones' from which it is named.
+        nearest: So many, of the same layer.
         listed: Recordings of which each has a line of its own.
     """
 
@@ -45,6 +48,8 @@ class SetRules:
     believed_octaves: float = 0.5
     layer_db: float = 3.0
     stranger: float = 0.4
+    noisy_db: float = 10.0
+    nearest: int = 4
     listed: int = 12
 
 
@@ -76,6 +81,10 @@ def hear_recordings(call: Call, gathered: SetFacts, listening: ListeningOptions,
         )
         for fact, inversion, layer in zip(facts, found, layers, strict=True)
     ]
+    for each, louder_db in noisy_recordings(recorded):
+        call.messages.warn(
+            f"the noise of {each.recording.name} is {louder_db:.0f} dB louder than that of its neighbours"
+        )
     _tell(call, gathered.name, recorded)
     return recorded
 
@@ -205,6 +214,31 @@ def _name_strangers(call: Call, facts: Sequence[SampleFacts], found: Sequence[In
     for fact, alike in zip(facts, torch.nn.functional.cosine_similarity(timbre, others).tolist(), strict=True):
         if alike < SETS.stranger:
             call.messages.warn(f"{fact.path} does not sound like the others: is it of this instrument?")
+
+
+def noisy_recordings(recorded: Sequence[Recorded]) -> list[tuple[Recorded, float]]:
+    """Recordings whose floor stands out from those of the nearest keys of their layer, and by how much, in dB."""
+    from hgs_cli.audio.noise_floor import noise_floor_db
+
+    floors_db = [
+        None
+        if one.recording is None or one.mono_weights is None
+        else noise_floor_db((one.recording * one.mono_weights[:, None]).sum(0))
+        for one in (each.inversion for each in recorded)
+    ]
+    found = []
+    for each, floor_db in zip(recorded, floors_db, strict=True):
+        near = sorted(
+            (abs(other.recording.pitch - each.recording.pitch), others_db)
+            for other, others_db in zip(recorded, floors_db, strict=True)
+            if other is not each and others_db is not None and other.recording.layer == each.recording.layer
+        )[: SETS.nearest]
+        if floor_db is None or len(near) < SETS.nearest // 2:
+            continue
+        louder_db = floor_db - statistics.median(others_db for _, others_db in near)
+        if louder_db > SETS.noisy_db:
+            found.append((each, louder_db))
+    return found
 
 
 def _tell(call: Call, name: str, recorded: Sequence[Recorded]) -> None:
