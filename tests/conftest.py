@@ -27,7 +27,7 @@ from typer.testing import CliRunner
 
 from hgs_cli.audio.io import Recording
 from hgs_cli.audio.mel import LogMel
-from hgs_cli.cli import app
+from hgs_cli.cli.app import app
 from hgs_cli.console import Report
 from hgs_cli.models.hyperganstrument import tiny_config
 from hgs_cli.models.weights import build_model, find_bundle, save_bundle
@@ -112,28 +112,27 @@ def _one_command_line() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def _every_sound_is_heard_once() -> Iterator[None]:
     """Listening takes longer than playing, and most tests listen to the same few sounds: here it is done once."""
-    from hgs_cli import pipeline
+    from hgs_cli.sampler.analysis import invert_recording
 
-    listen = pipeline.invert_recording
     heard: dict[object, tuple[Model, Inversion, list[str]]] = {}
 
     def remember(
         model: Model, recording: Recording, pitch: SourceHint, passes: int | None, report: Report = lambda line: None
     ) -> Inversion:
         if model.version != "tiny" and model.path != RELEASED:
-            return listen(model, recording, pitch, passes, report)
+            return invert_recording(model, recording, pitch, passes, report)
         sound = recording.audio if recording.channels is None else recording.channels
         digest = hashlib.sha256(sound.numpy().tobytes()).digest()
         key = (id(model), digest, sound.ndim, recording.cropped_s > 0.0, recording.cancelled, pitch, passes)
         if key not in heard:
             lines: list[str] = []
-            heard[key] = (model, listen(model, recording, pitch, passes, lines.append), lines)
+            heard[key] = (model, invert_recording(model, recording, pitch, passes, lines.append), lines)
         for line in heard[key][2]:
             report(line)
         return heard[key][1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "invert_recording", remember)
+        patch.setattr("hgs_cli.pipeline.invert_recording", remember)
         yield
 
 

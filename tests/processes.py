@@ -21,7 +21,7 @@ from conftest import ROOT, Outcome
 _WAITING = """
 import json, os, resource, select, signal, socket, sys, time, warnings
 warnings.simplefilter("ignore")
-import hgs_cli.__main__, hgs_cli.cli, hgs_cli.ending, hgs_cli.export.delivery, hgs_cli.export.plot, hgs_cli.info
+import hgs_cli.__main__, hgs_cli.cli.app, hgs_cli.ending, hgs_cli.export.delivery, hgs_cli.export.plot, hgs_cli.cli.info
 import torch
 torch.set_num_threads(1)
 
@@ -31,12 +31,12 @@ from typer.testing import CliRunner
 with tempfile.TemporaryDirectory() as folder:
     soundfile.write(folder + "/a.wav", 0.5 * numpy.sin(numpy.arange(8000) * 0.05), 44100)
     for command in (["render", "-p", "60", "--json", "--plot", "-o"], ["invert", "-o"]):
-        CliRunner().invoke(hgs_cli.cli.app, [command[0], folder + "/a.wav", *command[1:], folder + "/out"])
+        CliRunner().invoke(hgs_cli.cli.app.app, [command[0], folder + "/a.wav", *command[1:], folder + "/out"])
 
 # Options of all commands are read once, too.
 import functools, typer.main
 typer.main.get_command = functools.cache(typer.main.get_command)
-typer.main.get_command(hgs_cli.cli.app)
+typer.main.get_command(hgs_cli.cli.app.app)
 
 ASKS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 for ask in ASKS:  # the tests may run where these are ignored: under nohup, or behind a shell

@@ -43,7 +43,7 @@ def peak_mib(folder: Path, bundle: Path, out: Path) -> tuple[int, float]:
     """Exit code of rendering a folder in a process of its own, and that process's peak memory."""
     code = (
         "import resource, sys\n"
-        "from hgs_cli.cli import app\n"
+        "from hgs_cli.cli.app import app\n"
         "code = 0\n"
         f"try: app(['render', {str(folder)!r}, '-p', '48-60:4', '-o', {str(out)!r}, '-q'], prog_name='hgs')\n"
         "except SystemExit as stop: code = stop.code or 0\n"

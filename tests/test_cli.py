@@ -29,7 +29,7 @@ from typer.testing import CliRunner
 
 from hgs_cli import __version__
 from hgs_cli.bench import TIMING
-from hgs_cli.cli import app
+from hgs_cli.cli.app import app
 from hgs_cli.pipeline import Model, invert
 from hgs_cli.spectrum import SAMPLE_RATE
 
@@ -47,8 +47,8 @@ def tree(folder: Path) -> list[str]:
 
 def test_help_loads_nothing_heavy() -> None:
     code = (
-        "import sys, hgs_cli, hgs_cli.cli\n"
-        "try: hgs_cli.cli.app(['--help'], prog_name='hgs')\n"
+        "import sys, hgs_cli, hgs_cli.cli.app\n"
+        "try: hgs_cli.cli.app.app(['--help'], prog_name='hgs')\n"
         "except SystemExit: pass\n"
         "heavy = {'torch', 'torchaudio', 'numpy', 'scipy', 'soundfile', 'pyloudnorm', 'safetensors', 'PIL', 'rich'}\n"
         "print(sorted(heavy & set(sys.modules)))"
@@ -441,8 +441,8 @@ def test_a_dry_run_prints_what_a_run_would_and_writes_nothing(hgs: Run, sound: P
 
 def test_a_dry_run_loads_no_torch(sound: Path) -> None:
     code = (
-        "import sys, hgs_cli.cli\n"
-        f"try: hgs_cli.cli.app(['render', {str(sound)!r}, '--dry-run'], prog_name='hgs')\n"
+        "import sys, hgs_cli.cli.app\n"
+        f"try: hgs_cli.cli.app.app(['render', {str(sound)!r}, '--dry-run'], prog_name='hgs')\n"
         "except SystemExit: pass\n"
         "print('torch' in sys.modules)"
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pkgutil
+import re
 import subprocess
 import sys
 
@@ -22,3 +24,12 @@ from conftest import ROOT
 def test_the_code_passes(check: list[str]) -> None:
     done = subprocess.run([sys.executable, *check], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_walk_through_the_code_has_eight_stops_and_names_what_there_is() -> None:
+    walk = (ROOT / "hgs_cli" / "README.md").read_text(encoding="utf-8")
+    named = [name for name in re.findall(r"`([a-z_]+(?:\.\w+)+)`", walk) if not name.endswith(".toml")]
+    assert len(named) > 20
+    for name in named:
+        pkgutil.resolve_name(f"hgs_cli.{name}")  # raises where there is none
+    assert re.findall(r"^(\d+)\. ", walk, re.MULTILINE) == [str(stop) for stop in range(1, 9)]

@@ -23,8 +23,8 @@ from conftest import ROOT, Outcome, Run, few_of, tone
 from damage import stored_bytes, stored_parts
 from processes import Order, Processes
 
+from hgs_cli.cli.info import describe_file
 from hgs_cli.errors import InputError, UsageError, WeightsError
-from hgs_cli.info import describe_file
 from hgs_cli.inversion import Inversion
 from hgs_cli.pipeline import Model, Settings, invert, load_model, open_sound, render
 

@@ -18,7 +18,7 @@ from conftest import ROOT, Run, few_of, tone
 from processes import Order, Processes
 from typer.testing import CliRunner, Result
 
-from hgs_cli.cli import app
+from hgs_cli.cli.app import app
 from hgs_cli.console import LEFT, Messages, print_table, say
 from hgs_cli.errors import InputError, UsageError
 from hgs_cli.export import piped
@@ -182,7 +182,7 @@ def test_a_terminal_is_sent_no_sound(hgs: Run, sound: Path, monkeypatch: pytest.
         def isatty(self) -> bool:
             return True
 
-    from hgs_cli.commands import check_stdout
+    from hgs_cli.cli.planned import check_stdout
     from hgs_cli.options import ScriptOptions
 
     monkeypatch.setattr(sys, "stdout", Screen())

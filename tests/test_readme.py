@@ -21,7 +21,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from hgs_cli.bench import TIMING
-from hgs_cli.cli import app
+from hgs_cli.cli.app import app
 from hgs_cli.evaluation import known_truth_result, made_sounds
 from hgs_cli.manual import first_sentence, topics
 from hgs_cli.models.pitch_classifier import PitchClassifier, PitchClassifierSizes
@@ -213,9 +213,9 @@ def test_a_terminal_gets_a_page_laid_out(tmp_path: Path) -> None:
 
 def test_the_manual_loads_nothing_heavy_and_rich_for_a_terminal_only() -> None:
     code = (
-        "import sys, hgs_cli, hgs_cli.cli\n"
+        "import sys, hgs_cli, hgs_cli.cli.app\n"
         "for arguments in (['manual'], ['manual', 'cookbook']):\n"
-        "    try: hgs_cli.cli.app(arguments, prog_name='hgs')\n"
+        "    try: hgs_cli.cli.app.app(arguments, prog_name='hgs')\n"
         "    except SystemExit: pass\n"
         "heavy = {'torch', 'torchaudio', 'numpy', 'scipy', 'soundfile', 'pyloudnorm', 'safetensors', 'PIL', 'rich'}\n"
         "print(sorted(heavy & set(sys.modules)))"

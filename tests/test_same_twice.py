@@ -41,7 +41,7 @@ def unlowered(rendered: Rendered) -> list[torch.Tensor]:
 
 ONE_AFTER_ANOTHER = """
 import json, sys
-from hgs_cli.cli import app
+from hgs_cli.cli.app import app
 for command in json.loads(sys.argv[1]):
     try:
         app(command, prog_name="hgs")

@@ -45,7 +45,7 @@ def test_no_file_can_bring_code_and_only_what_fetches_recordings_talks_to_a_netw
     found = {(name, module) for name, tree in sources() for module in imported(tree) if module in RUNS_CODE | TALKS}
     assert found == OWN_PROCESSES | FETCHES
     users = {name for name, tree in sources() if "training import recorded" in ast.unparse(tree)}
-    assert users == {"cli_train.py"}
+    assert users == {"cli/train.py"}
 
 
 def test_torchs_own_loader_is_out_of_reach_of_the_main_path() -> None:

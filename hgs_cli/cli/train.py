@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from hgs_cli import ending
+from hgs_cli.cli.plain_words import PlainCommand, PlainGroup
 from hgs_cli.console import Messages, print_table, say
 from hgs_cli.errors import OutputError, TrainingError, UsageError
 from hgs_cli.evaluation.sources import CrossPitchOptions, Sources  # noqa: TID253 — options alone: nothing heavy
@@ -26,7 +27,6 @@ from hgs_cli.options import (
     spread_options,
 )
 from hgs_cli.pitch import parse_pitches
-from hgs_cli.plain_words import PlainCommand, PlainGroup
 
 train = typer.Typer(name="train", cls=PlainGroup, help="Build data, train the networks, release and measure weights.")
 
