@@ -135,6 +135,22 @@ def test_modulated_bells_are_heard_at_their_carrier(ratio: float, depth: float) 
     assert hear(0.5 * bell.float()).midi == pytest.approx(60.0, abs=0.3)
 
 
+@pytest.mark.parametrize("ratios", [(1.0, 2.5, 4.5), (1.0, 1.5, 2.5)])
+@pytest.mark.parametrize("midi", few_of([50.0, 57.3, 64.0], 57.3))
+def test_a_period_that_modes_have_by_chance_is_not_what_is_played(ratios: tuple[float, ...], midi: float) -> None:
+    audio = struck(
+        [midi_to_hz(midi) * ratio for ratio in ratios], [1.0, 0.5, 0.4, 0.3, 0.2][: len(ratios)], [1.0] * len(ratios)
+    )
+    assert hear(audio).midi == pytest.approx(midi, abs=0.5)
+
+
+@pytest.mark.parametrize("lowest", [2, 3, 5])
+def test_a_note_without_its_lowest_harmonics_is_still_that_note(lowest: int) -> None:
+    numbers = range(lowest, 16)
+    audio = struck([k * midi_to_hz(52.0) for k in numbers], [1.0 / k for k in numbers], [1.0] * len(numbers))
+    assert hear(audio).midi == pytest.approx(52.0, abs=0.2)
+
+
 @pytest.mark.parametrize("hz", [45.0, 52.0, 60.0])
 def test_a_kick_is_played_from_where_it_settles(hz: float) -> None:
     time = torch.arange(SAMPLE_RATE, dtype=torch.float64) / SAMPLE_RATE

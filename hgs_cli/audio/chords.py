@@ -103,35 +103,46 @@ def harmonic_of(hz: float, f0_hz: float, most: int = NOTES.most_harmonics) -> in
     return number if abs(1200.0 * math.log2(hz / (number * f0_hz))) <= allowed_cents else None
 
 
-def is_common_period(partials: Partials, f0_hz: float) -> bool:
-    """Whether f0 is no note of its own but the common period of several.
+def harmonics_of(partials: Partials, f0_hz: float) -> dict[int, float]:
+    """Frequencies of the low harmonics of f0 that stand out, by number; the loudest of each.
 
-    Its fundamental is missing then, and its harmonics are those of a few notes, with gaps between them, where one note
-    without its lowest harmonics has all of the others.
+    A fundamental counts down to NOTES.common_missing_db, others to NOTES.common_db.
     """
-    peaks = partials.above(NOTES.common_missing_db, NOTES.partials_hz)
     found: dict[int, tuple[float, float]] = {}
-    for hz, db in peaks:
+    for hz, db in partials.above(NOTES.common_missing_db, NOTES.partials_hz):
         number = harmonic_of(hz, f0_hz, NOTES.common_harmonics)
         if number is not None and db > found.get(number, (0.0, -math.inf))[1]:
             found[number] = hz, db
-    numbers = sorted(number for number, (_, db) in found.items() if db > -NOTES.common_db)
-    if 1 in found or not numbers:
+    return {number: hz for number, (hz, db) in sorted(found.items()) if number == 1 or db > -NOTES.common_db}
+
+
+def has_gaps(partials: Partials, f0_hz: float) -> bool:
+    """Whether the fundamental of f0 is missing and its harmonics have gaps.
+
+    One note without its lowest harmonics has all of the others, or the odd ones, as a closed pipe.
+    """
+    numbers = list(harmonics_of(partials, f0_hz))
+    if not numbers or numbers[0] == 1:
         return False
     lowest = numbers[0]
     run_end = min(2 * lowest + 2, max(numbers[-1], lowest + 3) + 1)
     if all(number in numbers for number in range(lowest, run_end)):
         return False
-    if lowest <= 3 and all(number % 2 for number in numbers):  # as a closed pipe's
-        return False
+    return lowest > 3 or not all(number % 2 for number in numbers)
+
+
+def is_common_period(partials: Partials, f0_hz: float) -> bool:
+    """Whether f0, whose harmonics have gaps, is no note of its own but the common period of a few."""
+    found = harmonics_of(partials, f0_hz)
     roots: list[int] = []
-    for number in numbers:
+    for number in found:
         if all(number % root for root in roots):
             roots.append(number)
     if not 2 <= len(roots) <= 5:
         return False
     # The thirds and sevenths of tuned instruments are 14 cents and more off the harmonics of one note.
-    exact = [1200.0 * math.log2(found[root][0] / root / (found[lowest][0] / lowest)) for root in roots]
+    lowest = min(found)
+    exact = [1200.0 * math.log2(found[root] / root / (found[lowest] / lowest)) for root in roots]
     has_thirds = any(root % 5 == 0 or root % 7 == 0 for root in roots)
     return not (has_thirds and max(abs(cents) for cents in exact) < NOTES.exact_cents)
 

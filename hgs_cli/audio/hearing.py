@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from hgs_cli.audio.chords import find_chord, find_root, find_strike_note, harmonic_of, is_common_period
+from hgs_cli.audio.chords import find_chord, find_root, find_strike_note, harmonic_of, has_gaps, is_common_period
 from hgs_cli.audio.onset import find_hits
 from hgs_cli.audio.partials import (
     MODE,
@@ -46,6 +46,9 @@ class HearingRules:
         mode_is_note: Harmonic share of a lone mode that is heard as a note: a bar's, a whistle's.
         contradicting_semitones: Further off, what is told contradicts what is heard.
         sure_hearing: Less confidence contradicts nobody.
+        lowest_without_gaps: From C2 on no recorded note lacks its fundamental and others of its harmonics, but one of
+            1,876; below, tremolo strings do.
+        doubtful_period, doubtful_share: With less of both a period is chance: all recorded notes have more.
     """
 
     chord_share: float = 0.85
@@ -58,6 +61,9 @@ class HearingRules:
     mode_is_note: float = 0.6
     contradicting_semitones: float = 0.7
     sure_hearing: float = 0.8
+    lowest_without_gaps: float = 36.0
+    doubtful_period: float = 0.8
+    doubtful_share: float = 0.15
 
 
 RULES = HearingRules()
@@ -164,6 +170,8 @@ def _judge(source: SourcePitch, partials: Partials) -> _Finding:
     """What a hit with these partials is heard as, and whose period, if it has one, is that of `source`."""
     mode = mode_of(partials)
     period = None if source.midi is None else _judge_period(source.midi, partials)
+    if period is not None and _is_chance(source, period):
+        period = None
     if period is None or not period.explains or period.share < RULES.chord_share or period.common:
         strike = find_strike_note(partials)
         if strike is not None:
@@ -191,6 +199,13 @@ def _judge(source: SourcePitch, partials: Partials) -> _Finding:
     return _Finding("pitched" if is_note else "unpitched", mode, lobe_share(partials, midi_to_hz(mode)))
 
 
+def _is_chance(source: SourcePitch, period: _Period) -> bool:
+    """Whether a period is no note's: that of a few partials by themselves, or of noise."""
+    if period.gaps and period.midi >= RULES.lowest_without_gaps:
+        return True
+    return source.confidence < RULES.doubtful_period and period.share < RULES.doubtful_share
+
+
 @dataclass(frozen=True)
 class _Period:
     """What speaks for the period of a hit.
@@ -201,6 +216,7 @@ class _Period:
         explains: Whether what is strongest is one of its harmonics.
         leads: Whether that is the first of them.
         common: Whether it is no note but the common period of several.
+        gaps: Whether its fundamental is missing, and others of its harmonics.
     """
 
     midi: float
@@ -208,6 +224,7 @@ class _Period:
     explains: bool
     leads: bool
     common: bool
+    gaps: bool
 
 
 def _judge_period(midi: float, partials: Partials) -> _Period:
@@ -215,9 +232,10 @@ def _judge_period(midi: float, partials: Partials) -> _Period:
     numbers = [
         harmonic_of(hz, f0_hz, 40) for hz in (strongest_hz(partials), strongest_hz(partials, MODE.highest_hz)) if hz
     ]
-    common = is_common_period(partials, f0_hz)
+    gaps = has_gaps(partials, f0_hz)
+    common = gaps and is_common_period(partials, f0_hz)
     return _Period(
-        midi, harmonic_share(partials, f0_hz), any(numbers) or not numbers, 1 in numbers and not common, common
+        midi, harmonic_share(partials, f0_hz), any(numbers) or not numbers, 1 in numbers and not common, common, gaps
     )
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from torch import Tensor
 
-from hgs_cli.audio.source_pitch import SEARCH, Candidate, choose, detect_pitch, find_candidates
+from hgs_cli.audio.hearing import hear
+from hgs_cli.audio.source_pitch import SEARCH, Candidate, choose, find_candidates
 from hgs_cli.errors import UsageError
 from hgs_cli.evaluation.pitch_trackers import TRACKERS
 from hgs_cli.evaluation.recordings import read_entries, read_sound
@@ -324,6 +325,12 @@ def _hear(sound: Sound, note: float | None) -> Heard:
     return Heard(sound.name, sound.instrument, sound.family, sound.midi, note)
 
 
+def _note_of(audio: Tensor) -> float | None:
+    """The note that `hgs` plays a sound (T,) from; None where it hears none, even if it plays it from a mode."""
+    heard = hear(audio)
+    return heard.found if heard.pitched else None
+
+
 def _measure_peer(note: Callable[[Tensor], float | None], sounds: Iterable[Sound]) -> Peer:
     heard, seconds = [], []
     for sound in sounds:
@@ -362,19 +369,19 @@ def measure_source_pitch(
     for row in _read_manifest(real_dir, quick):
         sound = _read_sound(real_dir, row)
         candidates.append((sound.instrument, sound.midi, find_candidates(sound.audio)))
-        heard.append(_hear(sound, detect_pitch(sound.audio).midi))
+        heard.append(_hear(sound, _note_of(sound.audio)))
         advance()
     peers: dict[str, Peer] = {}
     if detectors:
         sparse = _read_manifest(real_dir, quick=True)
-        notes: dict[str, Callable[[Tensor], float | None]] = {OURS: lambda audio: detect_pitch(audio).midi}
+        notes: dict[str, Callable[[Tensor], float | None]] = {OURS: _note_of}
         notes |= {name: TRACKERS[name].note for name in detectors if TRACKERS[name].installed()}
         for name, note in notes.items():
             peers[name] = _measure_peer(note, (_read_sound(real_dir, row) for row in sparse))
             advance()
     return SourcePitchResult(
         heard,
-        [_hear(sound, detect_pitch(sound.audio).midi) for sound in rendered],
+        [_hear(sound, _note_of(sound.audio)) for sound in rendered],
         cross_validate(candidates),
         peers,
         [name for name in detectors if name not in peers],
