@@ -97,7 +97,8 @@ def _shelf(z: Tensor) -> Tensor:
     more, less = gain + 1.0, gain - 1.0
     above = more + less * cos + width, -2.0 * (less + more * cos), more + less * cos - width
     below = more - less * cos + width, 2.0 * (less - more * cos), more - less * cos - width
-    return gain * _polynomial(above, z) / _polynomial(below, z)
+    response: Tensor = gain * _polynomial(above, z) / _polynomial(below, z)
+    return response
 
 
 def _high_pass(z: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from hgs_cli.sampler.instrument import Instrument, MixComponent
 from hgs_cli.sampler.model import Model
 from hgs_cli.sampler.settings import Settings
 from hgs_cli.sampler.tone import apply_tonal
+from hgs_cli.side_by_side import side_by_side
 from hgs_cli.spectrum import DB_PER_UNIT, HOP_LENGTH, N_FRAMES, N_MELS, level_to_power, mel_centres_hz
 
 
@@ -178,10 +179,14 @@ def draw_envelopes(notes: NoteBatch) -> Envelopes:
     with_offsets, without = strength > 0.0, strength < 1.0
     if not bool(without.any()):
         return drawn(instrument.weights, with_offsets)
-    plain = drawn(model.plain_weights, without)
     if not bool(with_offsets.any()):
-        return plain
-    return _between(plain, drawn(instrument.weights, with_offsets), strength[:, None, None])
+        return drawn(model.plain_weights, without)
+    both = [(model.plain_weights, without), (instrument.weights, with_offsets)]
+    if len(q) == 1:  # its matrices are too small for several threads
+        plain, changed = side_by_side(lambda one: drawn(*one), both)
+    else:
+        plain, changed = (drawn(*one) for one in both)
+    return _between(plain, changed, strength[:, None, None])
 
 
 def carry_detail(notes: NoteBatch, drawn: Envelopes) -> Envelopes:
