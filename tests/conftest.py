@@ -110,6 +110,14 @@ def _one_command_line() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _no_waiting_for_disks() -> Iterator[None]:
+    """Files that tests make need not outlive the machine, and waiting for the disk a thousand times takes seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _every_sound_is_heard_once() -> Iterator[None]:
     """Listening takes longer than playing, and most tests listen to the same few sounds: here it is done once."""
     from hgs_cli.sampler.analysis import invert_recording

@@ -36,6 +36,7 @@ def cents_off(audio: np.ndarray, key: int) -> float:
     return 100.0 * (found.midi - key)
 
 
+@pytest.mark.thorough  # test_sf2 says so of notes that are not made by the networks
 @pytest.mark.weights
 def test_a_soundfont_holds_keys_between_the_rendered_ones_in_tune_and_without_a_click(
     hgs: Run, sustained: Path, monkeypatch: pytest.MonkeyPatch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import json
 import os
@@ -10,12 +11,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import soundfile
-from conftest import RELEASED, ROOT, tone
+from conftest import RELEASED, ROOT, Outcome, few_of, tone
+from processes import Order, Processes
 
 from hgs_cli.models.weights import CHECKSUMS_NAME
 
@@ -28,9 +30,11 @@ FETCHES = {("training/recorded.py", "urllib")}  # hgs train recordings, and no o
 LOADERS = {("training/checkpoint.py", "torch.load")}  # with weights_only=True
 
 
-def sources() -> Iterator[tuple[str, ast.Module]]:
-    for path in sorted((ROOT / "hgs_cli").rglob("*.py")):
-        yield path.relative_to(ROOT / "hgs_cli").as_posix(), ast.parse(path.read_text())
+@functools.cache
+def sources() -> dict[str, ast.Module]:
+    """Every module, read once."""
+    paths = sorted((ROOT / "hgs_cli").rglob("*.py"))
+    return {path.relative_to(ROOT / "hgs_cli").as_posix(): ast.parse(path.read_text()) for path in paths}
 
 
 def imported(tree: ast.Module) -> Iterator[str]:
@@ -42,15 +46,17 @@ def imported(tree: ast.Module) -> Iterator[str]:
 
 
 def test_no_file_can_bring_code_and_only_what_fetches_recordings_talks_to_a_network() -> None:
-    found = {(name, module) for name, tree in sources() for module in imported(tree) if module in RUNS_CODE | TALKS}
+    found = {
+        (name, module) for name, tree in sources().items() for module in imported(tree) if module in RUNS_CODE | TALKS
+    }
     assert found == OWN_PROCESSES | FETCHES
-    users = {name for name, tree in sources() if "training import recorded" in ast.unparse(tree)}
+    users = {name for name in sources() if "training import recorded" in (ROOT / "hgs_cli" / name).read_text()}
     assert users == {"cli/train.py"}
 
 
 def test_torchs_own_loader_is_out_of_reach_of_the_main_path() -> None:
     calls: set[tuple[str, str]] = set()
-    for name, tree in sources():
+    for name, tree in sources().items():
         for node in ast.walk(tree):
             if isinstance(node, ast.Call):
                 called = ast.unparse(node.func)
@@ -119,43 +125,53 @@ def without_network() -> list[str]:
 
 @dataclass(frozen=True)
 class Guarded:
-    """A guarded process: commands, and then an attempt that is forbidden.
+    """Guarded commands, and then an attempt that is forbidden.
 
     Attributes:
-        done: How it ended and what it said.
-        made: Names in the folder it worked in.
+        commands: What they said and how they ended.
+        attempt: Likewise.
+        made: Names in the folder they worked in.
     """
 
-    done: subprocess.CompletedProcess[str]
+    commands: list[Outcome]
+    attempt: Outcome
     made: set[str]
 
 
-@pytest.fixture(scope="module")
-def guarded(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Guarded:
+@pytest.fixture(scope="module", params=few_of(["ready", "new"], "ready"))
+def guarded(request: pytest.FixtureRequest, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Guarded:
+    """In copies of a process that has read the program, or in a new one that has no network."""
     folder = tmp_path_factory.mktemp("guarded")
     for name, f0_hz in (("a.wav", 220.0), ("b.wav", 330.0)):
-        soundfile.write(folder / name, tone(f0_hz), 44_100)
+        soundfile.write(folder / name, tone(f0_hz, 0.2), 44_100)
     commands = [
         ["invert", "a.wav", "-o", "a.hgs", "--plot"],
         ["render", "a.hgs", "b.wav", "-p", "60", "-o", "out", "--format", "wav,sf2,sfz", "--audition", "--json"],
         ["mix", "a.hgs", "b.wav", "-p", "60", "-o", "mixed", "--quiet"],
     ]
-    done = subprocess.run(
-        [*without_network(), sys.executable, "-c", GUARD + COMMANDS + ATTEMPT, json.dumps(commands)],
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env={**os.environ, "HGS_WEIGHTS": str(bundle), "PYTHONPATH": str(ROOT)},
-        check=False,
-    )
-    return Guarded(done, {path.name for path in folder.iterdir()})
+    if request.param == "ready":
+        processes: Processes = request.getfixturevalue("processes")
+        outcomes = [processes.run(folder, Order(command, first=GUARD))[0] for command in commands]
+        attempt = processes.run(folder, Order([], first=GUARD + ATTEMPT))[0]
+    else:
+        done = subprocess.run(
+            [*without_network(), sys.executable, "-c", GUARD + COMMANDS + ATTEMPT, json.dumps(commands)],
+            capture_output=True,
+            text=True,
+            cwd=folder,
+            env={**os.environ, "HGS_WEIGHTS": str(bundle), "PYTHONPATH": str(ROOT)},
+            check=False,
+        )
+        attempt = Outcome(done.returncode, done.stdout, done.stderr)
+        outcomes = [replace(attempt, code=0 if "all is made" in done.stdout else done.returncode)]
+    return Guarded(outcomes, attempt, {path.name for path in folder.iterdir()})
 
 
 def test_nothing_is_fetched_sent_or_started(guarded: Guarded) -> None:
-    assert "all is made" in guarded.done.stdout, guarded.done.stderr
+    assert [(one.code, one.err) for one in guarded.commands if one.code] == []
     assert guarded.made >= {"a.hgs", "out", "mixed"}
 
 
 def test_the_guard_of_these_tests_bites(guarded: Guarded) -> None:
-    assert guarded.done.returncode == 99
-    assert "forbidden: socket" in guarded.done.stderr
+    assert guarded.attempt.code == 99
+    assert "forbidden: socket" in guarded.attempt.err
