@@ -12,7 +12,7 @@ import soundfile
 import torch
 from conftest import Run
 from PIL import Image
-from sounds import brightness_hz
+from sounds import brightness_hz, levels_db
 
 from hgs_cli.audio.loudness import measure_lufs
 from hgs_cli.errors import UsageError
@@ -88,6 +88,19 @@ def test_colour_goes_from_one_recording_to_the_next_without_a_step(model: Model)
     levels = model.log_mel(torch.stack([note.audio[:SAMPLE_RATE] for note in notes]))[:, :, 5:60].clamp(min=-0.2)
     steps = (levels[1:] - levels[:-1]).abs().mean((1, 2))
     assert float(steps[5:7].max()) < 2.0 * float(steps.median())  # the carrier changes at 56
+
+
+def test_a_key_whose_ring_a_meter_still_counts_is_no_louder_than_its_neighbours(model: Model) -> None:
+    def rung(key: float, ring: float) -> Inversion:
+        time_s = np.arange(4 * SAMPLE_RATE) / SAMPLE_RATE
+        level = np.exp(-5.0 * time_s) + ring * np.exp(-0.02 * time_s)
+        sound = 0.3 * level * sum(np.sin(2 * np.pi * midi_to_hz(key) * n * time_s) / n for n in range(1, 6))
+        return invert(model, torch.from_numpy(sound.astype(np.float32)), SAMPLE_RATE, pitch=key)
+
+    made = make_multisample(model, [rung(50.0, 0.04), rung(62.0, 0.12)])
+    notes = play(model, made, [float(key) for key in range(48, 66)], Settings()).notes
+    loudest_db = torch.tensor([levels_db(note.audio, 0.1).max() for note in notes])
+    assert float((loudest_db[1:] - loudest_db[:-1]).abs().max()) < 0.5
 
 
 def test_takes_of_a_key_come_in_turn(model: Model) -> None:

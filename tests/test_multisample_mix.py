@@ -15,7 +15,7 @@ from sounds import brightness_hz, harmonics, levels_db
 from test_carrier import cents_off
 from torch import Tensor
 
-from hgs_cli.audio.loudness import measure_lufs
+from hgs_cli.audio.loudness import struck_lufs
 from hgs_cli.errors import UsageError
 from hgs_cli.inversion import Inversion
 from hgs_cli.pipeline import (
@@ -69,8 +69,8 @@ def test_every_note_is_in_tune_and_as_loud_as_those_that_it_lies_between(
     ends = [render(model, one, PITCHES).notes for one in (dull, bright)]
     for pitch, note, *beside in zip(PITCHES, notes, *ends, strict=True):
         assert abs(cents_off(note.audio, midi_to_hz(pitch))) < 3.0
-        lufs = [measure_lufs(each.audio) for each in beside]
-        assert min(lufs) - 0.5 < measure_lufs(note.audio) < max(lufs) + 0.5
+        lufs = [struck_lufs(each.audio) for each in beside]
+        assert min(lufs) - 0.5 < struck_lufs(note.audio) < max(lufs) + 0.5
 
 
 def test_colour_lies_between_and_goes_with_the_share(model: Model, dull: Multisample, bright: Multisample) -> None:

@@ -73,17 +73,33 @@ def note_lufs(note: Tensor) -> float:
 
     Source: ITU-R BS.1770-4.
     """
-    step = round(BLOCK_S * SAMPLE_RATE / BLOCK_STEPS)
-    n_steps = max(BLOCK_STEPS, math.ceil(note.shape[0] / step))
-    pieces = torch.nn.functional.pad(note.float(), (0, n_steps * step - note.shape[0])).view(n_steps, step)
-    power = torch.view_as_real(torch.fft.rfft(pieces)).square().sum(-1)
-    energy = torch.mv(power, _k_weights(step)).unfold(0, BLOCK_STEPS, 1).mean(1).double()
+    energy = _block_energies(note)
     for gate_db in (-70.0, None):  # the absolute one, then 10 LU below what that leaves
         if not len(energy) or not float(energy.max()) > 0.0:
             return -math.inf
         floor = 0.1 * energy.mean() if gate_db is None else 10.0 ** ((gate_db + 0.691) / 10.0)
         energy = energy[energy > floor]
     return -0.691 + 10.0 * math.log10(float(energy.mean()))
+
+
+def struck_lufs(note: Tensor) -> float:
+    """Loudness of mono sound (T,) at SAMPLE_RATE by its loud moments: every block counts as much as it is loud.
+
+    For keys beside each other: where the gate of BS.1770 leaves a note its ring and its neighbour none, levelled notes
+    differ by 3 to 5 dB. Of a steady sound both loudnesses are the same.
+    """
+    energy = _block_energies(note)
+    total = float(energy.sum())
+    return -0.691 + 10.0 * math.log10(float(energy.square().sum()) / total) if total > 0.0 else -math.inf
+
+
+def _block_energies(note: Tensor) -> Tensor:
+    """K-weighted energy of every block of mono sound (T,) at SAMPLE_RATE, (n_blocks,)."""
+    step = round(BLOCK_S * SAMPLE_RATE / BLOCK_STEPS)
+    n_steps = max(BLOCK_STEPS, math.ceil(note.shape[0] / step))
+    pieces = torch.nn.functional.pad(note.float(), (0, n_steps * step - note.shape[0])).view(n_steps, step)
+    power = torch.view_as_real(torch.fft.rfft(pieces)).square().sum(-1)
+    return torch.mv(power, _k_weights(step)).unfold(0, BLOCK_STEPS, 1).mean(1).double()
 
 
 def _shelf(z: Tensor) -> Tensor:

@@ -7,13 +7,14 @@ recording, and where carriers change both sides say the same.
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
 from itertools import pairwise
 
-from hgs_cli.audio.loudness import SILENCE_DB, instrument_gain_db
+from hgs_cli.audio.loudness import SILENCE_DB, instrument_gain_db, note_lufs, struck_lufs
 from hgs_cli.errors import UsageError
 from hgs_cli.inversion import Inversion
 from hgs_cli.pitch import NoteKey
@@ -22,6 +23,7 @@ from hgs_cli.sampler.instrument import Instrument
 from hgs_cli.sampler.making import between_instruments, make_instrument, own_gain_db, shares_by_sound
 from hgs_cli.sampler.model import Model
 from hgs_cli.sampler.notes import Neighbour
+from hgs_cli.spectrum import MODEL_SAMPLES
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,10 @@ class MultisampleRules:
     Measured on 28 validation instruments with three notes known (`hgs train eval --several`): the nearest recording
     alone 4.54 dB from real notes between them and 4.79 beyond, with its neighbour's level by distance 4.41 and 4.81.
     With the moved recordings' own levels averaged in by half, or by the square of the distance, it is further away.
+
+    Keys are as loud as their neighbours by their loud moments: of nine instruments of 5 recordings, 23 to 37 keys each,
+    nine of ten steps of the loudest 0.4 s are below 0.1 to 0.7 dB and all below 0.9; levelled by integrated loudness
+    below 0.3 to 2.1, and up to 5.3.
 
     Attributes:
         same_key: Semitones within which recordings are takes of one key.
@@ -53,7 +59,8 @@ class Region:
     Attributes:
         name: What it is called.
         stands_at: Pitch at which it is the recording.
-        own_lufs: Its loudness as it came in.
+        own_lufs: Its loudness as it came in, by its loud moments.
+        struck_db: What that is above its integrated loudness.
         reference_peak_db: Peak of its reference notes, in dB above their loudness.
         length_samples: Length of its notes.
         pitched: Whether it has a pitch.
@@ -64,6 +71,7 @@ class Region:
     name: str
     stands_at: float
     own_lufs: float
+    struck_db: float
     reference_peak_db: float
     length_samples: int
     pitched: bool
@@ -135,11 +143,13 @@ class Multisample:
 
     Attributes:
         layers: From soft to loud, at least one.
+        struck_db: By which notes are louder by their loud moments than on the whole; median of the recordings.
         reference_peak_db: Peak that the reference notes of all recordings have at MULTISAMPLE.reference_lufs, in dB.
         own_gain_db: What brings notes as loud as that to the median level of the recordings.
     """
 
     layers: tuple[Layer, ...]
+    struck_db: float
     reference_peak_db: float
     own_gain_db: float
 
@@ -227,6 +237,11 @@ class MultisampleMix:
     def unpitched(self) -> float:
         """The share of it without a pitch, 0 … 1."""
         return self._mean(lambda one: one.unpitched)
+
+    @property
+    def struck_db(self) -> float:
+        """As for `Multisample`."""
+        return self._mean(lambda one: one.struck_db)
 
     @property
     def length_samples(self) -> int:
@@ -330,10 +345,13 @@ def make_multisample(
 
     by_layer: dict[int, list[Region]] = {}
     for index, (one, key) in enumerate(zip(inversions, keys, strict=True)):
+        gated_lufs = one.reference_lufs + own_gain_db(one)
+        struck_db = _struck_db(one)
         region = Region(
             name=names[index],
             stands_at=one.stands_at if key is None else key,
-            own_lufs=one.reference_lufs + own_gain_db(one),
+            own_lufs=gated_lufs + struck_db,
+            struck_db=struck_db,
             reference_peak_db=one.reference_peak_db - one.reference_lufs,
             length_samples=one.length_samples,
             pitched=one.source_pitch is not None,
@@ -345,8 +363,19 @@ def make_multisample(
         Layer(tuple(sorted(by_layer[layer], key=lambda region: region.stands_at))) for layer in sorted(by_layer)
     )
     regions = [region for layer in made for region in layer.regions]
+    struck_db = statistics.median(region.struck_db for region in regions)
     return Multisample(
         made,
-        MULTISAMPLE.reference_lufs + max(region.reference_peak_db for region in regions),
-        _median_lufs(regions) - MULTISAMPLE.reference_lufs,
+        struck_db,
+        MULTISAMPLE.reference_lufs + max(each.reference_peak_db - each.struck_db for each in regions) + struck_db,
+        _median_lufs(regions) - struck_db - MULTISAMPLE.reference_lufs,
     )
+
+
+def _struck_db(inversion: Inversion) -> float:
+    """By which a recording is louder by its loud moments than on the whole."""
+    if inversion.recording is None or inversion.mono_weights is None:
+        return 0.0
+    sound = (inversion.recording * inversion.mono_weights[:, None]).sum(0)[:MODEL_SAMPLES]
+    struck_db = struck_lufs(sound) - note_lufs(sound)
+    return struck_db if math.isfinite(struck_db) else 0.0

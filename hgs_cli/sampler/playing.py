@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hgs_cli.audio.loop import Loop, find_loop
-from hgs_cli.audio.loudness import GAIN, instrument_gain_db, levelling_db, note_lufs, peak_db
+from hgs_cli.audio.loudness import GAIN, instrument_gain_db, levelling_db, note_lufs, peak_db, struck_lufs
 from hgs_cli.pitch import NoteKey, midi_to_hz
 from hgs_cli.sampler.dynamics import layer_softness
 from hgs_cli.sampler.finish import Finish, finish_note
@@ -88,10 +88,11 @@ def make_notes(
     sustained = may_be_held and _is_sustained(model, instrument, keys, settings)
     curve = _loudness_curve(model, instrument, settings)
     reference_lufs = instrument.reference_lufs if isinstance(instrument, Instrument) else MULTISAMPLE.reference_lufs
+    struck_db = None if isinstance(instrument, Instrument) else instrument.struck_db
     for one, neighbours, chosen in _batches(instrument, keys, settings):
         pitches = [key.pitch for key in chosen]
         audio = synthesize(model, one, pitches, settings, neighbours).cpu()
-        _level(audio, [curve(pitch) for pitch in pitches], one, reference_lufs - one.reference_lufs)
+        _level(audio, [curve(pitch) for pitch in pitches], one, reference_lufs - one.reference_lufs, struck_db)
         for key, note in zip(chosen, audio, strict=True):
             sounding_hz = midi_to_hz(key.pitch + settings.tune_cents / 100.0)
             channels = note if note.ndim == 2 else note[None]
@@ -131,8 +132,13 @@ def _loudness_curve(model: Model, instrument: Playable, settings: Settings) -> C
 
 
 @torch.inference_mode()
-def _level(audio: Tensor, wanted_lufs: Sequence[float], instrument: Instrument, louder_db: float) -> None:
-    """Bring notes (N, T) or (N, 2, T) to so many LUFS, which is `louder_db` above the scale of their instrument."""
+def _level(
+    audio: Tensor, wanted_lufs: Sequence[float], instrument: Instrument, louder_db: float, struck_db: float | None
+) -> None:
+    """Bring notes (N, T) or (N, 2, T) to so many LUFS, which is `louder_db` above the scale of their instrument.
+
+    Those of many recordings by their loud moments, which are `struck_db` louder.
+    """
     part = instrument.parts[instrument.lead]
     mono = part.carrier.mono if part.carrier is not None and audio.ndim == 3 and len(part.carrier.mono) == 2 else None
 
@@ -142,7 +148,8 @@ def _level(audio: Tensor, wanted_lufs: Sequence[float], instrument: Instrument, 
             note = (note * mono[:, None]).sum(0)
         elif note.ndim == 2:
             note = note.mean(0)
-        heard_lufs = note_lufs(note[:MODEL_SAMPLES])
+        note = note[:MODEL_SAMPLES]
+        heard_lufs = note_lufs(note) if struck_db is None else struck_lufs(note) - struck_db
         gain_db = louder_db + levelling_db(wanted_lufs[index] - louder_db, heard_lufs)
         audio[index] *= 10.0 ** (gain_db / 20.0)
 
