@@ -14,6 +14,7 @@ from importlib.util import LazyLoader
 from types import ModuleType
 
 GARBAGE_THRESHOLD = 50_000  # objects: by default Python looks for garbage a thousand times while torch is imported
+PLAYING = ("render", "mix", "invert")
 UNUSED = "torch._meta_registrations"  # shapes of results without the results, which compilers ask for
 
 
@@ -36,7 +37,8 @@ def prepare(arguments: Sequence[str]) -> None:
     two to five times as long. Training is left as torch has it.
     """
     gc.set_threshold(GARBAGE_THRESHOLD)
-    if arguments[:1] == ["train"]:
-        return
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    sys.meta_path.insert(0, _Later)
+    command = next(iter(arguments), "")
+    if command != "train":
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if command in PLAYING:
+        sys.meta_path.insert(0, _Later)

@@ -28,7 +28,8 @@ from sounds import brightness_hz
 from typer.testing import CliRunner
 
 from hgs_cli import __version__
-from hgs_cli.bench import TIMING
+from hgs_cli.bench.plan import TIMING, plan_bench
+from hgs_cli.bench.run import count_steps, run_bench
 from hgs_cli.cli.app import app
 from hgs_cli.pipeline import Model, invert
 from hgs_cli.spectrum import SAMPLE_RATE
@@ -106,7 +107,8 @@ def test_commands_and_options_of_every_day_come_first(hgs: Run) -> None:
         ("render tone.wav --seed -1", "--seed -1 — give a whole number from 0 on"),
         ("render tone.wav --vibrato no", "--vibrato no — give keep or flat"),
         ("render tone.wav --velocities \x1b[2J", "--velocities  [2J — give a whole number from 1 to 8"),
-        ("bench tone.wav --compare sox", "--compare sox — give rubberband"),
+        ("bench tone.wav --compare rubberband,sox",
+         "--compare sox — give rubberband, signalsmith or several of them with commas between"),
         ("manual one two", "too much: two — see hgs manual --help"),
     ],
 )  # fmt: skip
@@ -863,9 +865,9 @@ def test_results_that_cannot_be_printed_are_one_line_and_the_files_are_there(
 
 def bench_little(patch: pytest.MonkeyPatch) -> None:
     """Two notes instead of two octaves, one length, and no care for noise."""
-    for name, value in {"OCTAVES": [60.0, 67.0], "BATCHES": (1, 2), "LENGTHS_S": (0.5,)}.items():
-        patch.setattr(f"hgs_cli.bench.{name}", value)
-    patch.setattr("hgs_cli.bench.TIMING", replace(TIMING, peak_runs=1))
+    for name, value in {"OCTAVES": (60.0, 67.0), "BATCHES": (1, 2), "LENGTHS_S": (0.5,)}.items():
+        patch.setattr(f"hgs_cli.bench.plan.{name}", value)
+    patch.setattr("hgs_cli.bench.plan.TIMING", replace(TIMING, peak_runs=1))
 
 
 @pytest.fixture(scope="module")
@@ -927,28 +929,36 @@ def test_bench_draws_its_timings(benched: tuple[Outcome, Path]) -> None:
 
 @pytest.mark.thorough
 def test_bench_times_batches_of_up_to_88_notes_and_counts_its_steps(model: Model) -> None:
-    from hgs_cli.bench import plan_bench, run_bench
-
     steps: list[int] = []
-    plan = plan_bench(None, 1, cold=False, compare=False)
+    plan = plan_bench(None, 1)
     report = run_bench(plan, model.path, "cpu", steps.append)
-    assert sum(steps) == plan.n_steps
+    assert sum(steps) == count_steps(plan)
     timed = [(timing.section, timing.name) for timing in report.timings]
     assert [name for section, name in timed if section == "batches"][-1] == "88 notes"
     assert [name for section, name in timed if section == "lengths"] == ["0.5 s", "1 s", "2 s", "4 s"]
 
 
 @pytest.mark.slow
-def test_bench_compares_whole_calls_with_another_program_in_one_run(hgs: Run, sound: Path) -> None:
+def test_bench_compares_by_cores_notes_and_start_in_one_run(
+    hgs: Run, sound: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("python_stretch")
     if shutil.which("rubberband") is None:
         pytest.skip("rubberband is not installed")
-    report = json.loads(
-        hgs("bench", sound, "--runs", "1", "--cold", "--compare", "rubberband", "--json").out.splitlines()[-1]
-    )
-    assert set(report["ratios"]) == {
-        "hgs, cold / import of its libraries", "Rubber Band R3 / hgs, warm", "Rubber Band R3 / hgs, cold",
-    }  # fmt: skip
-    assert all(value > 0 for value in report["ratios"].values())
+    bench_little(monkeypatch)
+    options = ["--runs", "1", "--cold", "--threads", "2", "--compare", "signalsmith,rubberband", "--json"]
+    report = json.loads(hgs("bench", sound, *options).out.splitlines()[-1])
+    assert set(report["ratios"]) == {"hgs render, 1 note, cold / import torch"}
+    points = {(each["program"], each["threads"], each["notes"], each["cold"]) for each in report["compared"]}
+    both, warm = ("hgs", "Signalsmith Stretch"), [("Rubber Band R3", True)]
+    assert points == {
+        (name, threads, notes, cold)
+        for name, cold in [*((name, cold) for name in both for cold in (False, True)), *warm]
+        for threads in (1, 2)
+        for notes in (1, 2)
+    }
+    assert all(each["median_ms"] > 0 for each in report["compared"])
+    assert report["missing"] == {}
 
 
 def test_bench_says_what_it_has_nothing_to_compare_with(hgs: Run, sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -956,6 +966,34 @@ def test_bench_says_what_it_has_nothing_to_compare_with(hgs: Run, sound: Path, m
     outcome = hgs("bench", sound, "--compare", "rubberband")
     assert outcome.code == 2
     assert "rubberband is not installed" in outcome.err
+
+
+def test_bench_tells_in_one_line_what_is_absent_and_compares_with_the_rest(
+    hgs: Run, sound: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("python_stretch")
+    bench_little(monkeypatch)
+    monkeypatch.setenv("PATH", "")
+    outcome = hgs("bench", sound, "--runs", "1", "--threads", "1", "--compare", "rubberband,signalsmith")
+    assert outcome.code == 0
+    told = [line for line in outcome.err.splitlines() if line.startswith("hgs: warning:")]
+    assert told == ["hgs: warning: not compared: Rubber Band R3 — the program rubberband is not installed"]
+    rows = outcome.lines[outcome.lines.index("# Compared") + 1 :]
+    assert rows[0].split("\t") == ["sound", "cores", "notes", "start", "hgs, ms a note", "Signalsmith Stretch", "/ hgs"]
+    assert [row.split("\t")[1:4] for row in rows[1:3]] == [["1", "1", "warm"], ["1", "2", "warm"]]
+
+
+def test_bench_profiles_a_note_alone_and_many(hgs: Run, sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench_little(monkeypatch)
+    report = json.loads(hgs("bench", sound, "--runs", "1", "--profile", "--json").out.splitlines()[-1])
+    assert [profile["notes"] for profile in report["profiles"]] == [1, 2]
+    for profile in report["profiles"]:
+        stages = {stage["name"]: stage for stage in profile["stages"]}
+        assert {"G", "detail transfer", "recording: moved", "levels", "tone and noise"} <= set(stages)
+        whole = profile["whole"]
+        for counted in ("operations", "n_bytes", "calls"):  # nothing is counted twice, nothing left out
+            assert sum(stage[counted] for stage in stages.values()) == whole[counted] > 0
+        assert all(value > 0 for value in profile["peak"].values())
 
 
 def test_another_program_that_fails_is_one_line(

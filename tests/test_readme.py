@@ -20,7 +20,7 @@ from processes import Order, Processes
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from hgs_cli.bench import TIMING
+from hgs_cli.bench.plan import TIMING
 from hgs_cli.cli.app import app
 from hgs_cli.evaluation import known_truth_result, made_sounds
 from hgs_cli.manual import first_sentence, topics
@@ -432,9 +432,9 @@ def little(bundle: Path, recordings: Path, tmp_path: Path, monkeypatch: pytest.M
     odd = dict(list(made_sounds.made_sounds().items())[:2])
     monkeypatch.setattr("hgs_cli.evaluation.odd_sounds.made_sounds", lambda: odd)
     timing = replace(TIMING, cold_runs=1, peak_runs=1)
-    fewer = {"OCTAVES": [48.0, 60.0], "BATCHES": (2,), "LENGTHS_S": (0.5,), "TIMING": timing}
+    fewer = {"OCTAVES": (48.0, 60.0), "BATCHES": (2,), "LENGTHS_S": (0.5,), "TIMING": timing}
     for name, value in fewer.items():
-        monkeypatch.setattr(f"hgs_cli.bench.{name}", value)
+        monkeypatch.setattr(f"hgs_cli.bench.plan.{name}", value)
     made = partial(known_truth_result.measure_known_truth, families=("chord",))
     monkeypatch.setattr("hgs_cli.evaluation.measure.measure_known_truth", made)
     return bundle

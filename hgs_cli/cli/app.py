@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,12 +30,6 @@ EXIT_CODES = (
 
 
 EVERYDAY = ("render", "mix", "invert", "info", "manual", "bench", "train")
-
-
-class Compared(StrEnum):
-    """What `hgs bench` can compare with."""
-
-    RUBBERBAND = "rubberband"
 
 
 class Boundary(PlainGroup):
@@ -163,8 +156,12 @@ def bench(
     runs: Annotated[int, typer.Option(min=1, max=10_000, help="How often each step is timed.")] = 5,
     cold: Annotated[bool, typer.Option("--cold", help="Also time whole calls, each in a new process.")] = False,
     compare: Annotated[
-        Compared | None, typer.Option(help="Also time another program at the same notes.", show_default="none")
-    ] = None,
+        str,
+        typer.Option(
+            metavar="NAMES", help="Also time rubberband, signalsmith or both, with a comma.", show_default="none"
+        ),
+    ] = "",
+    profile: Annotated[bool, typer.Option("--profile", help="Also tell the time of notes by operation.")] = False,
     plot: Annotated[
         Path | None, typer.Option(metavar="PNG", help="Also draw the timings.", dir_okay=False, show_default="none")
     ] = None,
@@ -178,18 +175,21 @@ def bench(
     Every stage of inverting and playing a sound, notes in batches, by threads and by length, and how near the generator
     comes to what this machine can do. Other programs should rest meanwhile.
 
-    Example: hgs bench snare.wav --cold --compare rubberband
+    Example: hgs bench snare.wav --cold --profile --compare rubberband,signalsmith
     """
     from hgs_cli.atomic_files import OutputSet
-    from hgs_cli.bench import plan_bench, run_bench
-    from hgs_cli.bench_report import list_bars, print_report
+    from hgs_cli.bench.plan import plan_bench
+    from hgs_cli.bench.report import list_bars, print_report
+    from hgs_cli.bench.run import count_steps, run_bench
 
     set_threads(running.threads)
     keep_memory()
     messages = Messages(quiet)
     with OutputSet([] if plot is None else [plot], force) as outputs:
-        plan = plan_bench(sound, runs, cold=cold, compare=compare is not None)
-        with messages.batch(["timing"], plan.n_steps) as batch, batch.file(0) as advance:
+        plan = plan_bench(sound, runs, cold=cold, profile=profile, compare=compare)
+        for name, reason in plan.missing.items():
+            messages.warn(f"not compared: {name} — {reason}")
+        with messages.batch(["timing"], count_steps(plan)) as batch, batch.file(0) as advance:
             report = run_bench(plan, running.weights, running.device, advance)
         if plot is not None:
             from hgs_cli.export.plot import draw_bars

@@ -7,6 +7,8 @@ from typing import Any
 
 from hgs_cli.console import print_table
 
+OWN_NAME = "hgs"
+
 
 @dataclass(frozen=True)
 class Timing:
@@ -57,11 +59,86 @@ class Bound:
 
 
 @dataclass(frozen=True)
+class Compared:
+    """How long a program took for the same notes as the others.
+
+    Attributes:
+        program: Its name.
+        seconds: Of the sound.
+        threads: Cores that were used.
+        notes: How many.
+        cold: Whether new processes were started.
+        median_ms: For all of them.
+    """
+
+    program: str
+    seconds: float
+    threads: int
+    notes: int
+    cold: bool
+    median_ms: float
+
+
+@dataclass(frozen=True)
+class Peak:
+    """The highest speeds that were seen.
+
+    Attributes:
+        operations_per_s: Multiply-adds.
+        bytes_per_s: Read and written.
+        call_s: What calling an operator takes that has nothing to do.
+    """
+
+    operations_per_s: float
+    bytes_per_s: float
+    call_s: float
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a stage took for all notes.
+
+    Attributes:
+        name: Of the stage.
+        median_ms: Its time.
+        operations: Multiply-adds of products and convolutions; transforms and what works point by point have others.
+        n_bytes: Of what its operators read and write, be it in a cache or not.
+        calls: Of operators.
+    """
+
+    name: str
+    median_ms: float
+    operations: int
+    n_bytes: int
+    calls: int
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Where the time of notes goes on one core.
+
+    Attributes:
+        notes: How many.
+        whole: All of it.
+        stages: In the order of the work; their times add up to about that of the whole.
+        peak: What the core can do.
+    """
+
+    notes: int
+    whole: Stage
+    stages: tuple[Stage, ...]
+    peak: Peak
+
+
+@dataclass(frozen=True)
 class BenchReport:
     """All timings of a run and the circumstances.
 
     Attributes:
         timings: In the order in which they were taken.
+        compared: With other programs.
+        missing: Programs that were asked for and are not there → why.
+        profiles: Of a note alone and of many.
         bound: Of G.
         ratios: What is compared → how many times as long it takes as `hgs` does.
         peak_memory_mib: Largest resident memory of the process so far; on CUDA the device's peak instead.
@@ -69,6 +146,9 @@ class BenchReport:
     """
 
     timings: tuple[Timing, ...]
+    compared: tuple[Compared, ...]
+    missing: dict[str, str]
+    profiles: tuple[Profile, ...]
     bound: Bound
     ratios: dict[str, float]
     peak_memory_mib: float
@@ -87,7 +167,6 @@ def print_report(report: BenchReport, runs: int) -> None:
         "threads": "25 notes by threads",
         "lengths": "25 notes by their length",
         "cold": "Whole calls in new processes",
-        "compare": "Compared",
     }
     for section, title in titles.items():
         rows = [
@@ -105,6 +184,9 @@ def print_report(report: BenchReport, runs: int) -> None:
         if rows:
             header = (section, "median ms", "p95 ms", "ms a note", "notes/s", "real time")
             print_table(title, rows, header, to_stdout=True)
+    _print_compared(report)
+    for profile in report.profiles:
+        _print_profile(profile)
     _print_bound(report.bound)
     if report.ratios:
         ratios = [(name, f"{value:.2f}") for name, value in report.ratios.items()]
@@ -112,6 +194,61 @@ def print_report(report: BenchReport, runs: int) -> None:
     facts = [(name, str(value)) for name, value in report.environment.items()]
     facts += [("runs", str(runs)), ("peak memory", f"{report.peak_memory_mib:.0f} MiB")]
     print_table("Circumstances", facts, to_stdout=True)
+
+
+def _print_compared(report: BenchReport) -> None:
+    """A row for every number of notes, cores and start; every program's time, and how many times that of hgs it is."""
+    names = list(dict.fromkeys(each.program for each in report.compared if each.program != OWN_NAME))
+    times = {(each.seconds, each.threads, each.notes, each.cold, each.program): each for each in report.compared}
+    rows = []
+    for seconds, threads, notes, cold in dict.fromkeys(key[:4] for key in times):
+        own = times.get((seconds, threads, notes, cold, OWN_NAME))
+        if own is None:
+            continue
+        cells = [
+            f"{seconds:.2g} s",
+            str(threads),
+            str(notes),
+            "cold" if cold else "warm",
+            f"{own.median_ms / notes:.1f}",
+        ]
+        for name in names:
+            # A program has no warm start: the same time stands for both.
+            peer = times.get((seconds, threads, notes, cold, name)) or times.get((seconds, threads, notes, True, name))
+            cells += [f"{peer.median_ms / notes:.1f}", f"{peer.median_ms / own.median_ms:.1f}×"] if peer else ["", ""]
+        rows.append(tuple(cells))
+    if rows:
+        header = ["sound", "cores", "notes", "start", "hgs, ms a note"]
+        print_table("Compared", rows, header + [cell for name in names for cell in (name, "/ hgs")], to_stdout=True)
+    if report.missing:
+        print_table("Not compared", list(report.missing.items()), to_stdout=True)
+
+
+def _print_profile(profile: Profile) -> None:
+    """A row a stage: what it takes, what it does, and what that needs at the highest speeds seen here."""
+    peak, n = profile.peak, profile.notes
+
+    def row(stage: Stage) -> tuple[str, ...]:
+        needed = stage.operations / peak.operations_per_s, stage.n_bytes / peak.bytes_per_s, stage.calls * peak.call_s
+        return (
+            stage.name,
+            f"{stage.median_ms / n:.2f}",
+            f"{100.0 * stage.median_ms / profile.whole.median_ms:.0f} %",
+            f"{stage.operations / n / 1e6:.1f}",
+            f"{stage.n_bytes / n / 1e6:.1f}",
+            f"{stage.calls / n:.0f}",
+            *(f"{1e3 * seconds / n:.2f}" for seconds in needed),
+        )
+
+    columns = ("of a note", "ms", "share", "M multiply-adds", "MB", "calls")
+    speeds = (
+        f"ms at {peak.operations_per_s / 1e9:.0f} G/s",
+        f"at {peak.bytes_per_s / 1e9:.0f} GB/s",
+        f"at {peak.call_s * 1e6:.1f} µs a call",
+    )
+    title = "Where the time goes: " + ("a note alone" if n == 1 else f"{n} notes") + ", one core"
+    stages = [stage for stage in (*profile.stages, profile.whole) if stage.calls]
+    print_table(title, [row(stage) for stage in stages], columns + speeds, to_stdout=True)
 
 
 def _print_bound(bound: Bound) -> None:
