@@ -260,6 +260,13 @@ def run_process(arguments: list[str], bundle: Path, folder: Path, **environment:
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _processes_are_soon_ready(request: pytest.FixtureRequest) -> None:
+    """They take seconds to read the program, in which the first tests can run."""
+    if any("processes" in getattr(item, "fixturenames", ()) for item in request.session.items):
+        request.getfixturevalue("processes")
+
+
 @pytest.fixture(scope="session")
 def processes(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
     """Calls of hgs as processes that start at once."""

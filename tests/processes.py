@@ -24,6 +24,7 @@ warnings.simplefilter("ignore")
 import hgs_cli.__main__, hgs_cli.cli.app, hgs_cli.ending, hgs_cli.export.delivery, hgs_cli.export.plot, hgs_cli.cli.info
 import torch
 torch.set_num_threads(1)
+os.fsync = lambda handle: None  # files of tests need not outlive the machine
 
 # Once here, so that copies find all that is read at first use, also as a user to whom Python's own files are closed.
 import numpy, soundfile, tempfile

@@ -260,11 +260,10 @@ def test_a_steady_tone_has_no_step_where_the_networks_stop_listening(model: Mode
     assert largest_step_db(render(model, inversion, [inversion.stands_at + interval]).audio[0]) < 0.5
 
 
+@pytest.mark.thorough
 @pytest.mark.weights
-@pytest.mark.parametrize(  # trusted as far as may be, more is faded
-    ("trust", "most_db"), [(None, 1.0), pytest.param(1.0, 2.5, marks=pytest.mark.thorough)]
-)
-@pytest.mark.parametrize("interval", few_of([-9.0, 0.0, 7.0], 7.0))
+@pytest.mark.parametrize(("trust", "most_db"), [(None, 1.0), (1.0, 2.5)])  # trusted as far as may be, more is faded
+@pytest.mark.parametrize("interval", [-9.0, 0.0, 7.0])
 def test_a_steady_tone_has_no_step_there_with_the_released_weights(
     released: Model, interval: float, trust: float | None, most_db: float
 ) -> None:

@@ -76,18 +76,18 @@ def measured(arguments: list[str], bundle: Path, folder: Path, stdin: bytes = b"
     return Measured(done.returncode, done.stdout.decode(), done.stderr.decode(), peak_mib, seconds)
 
 
-Measure = Callable[[list[str]], Outcome]
+Measure = Callable[..., Outcome]
 
 
 @pytest.fixture(params=few_of(["ready", "new"], "ready"))
 def measure(request: pytest.FixtureRequest, bundle: Path, tmp_path: Path) -> Measure:
     """Runs hgs held to time and memory: a copy of a process that has read the program, or a new process."""
     if request.param == "new":
-        return lambda arguments: measured(arguments, bundle, tmp_path)
+        return lambda arguments, first="": measured(arguments, bundle, tmp_path)
     processes: Processes = request.getfixturevalue("processes")
 
-    def run(arguments: list[str]) -> Outcome:
-        outcome = processes.run(tmp_path, Order(arguments, data=MAX_DATA))[0]
+    def run(arguments: list[str], first: str = "") -> Outcome:
+        outcome = processes.run(tmp_path, Order(arguments, data=MAX_DATA, first=first))[0]
         ((peak_mib, seconds),) = processes.used
         assert peak_mib < MAX_MIB - SHARED_MIB, arguments
         assert seconds < MAX_S, arguments
@@ -115,7 +115,7 @@ def ten_hours(path: Path, samples: np.ndarray) -> None:
 
 
 def test_sounds_at_the_edge_are_refused_one_line_each_in_bounded_time_and_memory(
-    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    measure: Measure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "")  # ffmpeg is content with one or the other
 
@@ -157,7 +157,7 @@ def test_sounds_at_the_edge_are_refused_one_line_each_in_bounded_time_and_memory
         stored("locked.wav", sine).chmod(0)
         said["locked.wav"] = "permission denied"
 
-    done = measured(["render", *said, "-p", "60", "-o", "out", "--quiet"], bundle, tmp_path)
+    done = measure(["render", *said, "-p", "60", "-o", "out", "--quiet"], first="os.environ['PATH'] = ''")
     assert (done.code, done.out) == (3, "")
     for line, (name, what) in zip(refusals(done), said.items(), strict=True):
         assert name[:40] in line

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import Run, few_of
+from conftest import Run
 from safetensors.torch import load_file, save_file
 
 from hgs_cli.errors import TrainingError
@@ -312,7 +312,8 @@ def shouting_above(envelopes: Envelopes) -> Envelopes:
     return Envelopes(envelopes.harmonic, torch.where(above[:, None], 1.0, envelopes.noise_part))
 
 
-@pytest.mark.parametrize("name", few_of(STAGES, "warmup"))
+@pytest.mark.thorough  # the losses themselves are deaf there: the test above
+@pytest.mark.parametrize("name", STAGES)
 def test_every_stage_is_deaf_above_the_bandwidth(
     name: str, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
