@@ -14,11 +14,9 @@ from torch import Tensor
 
 from hgs_cli.evaluation import known_truth_result
 from hgs_cli.evaluation.known_truth import (
-    EVALUATION_SEED,
     FAMILIES,
     HELD_OUT_FAMILIES,
-    ONSET_S,
-    PEAK,
+    PATCHES,
     TRAINING_FAMILIES,
     Patch,
     draw_patch,
@@ -68,7 +66,7 @@ def test_families_that_are_held_out_are_no_training_families() -> None:
     assert not set(TRAINING_FAMILIES) & set(HELD_OUT_FAMILIES)
     assert set(TRAINING_FAMILIES) | set(HELD_OUT_FAMILIES) == set(FAMILIES)
     assert {"stacked intervals", "plate", "band noise"} <= set(HELD_OUT_FAMILIES)  # chordal, inharmonic, noise
-    assert all(patch.seed >= EVALUATION_SEED for patch in evaluation_patches("bell", 3))
+    assert all(patch.seed >= PATCHES.evaluation_seed for patch in evaluation_patches("bell", 3))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -87,8 +85,8 @@ def test_a_patch_begins_at_its_onset_and_has_its_peak_and_length(family: str, se
     assert audio.shape == (round(patch.seconds * SAMPLE_RATE),)
     assert 1.5 <= patch.seconds <= 4.0
     assert 17.0 < patch.midi < 108.0
-    assert float(audio.abs().max()) == pytest.approx(PEAK, rel=1e-5)
-    n_before = round(ONSET_S * SAMPLE_RATE)
+    assert float(audio.abs().max()) == pytest.approx(PATCHES.peak, rel=1e-5)
+    n_before = round(PATCHES.onset_s * SAMPLE_RATE)
     assert not audio[:n_before].any()
     assert audio[n_before : n_before + SAMPLE_RATE // 20].any()
     assert patch.render(semitones, 0.5).shape == (SAMPLE_RATE // 2,)
@@ -127,7 +125,7 @@ def test_formants_of_voices_stay_while_their_pitch_moves() -> None:
 
 
 def test_a_resampled_patch_of_steady_partials_is_the_truth() -> None:
-    patch = draw_patch("stacked intervals", EVALUATION_SEED + 3)
+    patch = draw_patch("stacked intervals", PATCHES.evaluation_seed + 3)
     truth = patch.render(7.0, 1.0)[4000:20_000]
     moved = play_faster(patch.render(0.0, 2.0), 7.0)[4000:20_000]
     assert strongest(moved)[0] == pytest.approx(strongest(truth)[0], rel=2e-3)  # 3.5 cents: it beats

@@ -61,7 +61,7 @@ def test_a_feature_that_names_the_instrument_tells_nothing_of_other_instruments(
 
 def test_no_instrument_is_in_two_folds() -> None:
     assert all(len(set(FOLD[INSTRUMENT == one].tolist())) == 1 for one in range(N_INSTRUMENTS))
-    assert torch.bincount(FOLD).tolist() == [len(KEY) // leakage.N_FOLDS] * leakage.N_FOLDS
+    assert torch.bincount(FOLD).tolist() == [len(KEY) // leakage.PROBED.n_folds] * leakage.PROBED.n_folds
 
 
 def test_accuracy_counts_instruments_alike() -> None:
@@ -130,6 +130,6 @@ def test_leakage_is_the_same_again(dataset: Path) -> None:
 
 @pytest.mark.thorough
 def test_too_few_instruments_are_named(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leakage, "N_FOLDS", 6)
+    monkeypatch.setattr(leakage, "PROBED", leakage.ProbeRules(n_folds=6))
     with pytest.raises(TrainingError, match="too few pitched instruments"):
         probe_leakage({}, dataset)

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from conftest import Run
 
+from hgs_cli.evaluation.leakage import ProbeRules
+from hgs_cli.evaluation.paper import PaperRules
 from hgs_cli.models.pitch_classifier import PitchClassifier, PitchClassifierSizes
 from hgs_cli.training import loop
 from hgs_cli.training.judge import JUDGE_NAME, save_judge
@@ -26,8 +28,8 @@ def judged(bundle: Path) -> Path:
 def test_one_command_writes_every_section(
     hgs: Run, judged: Path, recordings: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hgs_cli.evaluation.paper.N_QUICK", 16)
-    monkeypatch.setattr("hgs_cli.evaluation.leakage.N_FOLDS", 2)
+    monkeypatch.setattr("hgs_cli.evaluation.paper.PAPER", PaperRules(n_quick=16))
+    monkeypatch.setattr("hgs_cli.evaluation.leakage.PROBED", ProbeRules(n_folds=2))
     config = tmp_path / "quick.toml"
     config.write_text("[loop]\nbatch_size = 4\nwarmup_steps = 1\nvalidation_batches = 2\n")
     options = loop.RunOptions(dataset, tmp_path / "runs" / "hyper", steps=1, init=judged, config=config)

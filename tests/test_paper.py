@@ -23,7 +23,7 @@ from hgs_cli.evaluation.baselines import (
 )
 from hgs_cli.evaluation.missing_runs import RECIPES, UNFINISHED, missing_runs
 from hgs_cli.evaluation.overlap import overlap_section
-from hgs_cli.evaluation.paper import draw_notes, paper_table
+from hgs_cli.evaluation.paper import PaperRules, draw_notes, paper_table
 from hgs_cli.evaluation.paper_result import TASKS
 from hgs_cli.models.hyperganstrument import HyperGANStrument, tiny_config
 from hgs_cli.models.pitch_classifier import PitchClassifier, PitchClassifierSizes
@@ -126,7 +126,7 @@ def test_one_command_trains_what_the_papers_table_lacks_and_fills_it(
     hgs: Run, bundle: Path, judge: PitchClassifier, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hgs_cli.evaluation.missing_runs.COMMON_SETTINGS", QUICK)
-    monkeypatch.setattr("hgs_cli.evaluation.paper.N_QUICK", 16)
+    monkeypatch.setattr("hgs_cli.evaluation.paper.PAPER", PaperRules(n_quick=16))
     monkeypatch.setattr("hgs_cli.evaluation.measure._Job.data", lambda *_: [])
     (tmp_path / "weights" / "train").mkdir(parents=True)
     weights = shutil.copy(bundle, tmp_path / "weights" / "tiny.safetensors")
@@ -196,8 +196,7 @@ def test_optimisation_brings_the_reconstruction_nearer(runs: Path, dataset: Path
 def test_the_table_tells_baselines_apart_and_repeats(
     runs: Path, dataset: Path, network: HyperGANStrument, judge: PitchClassifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hgs_cli.evaluation.paper.N_QUICK", 24)
-    monkeypatch.setattr("hgs_cli.evaluation.paper.CHUNK", 10)
+    monkeypatch.setattr("hgs_cli.evaluation.paper.PAPER", PaperRules(n_quick=24, chunk=10))
     monkeypatch.setattr("hgs_cli.evaluation.baselines.OPTIMISATION_STEPS", 2)
     steps: list[tuple[int, int]] = []
     table = paper_table(network, judge, dataset, runs, quick=True, advance=lambda *at: steps.append(at))
@@ -221,7 +220,7 @@ def test_the_table_tells_baselines_apart_and_repeats(
 def test_the_table_is_the_same_again(
     runs: Path, dataset: Path, network: HyperGANStrument, judge: PitchClassifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hgs_cli.evaluation.paper.N_QUICK", 24)
+    monkeypatch.setattr("hgs_cli.evaluation.paper.PAPER", PaperRules(n_quick=24))
     monkeypatch.setattr("hgs_cli.evaluation.baselines.OPTIMISATION_STEPS", 2)
     first, again = (paper_table(network, judge, dataset, runs, quick=True).section().figures for _ in range(2))
     assert first == again
@@ -230,7 +229,7 @@ def test_the_table_is_the_same_again(
 def test_an_h_that_changes_nothing_has_the_ratio_one(
     dataset: Path, judge: PitchClassifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hgs_cli.evaluation.paper.N_QUICK", 16)
+    monkeypatch.setattr("hgs_cli.evaluation.paper.PAPER", PaperRules(n_quick=16))
     untrained = build_model(tiny_config(), seed=1).eval().requires_grad_(False)
     table = paper_table(untrained, judge, dataset, None, quick=True)
     ratio, (low, high) = table.ratios["reconstruction"]
@@ -241,7 +240,7 @@ def test_an_h_that_changes_nothing_has_the_ratio_one(
 def test_a_hypernetwork_gone_wrong_shows(
     dataset: Path, network: HyperGANStrument, judge: PitchClassifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hgs_cli.evaluation.paper.N_QUICK", 16)
+    monkeypatch.setattr("hgs_cli.evaluation.paper.PAPER", PaperRules(n_quick=16))
     for name, parameter in network.hypernetwork.named_parameters():
         if "outputs.bias" in name:
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))

@@ -98,8 +98,7 @@ def test_paths_stay_what_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_pipe_has_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(piped, "MAX_BYTES", 10_000)
-    monkeypatch.setattr(piped, "MAX_LIST_BYTES", 10_000)
+    monkeypatch.setattr(piped, "PIPED", piped.PipedRules(max_bytes=10_000, max_list_bytes=10_000))
     with pytest.raises(InputError, match="stdin holds over"):
         read_stdin(io.BytesIO(b"fLaC" + bytes(20_000)))
     with pytest.raises(UsageError, match="neither a sound nor paths"):

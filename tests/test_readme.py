@@ -23,6 +23,8 @@ from typer.main import get_command
 from hgs_cli.bench.plan import TIMING
 from hgs_cli.cli.app import app
 from hgs_cli.evaluation import known_truth_result, made_sounds
+from hgs_cli.evaluation.leakage import ProbeRules
+from hgs_cli.evaluation.paper import PaperRules
 from hgs_cli.manual import first_sentence, topics
 from hgs_cli.models.pitch_classifier import PitchClassifier, PitchClassifierSizes
 from hgs_cli.spectrum import SAMPLE_RATE
@@ -433,8 +435,8 @@ def little(bundle: Path, recordings: Path, tmp_path: Path, monkeypatch: pytest.M
     save_judge(bundle.parent / "train" / JUDGE_NAME, judge)
     monkeypatch.setattr("hgs_cli.training.data.DEBIAN_SOUNDFONTS", ())
     monkeypatch.setattr("hgs_cli.evaluation.rendered.DEBIAN_SOUNDFONTS", ())
-    monkeypatch.setattr("hgs_cli.evaluation.paper.N_QUICK", 16)
-    monkeypatch.setattr("hgs_cli.evaluation.leakage.N_FOLDS", 2)
+    monkeypatch.setattr("hgs_cli.evaluation.paper.PAPER", PaperRules(n_quick=16))
+    monkeypatch.setattr("hgs_cli.evaluation.leakage.PROBED", ProbeRules(n_folds=2))
     monkeypatch.setattr("hgs_cli.evaluation.missing_runs.COMMON_SETTINGS", QUICK)
     odd = dict(list(made_sounds.made_sounds().items())[:2])
     monkeypatch.setattr("hgs_cli.evaluation.odd_sounds.made_sounds", lambda: odd)

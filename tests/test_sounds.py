@@ -16,7 +16,7 @@ from hgs_cli.audio.loudness import measure_lufs
 from hgs_cli.evaluation import odd_sounds
 from hgs_cli.evaluation.made_sounds import PEAK, made_sounds
 from hgs_cli.evaluation.measures import Distance, harmonic_to_noise_db, track_pitch
-from hgs_cli.evaluation.mixes import STEPS, MixedNote, NamedSound, measure_mixes, pair_up
+from hgs_cli.evaluation.mixes import MIXES, MixedNote, NamedSound, measure_mixes, pair_up
 from hgs_cli.evaluation.odd_sounds import OddSound, measure_odd_sounds
 from hgs_cli.evaluation.variations import measure_variations
 from hgs_cli.models.generator import Envelopes
@@ -135,8 +135,10 @@ def test_the_loudness_of_mixes_goes_evenly_from_one_sound_to_the_other(model: Mo
     ends = [invert(model, sound.audio, SAMPLE_RATE) for sound in two_sounds()]
     for normalize in ("lufs", "none"):
         settings = Settings(normalize=normalize)
-        heard = [measure_lufs(mix(model, ends, (1.0 - share, share), [61.0], settings).audio[0]) for share in STEPS]
-        wanted = [heard[0] + share * (heard[-1] - heard[0]) for share in STEPS]
+        heard = [
+            measure_lufs(mix(model, ends, (1.0 - share, share), [61.0], settings).audio[0]) for share in MIXES.steps
+        ]
+        wanted = [heard[0] + share * (heard[-1] - heard[0]) for share in MIXES.steps]
         assert heard == pytest.approx(wanted, abs=2.0), normalize
 
 

@@ -10,6 +10,7 @@ import torch
 from conftest import Run, note
 
 from hgs_cli.evaluation import trust
+from hgs_cli.evaluation.known_truth import PatchRules
 from hgs_cli.evaluation.trust import (
     JudgedSound,
     aligned_distance_db,
@@ -27,7 +28,7 @@ from hgs_cli.spectrum import SAMPLE_RATE
 def sounds(seed: int) -> list[JudgedSound]:
     """Harmonic ones that are 2 dB nearer the more they are drawn towards the wanted level, and others that are not."""
     generator = torch.Generator().manual_seed(seed)
-    grid = torch.tensor(trust.WEIGHTS)
+    grid = torch.tensor(trust.FITTED.weights)
     found = []
     for index in range(40):
         harmonic = index % 2 == 0
@@ -48,7 +49,7 @@ def test_a_law_that_is_there_is_found_and_beats_every_constant() -> None:
 
 
 def test_a_sound_that_weighs_more_draws_the_law_to_itself() -> None:
-    grid = torch.tensor(trust.WEIGHTS)
+    grid = torch.tensor(trust.FITTED.weights)
     alike = Traits(0.8, 5.0, 0.0, 0.1)
     near_one = JudgedSound("a family", True, alike, (1.0 - grid).expand(7, -1))
     near_none = JudgedSound("an instrument", False, alike, grid.expand(70, -1))
@@ -80,7 +81,7 @@ def test_the_command_fits_the_law_and_measures_it_on_others(
 ) -> None:
     monkeypatch.setattr(trust, "TRAINING_FAMILIES", ("detuned stack", "harmonic FM"))
     monkeypatch.setattr(trust, "HELD_OUT_FAMILIES", ("filter sweep",))
-    monkeypatch.setattr(trust, "SEMITONES", (3.0, -12.0))
+    monkeypatch.setattr(trust, "PATCHES", PatchRules(semitones=(3.0, -12.0)))
     done = hgs(
         "train", "eval", "--trust", "--real", recordings, "--real", recordings, "--quick", "--workers", "1",
         "--json", "figures.json", "--markdown", "figures.md",

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from hgs_cli.evaluation.cross_pitch import render_notes
-from hgs_cli.evaluation.known_truth import FAMILIES, QUICK_SEMITONES, SEMITONES, draw_patch, evaluation_patches
+from hgs_cli.evaluation.known_truth import FAMILIES, PATCHES, draw_patch, evaluation_patches
 from hgs_cli.evaluation.measures import Distance, Mean, fit
 from hgs_cli.evaluation.pairs import BANDS
 from hgs_cli.evaluation.recordings import (
@@ -244,7 +244,7 @@ def _measure_item(model: Model, item: Any, options: CrossPitchOptions) -> list[A
     """What one process takes at a time: the notes of an instrument, or the family and seed of a patch."""
     if isinstance(item, tuple):
         patch = draw_patch(*item)
-        intervals = QUICK_SEMITONES if options.quick else SEMITONES
+        intervals = PATCHES.quick_semitones if options.quick else PATCHES.semitones
         truths = [(patch.midi + semitones, abs(round(semitones)), patch.render(semitones)) for semitones in intervals]
         return _ablate(model, patch.family, patch.render(), patch.midi, truths, options)
     source, loud = choose_source(item)

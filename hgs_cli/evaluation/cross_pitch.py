@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -23,9 +24,18 @@ from hgs_cli.spectrum import SAMPLE_RATE
 
 DECAYING_PEERS = ("resampling, while it lasts", RUBBER_BAND_R3)
 SUSTAINED_FAMILIES = ("wind", "bowed", "brass")
-QUICK_PER_BAND = 1
-QUICK_HYPER_PER_INSTRUMENT = 2
-HYPER_PER_INSTRUMENT = 12
+
+
+@dataclass(frozen=True)
+class CrossPitchRules:
+    """How much is measured."""
+
+    quick_per_band: int = 1  # notes of each band of intervals, for a quick measurement
+    quick_hyper_per_instrument: int = 2  # recordings with and without H, likewise
+    hyper_per_instrument: int = 12  # recordings with and without H
+
+
+CROSS_PITCH = CrossPitchRules()
 
 
 def measure_cross_pitch(
@@ -116,7 +126,7 @@ def _targets(source: Note, notes: Sequence[Note], quick: bool) -> list[Note]:
         band = notes_of_band(source, notes, least, most)
         if quick:
             middle = len(band) // 2
-            band = band[middle : middle + QUICK_PER_BAND]
+            band = band[middle : middle + CROSS_PITCH.quick_per_band]
         chosen += band
     return chosen
 
@@ -165,7 +175,7 @@ def _cents_off(audio: Tensor, midi: float) -> float:
 
 def _compare_hyper(model: Model, recordings: list[Note], quick: bool) -> list[HyperNote]:
     """H on against H off at the recordings' own pitch, detail off, evenly spread over them."""
-    wanted = QUICK_HYPER_PER_INSTRUMENT if quick else HYPER_PER_INSTRUMENT
+    wanted = CROSS_PITCH.quick_hyper_per_instrument if quick else CROSS_PITCH.hyper_per_instrument
     step = max(1, math.ceil(len(recordings) / wanted))
     found = []
     for note in recordings[step // 2 :: step]:

@@ -17,10 +17,18 @@ from hgs_cli.spectrum import N_BANDS, N_FRAMES, N_MELS, N_STEPS, mel_centres_hz
 from hgs_cli.training.notes import NoteTable
 from hgs_cli.training.shards import LOWEST_DB
 
-RECORDED_WEIGHT = 0.7  # of the fit: soft layers of SoundFonts are often their loud ones behind a filter
-SOUNDING_DB = 25.0  # below its loudest frame a note is not compared
-AUDIBLE_DB = 45.0  # nor a band this far below the loudest
-QUANTISED_DB = 5.0  # above the floor of the data
+
+@dataclass(frozen=True)
+class DynamicsRules:
+    """How soft and loud notes are compared."""
+
+    recorded_weight: float = 0.7  # of the fit: soft layers of SoundFonts are often their loud ones behind a filter
+    sounding_db: float = 25.0  # below its loudest frame a note is not compared
+    audible_db: float = 45.0  # nor a band this far below the loudest
+    quantised_db: float = 5.0  # above the floor of the data
+
+
+DYNAMICS = DynamicsRules()
 
 
 @dataclass(frozen=True)
@@ -45,8 +53,8 @@ class SoftPair:
     def audible(self, part: Tensor) -> Tensor:
         """Bands of a part (2, n_mels) in which both notes can be compared, from just below the fundamental up."""
         loudest = torch.maximum(self.harmonic, self.noise_part).amax(1)
-        loud = part[0] > loudest[0] - AUDIBLE_DB
-        return loud & (part[1] > LOWEST_DB + QUANTISED_DB) & (self.octaves > -0.3)
+        loud = part[0] > loudest[0] - DYNAMICS.audible_db
+        return loud & (part[1] > LOWEST_DB + DYNAMICS.quantised_db) & (self.octaves > -0.3)
 
 
 def soft_pairs(table: NoteTable, *, recorded_only: bool = False) -> list[SoftPair]:
@@ -67,7 +75,7 @@ def soft_pairs(table: NoteTable, *, recorded_only: bool = False) -> list[SoftPai
         tone = (table.periodicity[both].float() / 255.0).repeat_interleave(N_MELS // N_BANDS, 1)
         tone = tone.repeat_interleave(N_FRAMES // N_STEPS, 2)
         loudness_db = 10.0 * torch.log10(power.sum(1))
-        sounding = loudness_db[0] > loudness_db[0].max() - SOUNDING_DB
+        sounding = loudness_db[0] > loudness_db[0].max() - DYNAMICS.sounding_db
         harmonic, noise = ((power * share)[..., sounding].mean(2) for share in (tone, 1.0 - tone))
         f0_hz = midi_to_hz(float(table.pitch[both[0]]))
         pairs.append(
@@ -86,7 +94,7 @@ def soft_pairs(table: NoteTable, *, recorded_only: bool = False) -> list[SoftPai
 def fit_softness(pairs: list[SoftPair]) -> Tensor:
     """Harmonic tilt, noise tilt (dB an octave) and noise offset (dB) by least squares, the level of each pair free.
 
-    Every instrument counts alike, recorded ones together RECORDED_WEIGHT.
+    Every instrument counts alike, recorded ones together DYNAMICS.recorded_weight.
 
     Returns:
         (3,); zeros where there are no pairs.
@@ -107,7 +115,7 @@ def fit_softness(pairs: list[SoftPair]) -> Tensor:
         if len(wanted) < 2:
             continue
         columns, wanted = columns - columns.mean(0), wanted - wanted.mean()
-        group = RECORDED_WEIGHT if pair.recorded else 1.0 - RECORDED_WEIGHT
+        group = DYNAMICS.recorded_weight if pair.recorded else 1.0 - DYNAMICS.recorded_weight
         weight = group / n_shards[pair.recorded] / n_pairs[pair.shard] / len(wanted)
         left, right = left + weight * columns.T @ columns, right + weight * columns.T @ wanted
     return torch.linalg.pinv(left) @ right
@@ -122,7 +130,9 @@ def distance_db(pair: SoftPair, softness: float) -> float:
     ) * (10.0 / np.log(10.0))
     powers = torch.pow(10.0, pair.harmonic / 10.0) + torch.pow(10.0, pair.noise_part / 10.0)
     loud, real = 10.0 * torch.log10(powers)
-    heard = (loud > loud.max() - AUDIBLE_DB) & (real > LOWEST_DB + QUANTISED_DB) & (pair.octaves > -0.3)
+    heard = (
+        (loud > loud.max() - DYNAMICS.audible_db) & (real > LOWEST_DB + DYNAMICS.quantised_db) & (pair.octaves > -0.3)
+    )
     lacking = (real - made)[heard]
     return float((lacking - lacking.median()).abs().mean())
 

@@ -18,12 +18,22 @@ from hgs_cli.evaluation.known_truth_families import RECIPES
 from hgs_cli.evaluation.known_truth_voices import attack, seconds_from_onset
 from hgs_cli.spectrum import SAMPLE_RATE
 
-PEAK = 0.5
-ONSET_S = 0.005
-SEMITONES = (3.0, -4.0, 7.0, -12.0, 12.0, 19.0, -17.0)  # from their own pitch, at which patches are asked for
-QUICK_SEMITONES = (3.0, -12.0, 19.0)
-END_S = 0.01  # faded at the end of every sound
-EVALUATION_SEED = 1_000_000  # the first seed of patches that are measured with; training draws below
+
+@dataclass(frozen=True)
+class PatchRules:
+    """How patches are drawn and played."""
+
+    peak: float = 0.5  # of every sound
+    onset_s: float = 0.005  # of silence before it
+    # from their own pitch, at which patches are asked for
+    semitones: tuple[float, ...] = (3.0, -4.0, 7.0, -12.0, 12.0, 19.0, -17.0)
+    quick_semitones: tuple[float, ...] = (3.0, -12.0, 19.0)  # the same for a quick measurement
+    end_s: float = 0.01  # faded at the end of every sound
+    evaluation_seed: int = 1_000_000  # the first seed of patches that are measured with; training draws below
+
+
+PATCHES = PatchRules()
+
 
 HELD_OUT_FAMILIES = ("stacked intervals", "plate", "ring modulation", "cowbell", "filter sweep", "band noise")
 """Families that nothing is trained with: what is learned from the others is measured on these."""
@@ -55,20 +65,20 @@ class Patch:
     @property
     def name(self) -> str:
         """Family and seed; evaluation's patches are numbered from 0."""
-        return f"{self.family} {self.seed % EVALUATION_SEED}"
+        return f"{self.family} {self.seed % PATCHES.evaluation_seed}"
 
     def render(self, semitones: float = 0.0, seconds: float | None = None) -> Tensor:
-        """The patch so many semitones above its own pitch, mono at SAMPLE_RATE with a peak of PEAK, (T,).
+        """The patch so many semitones above its own pitch, mono at SAMPLE_RATE with a peak of PATCHES.peak, (T,).
 
         Args:
             semitones: Any interval, 0 for the patch as it is.
             seconds: Length, its own if not given.
         """
         n_samples = round((self.seconds if seconds is None else seconds) * SAMPLE_RATE)
-        n_before = round(ONSET_S * SAMPLE_RATE)
+        n_before = round(PATCHES.onset_s * SAMPLE_RATE)
         time_s = seconds_from_onset(n_samples - n_before)
-        audio = self.sound(2.0 ** (semitones / 12.0), time_s) * attack(time_s[-1] - time_s, END_S)
-        return torch.nn.functional.pad(PEAK * audio / audio.abs().max(), (n_before, 0)).float()
+        audio = self.sound(2.0 ** (semitones / 12.0), time_s) * attack(time_s[-1] - time_s, PATCHES.end_s)
+        return torch.nn.functional.pad(PATCHES.peak * audio / audio.abs().max(), (n_before, 0)).float()
 
 
 def draw_patch(family: str, seed: int) -> Patch:
@@ -86,4 +96,4 @@ def draw_patch(family: str, seed: int) -> Patch:
 
 def evaluation_patches(family: str, n: int) -> list[Patch]:
     """The first patches of a family that are measured with, and never trained with."""
-    return [draw_patch(family, EVALUATION_SEED + index) for index in range(n)]
+    return [draw_patch(family, PATCHES.evaluation_seed + index) for index in range(n)]

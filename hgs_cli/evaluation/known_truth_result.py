@@ -10,15 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from hgs_cli.evaluation.cross_pitch import render_notes
-from hgs_cli.evaluation.known_truth import (
-    FAMILIES,
-    HELD_OUT_FAMILIES,
-    QUICK_SEMITONES,
-    SEMITONES,
-    Patch,
-    draw_patch,
-    evaluation_patches,
-)
+from hgs_cli.evaluation.known_truth import FAMILIES, HELD_OUT_FAMILIES, PATCHES, Patch, draw_patch, evaluation_patches
 from hgs_cli.evaluation.measures import Distance, Mean, fit
 from hgs_cli.evaluation.noise_spread import NoiseSpreads, measure_noise_spread
 from hgs_cli.evaluation.pairs import BANDS
@@ -29,9 +21,19 @@ from hgs_cli.evaluation.workers import measure_each
 from hgs_cli.pipeline import Model, SourceHint, invert, make_instrument
 from hgs_cli.spectrum import SAMPLE_RATE
 
-N_PATCHES, QUICK_PATCHES = 4, 1
-N_WORST = 10
-RIGHT_SEMITONES = 0.5
+
+@dataclass(frozen=True)
+class KnownTruthRules:
+    """How much is measured of made sounds."""
+
+    n_patches: int = 4  # of a family
+    quick_patches: int = 1  # the same for a quick measurement
+    n_worst: int = 10  # that are listed
+    right_semitones: float = 0.5  # a pitch found is right up to this
+
+
+KNOWN_TRUTH = KnownTruthRules()
+
 
 TOLD, FOUND = "hgs, pitch told", "hgs, pitch found"
 PEERS = (RUBBER_BAND_R3, RESAMPLING, SIGNALSMITH)
@@ -57,7 +59,7 @@ class PatchResult:
     @property
     def right(self) -> bool:
         """Whether the pitch that was found is the one that is told."""
-        return self.found_midi is not None and abs(self.found_midi - self.midi) <= RIGHT_SEMITONES
+        return self.found_midi is not None and abs(self.found_midi - self.midi) <= KNOWN_TRUTH.right_semitones
 
     def moved_db(self, row: str) -> float:
         """Mean distance over all intervals but 0."""
@@ -149,7 +151,7 @@ class KnownTruthResult:
         )
 
     def _worst_table(self) -> Table:
-        worst = sorted(self.patches, key=lambda patch: -patch.moved_db(TOLD))[:N_WORST]
+        worst = sorted(self.patches, key=lambda patch: -patch.moved_db(TOLD))[: KNOWN_TRUTH.n_worst]
         return Table(
             "Made sounds furthest from their truth, pitch told, dB over all intervals but 0",
             ("patch", "pitch told", "found", *self.rows),
@@ -214,7 +216,7 @@ def measure_known_truth(
         InputError: A peer fails.
     """
     options = options or CrossPitchOptions()
-    n = QUICK_PATCHES if options.quick else N_PATCHES
+    n = KNOWN_TRUTH.quick_patches if options.quick else KNOWN_TRUTH.n_patches
     patches = [patch for family in families for patch in evaluation_patches(family, n)]
     longest_first = sorted(patches, key=lambda patch: -patch.seconds)
     items = {patch.name: (patch.family, patch.seed) for patch in longest_first}
@@ -236,7 +238,7 @@ def _measure_patch(model: Model, which: tuple[str, int], options: CrossPitchOpti
     """One patch, by family and seed: what makes its sound does not go to another process."""
     patch = draw_patch(*which)
     source = patch.render()
-    intervals = (0.0, *(QUICK_SEMITONES if options.quick else SEMITONES))
+    intervals = (0.0, *(PATCHES.quick_semitones if options.quick else PATCHES.semitones))
     told, _ = _render(model, patch, patch.midi, intervals, options)
     ours, found_midi = _render(model, patch, "auto", intervals, options)
     shifts = {peer.name: peer.open(source, patch.midi) for peer in find_peers().found if peer.name in PEERS}

@@ -21,12 +21,22 @@ from hgs_cli.training.batches import PairSampler
 from hgs_cli.training.config import DataConfig
 from hgs_cli.training.notes import NoteTable
 
-N_FOLDS = 5
-NOTES_OF_INSTRUMENT, NOTES_OF_SHARD = 32, 16
-QUICK_NOTES_OF_INSTRUMENT = 12
-POOLED_FRAMES = 32  # the log-mel as the probe reads it: 128 bands × 11 steps, as many values as the map of h about
 
-SEED = 0
+@dataclass(frozen=True)
+class ProbeRules:
+    """What the probes of h learn from."""
+
+    n_folds: int = 5  # of the instruments: each is probed by one that has not heard it
+    notes_of_instrument: int = 32  # at most
+    notes_of_shard: int = 16  # at most
+    quick_notes_of_instrument: int = 12  # at most, for a quick measurement
+    # the log-mel as the probe reads it: 128 bands × 11 steps, as many values as the map of h about
+    pooled_frames: int = 32
+    seed: int = 0  # of all that is drawn
+
+
+PROBED = ProbeRules()
+
 
 Advance = Callable[[int, int], None]  # how much is done, how much there is
 
@@ -78,10 +88,10 @@ def probe_leakage(
     Raises:
         TrainingError: The data set is missing, or has too few instruments to fold.
     """
-    most = QUICK_NOTES_OF_INSTRUMENT if quick else NOTES_OF_INSTRUMENT
+    most = PROBED.quick_notes_of_instrument if quick else PROBED.notes_of_instrument
     training = _choose(NoteTable(data, validation=False), most)
     unseen = _choose(NoteTable(data, validation=True), most)
-    if len(_by_instrument(training.instrument)) < N_FOLDS:
+    if len(_by_instrument(training.instrument)) < PROBED.n_folds:
         raise TrainingError(f"{data} has too few pitched instruments to probe", "build more data")
     fold = instrument_folds(training.instrument)
     total, done = 2 + 3 * len(models), 0
@@ -114,18 +124,18 @@ def probe_leakage(
                 for side, values, notes in (("training", seen, training), ("validation", held, unseen))
             }
         if name == next(iter(models)):
-            order = torch.randperm(len(training.key), generator=torch.Generator().manual_seed(SEED))
+            order = torch.randperm(len(training.key), generator=torch.Generator().manual_seed(PROBED.seed))
             accuracy[f"{name}: h, keys shuffled"] = told(probe(h[0], training.key[order], fold, h[1]))
     counts = {
         side: (len(notes.key), len(_by_instrument(notes.instrument)))
         for side, notes in (("training", training), ("validation", unseen))
     }
-    return LeakageResult(accuracy, distances, counts, N_FOLDS)
+    return LeakageResult(accuracy, distances, counts, PROBED.n_folds)
 
 
 def _choose(table: NoteTable, most: int) -> Notes:
     """At most `most` notes of every instrument, from as few of its shards as give them, the same at every call."""
-    rng = np.random.default_rng(SEED)
+    rng = np.random.default_rng(PROBED.seed)
     chosen: list[int] = []
     of_shard = table.label_of_shard
     for instrument in np.unique(of_shard):
@@ -133,7 +143,7 @@ def _choose(table: NoteTable, most: int) -> Notes:
         for shard in rng.permutation(np.flatnonzero(of_shard == instrument)):
             notes = table.notes_of_shard[shard]
             notes = notes[~np.isnan(table.pitch[notes])]
-            mine += rng.permutation(notes)[: min(NOTES_OF_SHARD, most)].tolist()
+            mine += rng.permutation(notes)[: min(PROBED.notes_of_shard, most)].tolist()
             if len(mine) >= most:
                 break
         chosen += sorted(mine[:most])
@@ -144,12 +154,12 @@ def _choose(table: NoteTable, most: int) -> Notes:
 
 
 def instrument_folds(instrument: Tensor) -> Tensor:
-    """The fold of every note (N,), 0 to N_FOLDS − 1: all notes of an instrument (N,) in one, drawn by a fixed seed."""
+    """The fold of every note (N,), counted from 0: all notes of an instrument (N,) in one, drawn by a fixed seed."""
     groups = _by_instrument(instrument)
-    order = torch.randperm(len(groups), generator=torch.Generator().manual_seed(SEED)).tolist()
+    order = torch.randperm(len(groups), generator=torch.Generator().manual_seed(PROBED.seed)).tolist()
     fold = torch.empty_like(instrument)
     for place, group in enumerate(order):
-        fold[groups[group]] = place % N_FOLDS
+        fold[groups[group]] = place % PROBED.n_folds
     return fold
 
 
@@ -159,11 +169,11 @@ def _by_instrument(instrument: Tensor) -> list[Tensor]:
 
 
 def _levels(notes: Notes, *, pooled: bool) -> Iterator[Tensor]:
-    """Log-mels of notes in batches (B, n_mels, n_frames), or averaged over POOLED_FRAMES and flattened."""
+    """Log-mels of notes in batches (B, n_mels, n_frames), or averaged over PROBED.pooled_frames and flattened."""
     sampler = PairSampler(notes.table, DataConfig(), 0, augment=False)
     for start in range(0, len(notes.index), 64):
         x, _ = sampler.notes(notes.index[start : start + 64].tolist())
-        yield F.avg_pool1d(x, POOLED_FRAMES).flatten(1) if pooled else x
+        yield F.avg_pool1d(x, PROBED.pooled_frames).flatten(1) if pooled else x
 
 
 @torch.no_grad()
@@ -191,7 +201,7 @@ def probe(features: Tensor, key: Tensor, fold: Tensor, unseen: Tensor) -> tuple[
         Named keys, (N,) and (M,).
     """
     named = torch.empty_like(key)
-    for one in range(N_FOLDS):
+    for one in range(PROBED.n_folds):
         inside = fold == one
         named[inside] = _learn_and_name(features[~inside], key[~inside], features[inside])
     return named, _learn_and_name(features, key, unseen)
@@ -202,7 +212,7 @@ def _learn_and_name(features: Tensor, key: Tensor, asked: Tensor) -> Tensor:
     mean, scale = features.mean(0), features.std(0) + 1e-6
     known, asked = (features - mean) / scale, (asked - mean) / scale
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(SEED)
+        torch.manual_seed(PROBED.seed)
         layers = nn.Sequential(
             nn.Linear(known.shape[1], PROBE.hidden_dim), nn.LeakyReLU(0.2),
             nn.Linear(PROBE.hidden_dim, PROBE.hidden_dim), nn.LeakyReLU(0.2), nn.Linear(PROBE.hidden_dim, N_PITCHES),
@@ -242,7 +252,7 @@ def _over_instruments(exact: list[float], near: list[float]) -> Accuracy:
 def guesses(training: Notes, unseen: Notes, fold: Tensor) -> dict[str, dict[str, Accuracy]]:
     """What can be named without the sound: by chance, by the other instruments' keys, by the instrument's own."""
     chance = Accuracy(1 / N_PITCHES, 3 / N_PITCHES, (1 / N_PITCHES, 1 / N_PITCHES), (3 / N_PITCHES, 3 / N_PITCHES))
-    by_fold = torch.stack([training.key[fold != one].mode().values for one in range(N_FOLDS)])[fold]
+    by_fold = torch.stack([training.key[fold != one].mode().values for one in range(PROBED.n_folds)])[fold]
     by_all = training.key.mode().values.expand_as(unseen.key)
     return {
         "chance": dict.fromkeys(SIDES, chance),

@@ -15,13 +15,21 @@ from hgs_cli.evaluation.report import finite, number
 from hgs_cli.pitch import hz_to_midi, midi_to_hz
 from hgs_cli.spectrum import SAMPLE_RATE, MelConfig, mel_filters
 
-RESOLUTIONS = ((2048, 512, 128), (4096, 1024, 192), (1024, 256, 64))
-DISTANCE_RANGE_HZ = (30.0, 18_000.0)
-FLOOR_DB = 70.0  # below the reference's loudest bin
-ALIGNED_DB = 50.0  # bins within this of the loudest decide by how much the output is shifted
 
-HNR_RANGE_HZ = (100.0, 5000.0)
-N_BOOTSTRAP = 2000
+@dataclass(frozen=True)
+class MeasureRules:
+    """What the distance and the side measures look at."""
+
+    # window, hop and mel bands of each spectrogram of the distance
+    resolutions: tuple[tuple[int, ...], ...] = ((2048, 512, 128), (4096, 1024, 192), (1024, 256, 64))
+    distance_range_hz: tuple[float, float] = (30.0, 18_000.0)  # of its bands
+    floor_db: float = 70.0  # below the reference's loudest bin nothing is compared
+    aligned_db: float = 50.0  # bins within this of the loudest decide by how much the output is shifted
+    hnr_range_hz: tuple[float, float] = (100.0, 5000.0)  # of the harmonic-to-noise ratio
+    n_bootstrap: int = 2000  # samples behind every interval
+
+
+MEASURED = MeasureRules()
 
 
 @dataclass(frozen=True)
@@ -66,22 +74,22 @@ class SideMeasures:
 class Distance:
     """The cross-pitch distance between an output and a real recording.
 
-    Power mels at three resolutions; the recording clamped FLOOR_DB below its maximum; the output shifted by the median
-    difference over the bins within ALIGNED_DB of that maximum and clamped at the same floor; the mean absolute
+    Power mels at three resolutions; the recording clamped `floor_db` below its maximum; the output shifted by the
+    median difference over the bins within `aligned_db` of that maximum and clamped at the same floor; the mean absolute
     difference in dB, averaged over the resolutions.
     """
 
     def __init__(self) -> None:
-        low, high = DISTANCE_RANGE_HZ
+        low, high = MEASURED.distance_range_hz
         self._filters = [
             mel_filters(MelConfig(n_fft=n_fft, hop_length=hop, n_mels=n_mels, f_min_hz=low, f_max_hz=high))
-            for n_fft, hop, n_mels in RESOLUTIONS
+            for n_fft, hop, n_mels in MEASURED.resolutions
         ]
 
     def mels(self, audio: Tensor) -> list[Tensor]:
         """Power mels of audio (T,) in dB at every resolution, each (n_mels, n_frames)."""
         result = []
-        for (n_fft, hop, _), filters in zip(RESOLUTIONS, self._filters, strict=True):
+        for (n_fft, hop, _), filters in zip(MEASURED.resolutions, self._filters, strict=True):
             window = torch.hann_window(n_fft)
             spectrum = torch.stft(
                 audio, n_fft, hop, window=window, center=True, pad_mode="constant", return_complex=True
@@ -98,11 +106,11 @@ class Distance:
         total = 0.0
         for ours, real in zip(output, reference, strict=True):
             top = float(real.max())
-            real = real.clamp(min=top - FLOOR_DB)
-            aligned = real > top - ALIGNED_DB
-            ours = (ours + (real - ours)[aligned].median()).clamp(min=top - FLOOR_DB)
+            real = real.clamp(min=top - MEASURED.floor_db)
+            aligned = real > top - MEASURED.aligned_db
+            ours = (ours + (real - ours)[aligned].median()).clamp(min=top - MEASURED.floor_db)
             total += float((ours - real).abs().mean())
-        return total / len(RESOLUTIONS)
+        return total / len(MEASURED.resolutions)
 
 
 def side_measures(audio: Tensor, midi: float) -> SideMeasures:
@@ -149,7 +157,7 @@ def harmonic_to_noise_db(audio: Tensor, midi: float) -> float:
     """
     spectrum = torch.fft.rfft(audio.double())
     hz = torch.arange(spectrum.shape[-1]) * (SAMPLE_RATE / audio.shape[-1])
-    spectrum = spectrum * ((hz >= HNR_RANGE_HZ[0]) & (hz <= HNR_RANGE_HZ[1]))
+    spectrum = spectrum * ((hz >= MEASURED.hnr_range_hz[0]) & (hz <= MEASURED.hnr_range_hz[1]))
     band = torch.fft.irfft(spectrum, audio.shape[-1]).float()
     period = SAMPLE_RATE / midi_to_hz(midi)
     window = max(1024, 2 * math.ceil(period))
@@ -178,12 +186,12 @@ def harmonic_to_noise_db(audio: Tensor, midi: float) -> float:
 
 def modulation_db(audio: Tensor) -> float:
     """Mean absolute change of a note's mel bands from one frame (11.6 ms) to the next, where they are audible, dB."""
-    n_fft, hop, _ = RESOLUTIONS[0]
+    n_fft, hop, _ = MEASURED.resolutions[0]
     spectrum = torch.stft(
         audio, n_fft, hop, window=torch.hann_window(n_fft), center=True, pad_mode="constant", return_complex=True
     )
     mel = 10.0 * torch.log10(mel_filters(MelConfig()).T @ spectrum.abs().square() + 1e-12)
-    audible = mel > mel.max() - ALIGNED_DB
+    audible = mel > mel.max() - MEASURED.aligned_db
     both = audible[:, 1:] & audible[:, :-1]
     change = (mel[:, 1:] - mel[:, :-1]).abs()
     return float(change[both].mean()) if bool(both.any()) else 0.0
@@ -304,7 +312,7 @@ class Mean:
         }
 
 
-def bootstrap_interval(means: Sequence[float], n_draws: int = N_BOOTSTRAP) -> tuple[float, float]:
+def bootstrap_interval(means: Sequence[float], n_draws: int = MEASURED.n_bootstrap) -> tuple[float, float]:
     """95 % interval of the mean of instruments' means, instruments drawn with replacement, the same at every call.
 
     Notes of one instrument resemble each other: drawn singly they would promise more than they know.

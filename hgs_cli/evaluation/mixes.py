@@ -14,18 +14,26 @@ from torch import Tensor
 
 from hgs_cli.audio.loudness import measure_lufs
 from hgs_cli.evaluation.measures import median, track_pitch
-from hgs_cli.evaluation.odd_sounds import RIGHT_CENTS, hear_timbre, to_full_scale
+from hgs_cli.evaluation.odd_sounds import ODD, hear_timbre, to_full_scale
 from hgs_cli.evaluation.recordings import choose_source, read_notes, read_sound
 from hgs_cli.evaluation.report import Section, Table, finite, number
 from hgs_cli.pipeline import Inversion, Model, Settings, invert, mix, render
 from hgs_cli.spectrum import SAMPLE_RATE
 
-STEPS = (0.0, 0.25, 0.5, 0.75, 1.0)
-"""Shares of the second sound."""
-INTERVALS = (-5.0, 4.0)  # from the mean of both sounds' notes to those that are played
-QUICK_INTERVALS = (0.0,)
-QUICK_PAIRS = 4
-LOUDNESS_DB = 1.5
+
+@dataclass(frozen=True)
+class MixRules:
+    """Which mixes are measured."""
+
+    steps: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)  # shares of the second sound
+    intervals: tuple[float, float] = (-5.0, 4.0)  # from the mean of both sounds' notes to those that are played
+    quick_intervals: tuple[float, ...] = (0.0,)  # the same for a quick measurement
+    quick_pairs: int = 4  # of sounds, for a quick measurement
+    loudness_db: float = 1.5  # by which a mix may be off the straight line between its ends
+
+
+MIXES = MixRules()
+
 
 HearKeys = Callable[[Tensor], Tensor]
 """Log-mels (B, n_mels, n_frames) to the MIDI keys that someone hears in them, (B,)."""
@@ -76,11 +84,13 @@ class MixedNote:
     def uneven_db(self) -> float:
         """Largest distance of a mix's loudness from the straight line between the ends."""
         first, last = self.lufs[0], self.lufs[-1]
-        return max(abs(heard - (first + share * (last - first))) for share, heard in zip(STEPS, self.lufs, strict=True))
+        return max(
+            abs(heard - (first + share * (last - first))) for share, heard in zip(MIXES.steps, self.lufs, strict=True)
+        )
 
     def in_tune(self, step: int) -> bool:
         """Whether the tracker hears the note at a step."""
-        return abs(self.cents[step]) <= RIGHT_CENTS
+        return abs(self.cents[step]) <= ODD.right_cents
 
 
 @dataclass(frozen=True)
@@ -96,9 +106,9 @@ class MixesResult:
         groups = [(kind, [note for note in self.notes if note.kind == kind]) for kind in kinds]
         groups.append(("all", self.notes))
         figures = {name: _figures(notes) for name, notes in groups}
-        percent = " / ".join(f"{100 * share:.0f}" for share in STEPS)
+        percent = " / ".join(f"{100 * share:.0f}" for share in MIXES.steps)
         notes_below = [
-            f"At {percent} % of the second sound. In tune: an independent tracker within {RIGHT_CENTS:.0f} cents. "
+            f"At {percent} % of the second sound. In tune: an independent tracker within {ODD.right_cents:.0f} cents. "
             "Timbre: h of the notes on the line between the ends, further on with every step; in brackets further from "
             "the first end and nearer to the second. Loudness: from the straight line between the ends, LUFS."
         ]
@@ -118,7 +128,11 @@ class MixesResult:
                 number(note.uneven_db),
             )
             for note in self.notes
-            if not (note.monotone and note.uneven_db <= LOUDNESS_DB and all(map(note.in_tune, range(len(STEPS)))))
+            if not (
+                note.monotone
+                and note.uneven_db <= MIXES.loudness_db
+                and all(map(note.in_tune, range(len(MIXES.steps))))
+            )
         ]
         tables = [
             Table("Mixes in five steps", header, rows, tuple(notes_below)),
@@ -142,7 +156,7 @@ class MixesResult:
 
 
 def _figures(notes: list[MixedNote]) -> dict[str, Any]:
-    n, steps = len(notes), range(len(STEPS))
+    n, steps = len(notes), range(len(MIXES.steps))
     return {
         "n": n,
         "in_tune": [sum(note.in_tune(step) for note in notes) / n for step in steps],
@@ -209,21 +223,23 @@ def measure_mixes(
         sounds: Pairs are made of sounds of one kind.
         hear_keys: The judge, by whoever has one.
         judge_accuracy: Of the judge on real notes.
-        quick: QUICK_PAIRS pairs of each kind, one note each.
+        quick: MIXES.quick_pairs pairs of each kind, one note each.
         seed: Of the notes.
         advance: Takes pairs done and their number.
     """
     pairs = []
     for kind in dict.fromkeys(sound.kind for sound in sounds):
         of_kind = pair_up([sound for sound in sounds if sound.kind == kind])
-        pairs += of_kind[:QUICK_PAIRS] if quick else of_kind
+        pairs += of_kind[: MIXES.quick_pairs] if quick else of_kind
     inversions: dict[str, Inversion] = {}
     notes: list[MixedNote] = []
     for index, pair in enumerate(pairs):
         for sound in pair:
             if sound.name not in inversions:
                 inversions[sound.name] = invert(model, sound.audio, SAMPLE_RATE, pitch=sound.midi)
-        notes += _measure_pair(model, pair, inversions, hear_keys, QUICK_INTERVALS if quick else INTERVALS, seed)
+        notes += _measure_pair(
+            model, pair, inversions, hear_keys, MIXES.quick_intervals if quick else MIXES.intervals, seed
+        )
         advance(index + 1, len(pairs))
     return MixesResult(notes, math.nan if hear_keys is None else judge_accuracy)
 
@@ -240,7 +256,7 @@ def _measure_pair(
     middle = round(0.5 * (pair[0].midi + pair[1].midi))
     pitches = [middle + interval for interval in intervals]
     both = [inversions[sound.name] for sound in pair]
-    steps = [mix(model, both, (1.0 - share, share), pitches, settings).audio for share in STEPS]
+    steps = [mix(model, both, (1.0 - share, share), pitches, settings).audio for share in MIXES.steps]
     plain = [render(model, inversion, pitches, settings).audio for inversion in both]
     timbres = [hear_timbre(model, audio) for audio in steps]  # at every step (n_pitches, timbre_dim)
     heard_keys = []

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hgs_cli.evaluation.cross_pitch import render_notes
 from hgs_cli.evaluation.known_truth_draws import NOISE_MIDI
-from hgs_cli.evaluation.known_truth_voices import TOP_EDGE, TOP_HZ, held, noise, seconds_from_onset
+from hgs_cli.evaluation.known_truth_voices import VOICES, held, noise, seconds_from_onset
 from hgs_cli.evaluation.measures import fit
 from hgs_cli.evaluation.peers import RESAMPLING, RUBBER_BAND_R3, SIGNALSMITH, find_peers
 from hgs_cli.evaluation.report import Table, number
@@ -129,8 +129,8 @@ def noise_burst(name: str, semitones: float = 0.0) -> Tensor:
     """A stationary burst of noise of one of SLOPES_DB, as it is or moved, with a peak of 0.5, (T,)."""
     slope = SLOPES_DB[name] / 20.0 / math.log10(2.0)
     time_s = seconds_from_onset(round(SPREAD.burst_s * SAMPLE_RATE))
-    # What the source has above TOP_HZ nobody can move down.
-    moved = noise(time_s, 1, 2.0 ** (semitones / 12.0), lambda hz: (hz / 1000.0) ** slope * (hz < TOP_HZ))
+    # What the source has above VOICES.top_hz nobody can move down.
+    moved = noise(time_s, 1, 2.0 ** (semitones / 12.0), lambda hz: (hz / 1000.0) ** slope * (hz < VOICES.top_hz))
     burst = moved * held(time_s, 0.01, 0.01)
     return (0.5 * burst / burst.abs().max()).float()
 
@@ -155,7 +155,7 @@ def _spreads(model: Model, name: str, options: CrossPitchOptions) -> dict[str, d
     low_hz, high_hz = SPREAD.range_hz
     result = {}
     for index, semitones in enumerate(SEMITONES):
-        edge_hz = min(high_hz, TOP_EDGE * TOP_HZ * 2.0 ** (semitones / 12.0))
+        edge_hz = min(high_hz, VOICES.top_edge * VOICES.top_hz * 2.0 ** (semitones / 12.0))
         result[f"{semitones:+.0f}"] = {
             row: fine_spread_db(_inside(notes[index], semitones, row), low_hz, edge_hz)
             for row, notes in sorted(rows.items(), key=lambda item: ROWS.index(item[0]))

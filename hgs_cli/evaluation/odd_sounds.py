@@ -18,12 +18,20 @@ from hgs_cli.evaluation.report import Section, Table, finite, number
 from hgs_cli.pipeline import Model, Settings, invert, make_instrument, synthesize
 from hgs_cli.spectrum import DB_PER_UNIT, SAMPLE_RATE
 
-PITCHES = (48.0, 54.0, 60.0, 66.0, 72.0)
-QUICK_PITCHES = (60.0,)
-QUICK_SPARSE = 4  # a quick measurement takes every fourth rendered sound
-RIGHT_CENTS = 50.0
-PROMISED_HNR_DB = 6.0
-PROMISED_SHARE = 0.95  # of the other sounds that must be further away
+
+@dataclass(frozen=True)
+class OddSoundRules:
+    """Which odd sounds are measured, and what is promised of them."""
+
+    pitches: tuple[float, ...] = (48.0, 54.0, 60.0, 66.0, 72.0)  # at which sounds are asked for
+    quick_pitches: tuple[float, ...] = (60.0,)  # the same for a quick measurement
+    quick_sparse: int = 4  # a quick measurement takes every fourth rendered sound
+    right_cents: float = 50.0  # a note is in tune up to this
+    promised_hnr_db: float = 6.0  # harmonic-to-noise ratio of a clear note
+    promised_share: float = 0.95  # of the other sounds that must be further away
+
+
+ODD = OddSoundRules()
 
 
 @dataclass(frozen=True)
@@ -65,17 +73,17 @@ class OddNote:
     @property
     def in_tune(self) -> bool:
         """Whether the tracker hears the note that was asked for."""
-        return abs(self.cents) <= RIGHT_CENTS
+        return abs(self.cents) <= ODD.right_cents
 
     @property
     def clear(self) -> bool:
         """Whether tone stands above noise as promised."""
-        return self.hnr_db >= PROMISED_HNR_DB
+        return self.hnr_db >= ODD.promised_hnr_db
 
     @property
     def itself(self) -> bool:
         """Whether it is nearer to its own sound than to almost all others."""
-        return self.further >= PROMISED_SHARE
+        return self.further >= ODD.promised_share
 
     @property
     def kept(self) -> bool:
@@ -105,10 +113,10 @@ class OddSoundsResult:
             ("sounds", "notes", "in tune", "cents, median", "clear", "HNR, dB, median", "itself", "all three"),
             [_row(name, notes) for name, notes in groups if notes],
             (
-                f"In tune: an independent tracker hears the note within {RIGHT_CENTS:.0f} cents. Clear: a harmonic-to-"
-                f"noise ratio of {PROMISED_HNR_DB:.0f} dB or more between 0.1 and 5 kHz. Itself: h of the note is"
-                f" nearer to h of its own sound than to h of {100 * PROMISED_SHARE:.0f} % of the {self.n_sounds - 1}"
-                " others.",
+                f"In tune: an independent tracker hears the note within {ODD.right_cents:.0f} cents. Clear: a "
+                f"harmonic-to-noise ratio of {ODD.promised_hnr_db:.0f} dB or more between 0.1 and 5 kHz. Itself: h of "
+                f"the note is nearer to h of its own sound than to h of {100 * ODD.promised_share:.0f} % of the "
+                f"{self.n_sounds - 1} others.",
             ),
         )
         failures = [
@@ -218,7 +226,7 @@ def measure_odd_sounds(
         model: From `load_model`.
         real_dir: Recordings with a manifest, whose unpitched ones are used.
         rendered: Further sounds, by whoever can make them.
-        quick: One pitch, and every QUICK_SPARSE-th of the rendered sounds.
+        quick: One pitch, and every fourth of the rendered sounds.
         seed: Of the notes.
         advance: Takes sounds done and their number.
 
@@ -226,9 +234,9 @@ def measure_odd_sounds(
         InputError: A recording cannot be used.
     """
     sounds = [] if real_dir is None else read_one_shots(real_dir)
-    sounds += list(rendered)[:: QUICK_SPARSE if quick else 1]
+    sounds += list(rendered)[:: ODD.quick_sparse if quick else 1]
     sounds += [OddSound(name, "made", audio) for name, audio in made_sounds().items()]
-    pitches = QUICK_PITCHES if quick else PITCHES
+    pitches = ODD.quick_pitches if quick else ODD.pitches
     timbres = torch.cat([hear_timbre(model, sound.audio[None]) for sound in sounds])
     notes: list[OddNote] = []
     for index, sound in enumerate(sounds):

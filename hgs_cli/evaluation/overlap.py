@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,19 @@ from torch.nn import functional as F
 from hgs_cli.evaluation.report import Section, Table, finite, number
 from hgs_cli.training.notes import NoteTable
 
-SAME_KEY = 0.5  # semitones
-POOL = (2, 8)  # mel bands and frames averaged before notes are compared
-AUDIBLE_DB = 45.0  # below a note's loudest bin; what is quieter in both notes does not count
-SAME_RECORDING_DB = 2.0  # one sample played by two SoundFonts differs by less, neighbouring keys of a piano by 3.8
+
+@dataclass(frozen=True)
+class OverlapRules:
+    """When two notes are one recording."""
+
+    same_key: float = 0.5  # semitones
+    pool: tuple[int, int] = (2, 8)  # mel bands and frames averaged before notes are compared
+    audible_db: float = 45.0  # below a note's loudest bin; what is quieter in both notes does not count
+    # one sample played by two SoundFonts differs by less, neighbouring keys of a piano by 3.8
+    same_recording_db: float = 2.0
+
+
+OVERLAP = OverlapRules()
 
 
 def nearest_known(held_out: NoteTable, known: NoteTable) -> Tensor:
@@ -28,22 +38,22 @@ def nearest_known(held_out: NoteTable, known: NoteTable) -> Tensor:
     our_pitch, their_pitch = torch.from_numpy(held_out.pitch), torch.from_numpy(known.pitch)
     found = []
     for note in np.flatnonzero(~np.isnan(held_out.pitch)).tolist():
-        near = theirs[(their_pitch - our_pitch[note]).abs() <= SAME_KEY]
+        near = theirs[(their_pitch - our_pitch[note]).abs() <= OVERLAP.same_key]
         if near.shape[0] == 0:
             continue
-        audible = (near > -AUDIBLE_DB) | (ours[note] > -AUDIBLE_DB)
+        audible = (near > -OVERLAP.audible_db) | (ours[note] > -OVERLAP.audible_db)
         distance = ((near - ours[note]).abs() * audible).sum(1) / audible.sum(1).clamp_min(1)
         found.append(distance.min())
     return torch.stack(found) if found else torch.zeros(0)
 
 
 def _coarse(table: NoteTable) -> Tensor:
-    """Log-mels in dB below each note's loudest bin, averaged over POOL, one row a note."""
+    """Log-mels in dB below each note's loudest bin, averaged over OVERLAP.pool, one row a note."""
     parts = []
     for start in range(0, table.mel.shape[0], 256):
         decibels = table.decibels(slice(start, start + 256))
-        decibels = (decibels - decibels.amax((1, 2), keepdim=True)).clamp(min=-AUDIBLE_DB - 25.0)
-        parts.append(F.avg_pool2d(decibels[:, None], POOL).flatten(1))
+        decibels = (decibels - decibels.amax((1, 2), keepdim=True)).clamp(min=-OVERLAP.audible_db - 25.0)
+        parts.append(F.avg_pool2d(decibels[:, None], OVERLAP.pool).flatten(1))
     return torch.cat(parts)
 
 
@@ -57,12 +67,16 @@ def overlap_section(held_out: Path, data: Path) -> Section:
     percents = (1, 5, 25, 50)
     if distance.numel():
         values = [float(torch.quantile(distance, percent / 100.0)) for percent in percents]
-        share = float((distance < SAME_RECORDING_DB).float().mean())
+        share = float((distance < OVERLAP.same_recording_db).float().mean())
     else:
         values, share = [float("nan")] * len(percents), 0.0
     table = Table(
         "Held-out notes beside the nearest training note at the same key, dB",
-        ("notes", *(f"{percent} % are nearer than" for percent in percents), f"nearer than {SAME_RECORDING_DB:.0f} dB"),
+        (
+            "notes",
+            *(f"{percent} % are nearer than" for percent in percents),
+            f"nearer than {OVERLAP.same_recording_db:.0f} dB",
+        ),
         [(str(distance.numel()), *(number(value) for value in values), f"{100.0 * share:.1f} %")],
         ("One sample in two SoundFonts would be nearer than 2 dB; neighbouring keys of one instrument differ by 3.8.",),
     )

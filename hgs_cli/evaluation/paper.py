@@ -30,10 +30,18 @@ from hgs_cli.training.bandwidth import FLOOR_LEVEL, known_bands
 from hgs_cli.training.batches import NoiseTextureBank
 from hgs_cli.training.notes import NoteTable
 
-N_NOTES = 2048
-N_QUICK = 256
-CHUNK = 64
-REACH = 24.0  # semitones between a note and the one asked for
+
+@dataclass(frozen=True)
+class PaperRules:
+    """Which notes the paper's table is made of."""
+
+    n_notes: int = 2048  # in all
+    n_quick: int = 256  # the same for a quick measurement
+    chunk: int = 64  # notes that are made at once
+    reach: float = 24.0  # semitones between a note and the one asked for
+
+
+PAPER = PaperRules()
 
 
 @dataclass(frozen=True)
@@ -60,7 +68,7 @@ def draw_notes(table: NoteTable, count: int, seed: int) -> Draw:
         notes = table.notes_of_shard[index]
         for note in notes.tolist() if shard.pitched else []:
             interval = np.abs(table.pitch[notes] - table.pitch[note])
-            fits = (table.velocity[notes] == table.velocity[note]) & (interval > 0.5) & (interval <= REACH)
+            fits = (table.velocity[notes] == table.velocity[note]) & (interval > 0.5) & (interval <= PAPER.reach)
             if fits.any():
                 targets_of[note] = notes[fits]
         usable = [note for note in notes.tolist() if note in targets_of]
@@ -118,7 +126,7 @@ def paper_table(
         judge: Hears pitches, and gives features for FID.
         folder: A data set; notes are drawn from its validation side.
         runs: Folder of the runs that RUNS names; rows without a run are named as missing.
-        quick: N_QUICK notes instead of N_NOTES.
+        quick: PAPER.n_quick notes instead of PAPER.n_notes.
         seed: Of the draw and of all noise textures.
         advance: Takes chunks done and their number.
 
@@ -127,7 +135,7 @@ def paper_table(
     """
     device = next(released.parameters()).device
     table = NoteTable(folder, validation=True)
-    n_notes = N_QUICK if quick else N_NOTES
+    n_notes = PAPER.n_quick if quick else PAPER.n_notes
     draw, second = (draw_notes(table, n_notes, seed + more) for more in (0, 1))
     rows, missing = open_baselines(released, runs)
     for row in rows:
@@ -136,10 +144,10 @@ def paper_table(
             row.extractor.to(device)
     judge = judge.to(device).eval()
     builder = _TableBuilder(released.eval(), judge, seed)
-    n_chunks = math.ceil(n_notes / CHUNK)
+    n_chunks = math.ceil(n_notes / PAPER.chunk)
     for index in range(n_chunks):
         advance(index, n_chunks)
-        part = slice(index * CHUNK, (index + 1) * CHUNK)
+        part = slice(index * PAPER.chunk, (index + 1) * PAPER.chunk)
         builder.chunk(table, rows, draw.inputs[part], draw.targets[part])
         builder.second_draw(table, second.inputs[part], second.targets[part])
     advance(n_chunks, n_chunks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,21 +14,31 @@ from hgs_cli.evaluation.source_pitch import Sound
 from hgs_cli.training.pitch_check import verify_pitch
 from hgs_cli.training.soundfont import DEBIAN_SOUNDFONTS, DRUM_BANK, FIRST_EFFECT_PROGRAM, Renderer, read_presets
 
-VELOCITY = 100
-KEY_SHARES = (1 / 6, 1 / 2, 5 / 6)  # of a preset's range: low, middle, high
-PIANO_KEYS = (21, 108)
-KEYS_BESIDE_RECORDED = 2
+
+@dataclass(frozen=True)
+class RenderedRules:
+    """Which notes of SoundFonts are rendered."""
+
+    velocity: int = 100  # of all of them
+    key_shares: tuple[float, ...] = (1 / 6, 1 / 2, 5 / 6)  # of a preset's range: low, middle, high
+    piano_keys: tuple[int, int] = (21, 108)  # the lowest and the highest that a preset is asked for
+    keys_beside_recorded: int = 2  # beyond a recorded key, at most: further out samples are stretched
+    # of General MIDI's drum map: kicks, snares, hats, cymbals, claps, tambourine. Toms and bells have a pitch
+    unpitched_keys: tuple[int, ...] = (36, 37, 38, 39, 40, 42, 44, 46, 49, 51, 52, 54, 55, 57, 58, 59)
+    drum_keys: range = range(35, 82)  # General MIDI's drum map
+    effect_keys: range = range(60, 61)  # at which effects are heard
+    # electric piano, vibraphone, nylon guitar, strings, brass, flute and a saw wave
+    note_programs: tuple[int, ...] = (4, 11, 24, 48, 61, 73, 81)
+    note_key: int = 60  # at which those are heard
+
+
+RENDERED = RenderedRules()
+
+
 GM_FAMILIES = (
     "piano", "mallets", "organ", "guitar", "bass", "strings", "ensemble", "brass",
     "reed", "pipe", "synth lead", "synth pad", "synth effect", "folk", "percussive",
 )  # fmt: skip
-UNPITCHED_KEYS = (36, 37, 38, 39, 40, 42, 44, 46, 49, 51, 52, 54, 55, 57, 58, 59)
-"""Keys of General MIDI's drum map: kicks, snares, hats, cymbals, claps, tambourine. Toms and bells have a pitch."""
-DRUM_KEYS = range(35, 82)  # General MIDI's drum map
-EFFECT_KEYS = range(60, 61)
-NOTE_PROGRAMS = (4, 11, 24, 48, 61, 73, 81)
-"""Electric piano, vibraphone, nylon guitar, strings, brass, flute and a saw wave."""
-NOTE_KEY = 60
 
 
 def rendered_sounds(soundfonts: Sequence[Path] = ()) -> Iterator[Sound]:
@@ -49,16 +60,18 @@ def rendered_sounds(soundfonts: Sequence[Path] = ()) -> Iterator[Sound]:
                 name = f"{path.stem} {preset.bank:03d}-{preset.program:03d} {preset.name}"
                 renderer.select(preset)
                 if preset.pitched and preset.bank == 0:
-                    low = max(PIANO_KEYS[0], preset.key_low, preset.root_low - KEYS_BESIDE_RECORDED)
-                    high = min(PIANO_KEYS[1], preset.key_high, preset.root_high + KEYS_BESIDE_RECORDED)
-                    for key in sorted({round(low + share * (high - low)) for share in KEY_SHARES}):
-                        audio = torch.from_numpy(renderer.render(key, VELOCITY))
+                    low = max(RENDERED.piano_keys[0], preset.key_low, preset.root_low - RENDERED.keys_beside_recorded)
+                    high = min(
+                        RENDERED.piano_keys[1], preset.key_high, preset.root_high + RENDERED.keys_beside_recorded
+                    )
+                    for key in sorted({round(low + share * (high - low)) for share in RENDERED.key_shares}):
+                        audio = torch.from_numpy(renderer.render(key, RENDERED.velocity))
                         midi = verify_pitch(audio, key)
                         if midi is not None:
                             yield Sound(f"{name} {key}", name, GM_FAMILIES[preset.program // 8], midi, audio)
                 elif (preset.bank, preset.program) == (DRUM_BANK, 0):
-                    for key in UNPITCHED_KEYS:
-                        audio = torch.from_numpy(renderer.render(key, VELOCITY))
+                    for key in RENDERED.unpitched_keys:
+                        audio = torch.from_numpy(renderer.render(key, RENDERED.velocity))
                         if float(audio.abs().max()) > 0.0:
                             yield Sound(f"{name} {key}", name, "drums", None, audio)
         finally:
@@ -81,14 +94,14 @@ def rendered_odd_sounds(soundfonts: Sequence[Path] = ()) -> Iterator[OddSound]:
         try:
             for preset in read_presets(path):
                 if (preset.bank, preset.program) == (DRUM_BANK, 0):
-                    kind, keys = "rendered drums", DRUM_KEYS
+                    kind, keys = "rendered drums", RENDERED.drum_keys
                 elif preset.bank == 0 and preset.program >= FIRST_EFFECT_PROGRAM:
-                    kind, keys = "rendered effects", EFFECT_KEYS
+                    kind, keys = "rendered effects", RENDERED.effect_keys
                 else:
                     continue
                 renderer.select(preset)
                 for key in keys:
-                    audio = torch.from_numpy(renderer.render(key, VELOCITY))
+                    audio = torch.from_numpy(renderer.render(key, RENDERED.velocity))
                     if float(audio.abs().max()) > 0.0:
                         yield OddSound(f"{preset.name} {key}", kind, audio)
         finally:
@@ -109,10 +122,10 @@ def rendered_notes(soundfonts: Sequence[Path] = ()) -> list[NamedSound]:
         renderer = Renderer(path)
         try:
             for preset in read_presets(path):
-                if preset.bank == 0 and preset.program in NOTE_PROGRAMS:
+                if preset.bank == 0 and preset.program in RENDERED.note_programs:
                     renderer.select(preset)
-                    audio = torch.from_numpy(renderer.render(NOTE_KEY, VELOCITY))
-                    sounds.append(NamedSound(preset.name, "rendered notes", float(NOTE_KEY), audio))
+                    audio = torch.from_numpy(renderer.render(RENDERED.note_key, RENDERED.velocity))
+                    sounds.append(NamedSound(preset.name, "rendered notes", float(RENDERED.note_key), audio))
         finally:
             renderer.close()
     return sounds

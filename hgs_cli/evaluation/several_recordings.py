@@ -20,12 +20,23 @@ from hgs_cli.evaluation.workers import measure_each
 from hgs_cli.pipeline import Inversion, Model, Multisample, Settings, invert, make_instrument, make_multisample, play
 from hgs_cli.spectrum import SAMPLE_RATE
 
-KNOWN = (1, 2, 3, 5)
-SHOWN = 3  # known notes of the tables about neighbouring keys and layers
-N_TARGETS, N_QUICK_TARGETS = 12, 3
+
+@dataclass(frozen=True)
+class SeveralRules:
+    """How many notes of an instrument are known, and measured."""
+
+    known: tuple[int, ...] = (1, 2, 3, 5)  # numbers of known ones
+    shown: int = 3  # known notes of the tables about neighbouring keys and layers
+    n_targets: int = 12  # others that are measured
+    n_quick_targets: int = 3  # the same for a quick measurement
+    n_keys: int = 25  # around the middle, in which neighbours are compared
+
+
+SEVERAL = SeveralRules()
+
+
 NEAREST, TOGETHER = "hgs, nearest recording", "hgs, all recordings"
 MADE_SOFTER, LAYERED = "loud recordings made softer", "soft recordings as a layer"
-N_KEYS = 25  # around the middle, in which neighbours are compared
 
 
 @dataclass(frozen=True)
@@ -85,7 +96,7 @@ class SeveralResult:
     def section(self) -> Section:
         """Tables and figures."""
         rows = list(dict.fromkeys(row for note in self.notes for row in note.distance_db))
-        columns = [(known, None) for known in KNOWN] + [(SHOWN, True), (SHOWN, False)]
+        columns = [(known, None) for known in SEVERAL.known] + [(SEVERAL.shown, True), (SEVERAL.shown, False)]
         where = {None: "", True: ", between", False: ", beyond"}
         instruments = {note.instrument for note in self.notes}
         tables = [
@@ -104,7 +115,8 @@ class SeveralResult:
             names = list(self.soft[0].distance_db)
             means = [Mean.over_instruments((n.instrument, n.distance_db[row]) for n in self.soft) for row in names]
             n_soft = len({note.instrument for note in self.soft})
-            title = f"Distance to real soft notes in dB, {SHOWN} soft and {SHOWN} loud ones known, {n_soft} instruments"
+            known = f"{SEVERAL.shown} soft and {SEVERAL.shown} loud ones known"
+            title = f"Distance to real soft notes in dB, {known}, {n_soft} instruments"
             tables.append(Table(title, ("row", "dB"), [(r, m.text()) for r, m in zip(names, means, strict=True)]))
         figures = {
             "notes": [asdict(note) for note in self.notes],
@@ -127,7 +139,8 @@ class SeveralResult:
             ("keys", "median", "9 of 10 below"),
             rows,
             (
-                f"{SHOWN} notes known, {N_KEYS} keys around the middle. At known keys notes are at most "
+                f"{SEVERAL.shown} notes known, {SEVERAL.n_keys} keys around the middle. "
+                "At known keys notes are at most "
                 f"{max(own, default=0.0):.2f} dB from the recording, {sum(own) / max(1, len(own)):.3f} on average.",
             ),
         )
@@ -159,7 +172,7 @@ def measure_several(
         there = {entry.get("instrument") for entry in read_entries(real_dir)}
         chosen = [name for name in instruments if name in there]
         items |= read_notes(real_dir, chosen or instruments)
-    needed = max(KNOWN) + 1
+    needed = max(SEVERAL.known) + 1
     items = {name: notes for name, notes in items.items() if len(_of(notes, "loud")) >= needed}
     advance(0, len(items))
     found: dict[str, SeveralResult] = {}
@@ -186,22 +199,24 @@ def _spread(notes: Sequence[Note], n: int) -> list[Note]:
 def _measure_one(model: Model, notes: list[Note], options: CrossPitchOptions) -> SeveralResult:
     loud = _of(notes, "loud")
     heard = _Heard(model, options)
-    taken = {note.path for n in KNOWN for note in _spread(loud, n)}
+    taken = {note.path for n in SEVERAL.known for note in _spread(loud, n)}
     targets = _some([note for note in loud if note.path not in taken], options)
     peers = {peer.name: peer.open for peer in find_peers().found if peer.name in (RESAMPLING, RUBBER_BAND_R3)}
     found = []
-    for n in KNOWN if targets else ():  # of few notes all may be known
+    for n in SEVERAL.known if targets else ():  # of few notes all may be known
         known = _spread(loud, n)
         rows = heard.rows(known, [note.midi for note in targets], peers)
         low, high = known[0].midi, known[-1].midi
         for index, target in enumerate(targets):
             distances = {row: heard.distance(notes[index], target, known) for row, notes in rows.items()}
             found.append(FoundNote(target.instrument, n, low <= target.midi <= high, distances))
-    return SeveralResult(found, _measure_soft(heard, notes, options), [_measure_steps(heard, _spread(loud, SHOWN))])
+    return SeveralResult(
+        found, _measure_soft(heard, notes, options), [_measure_steps(heard, _spread(loud, SEVERAL.shown))]
+    )
 
 
 def _some(notes: Sequence[Note], options: CrossPitchOptions) -> list[Note]:
-    n = min(len(notes), N_QUICK_TARGETS if options.quick else N_TARGETS)
+    n = min(len(notes), SEVERAL.n_quick_targets if options.quick else SEVERAL.n_targets)
     return _spread(notes, n) if n else []
 
 
@@ -270,7 +285,7 @@ def _measure_steps(heard: _Heard, known: Sequence[Note]) -> KeySteps:
     made = heard.together(known)
     layer = made.layers[-1]
     middle = round((layer.keys[0] + layer.keys[-1]) / 2)
-    reach = min(N_KEYS // 2, round((layer.keys[-1] - layer.keys[0]) / 2))
+    reach = min(SEVERAL.n_keys // 2, round((layer.keys[-1] - layer.keys[0]) / 2))
     keys = [float(key) for key in range(middle - reach, middle + reach + 1)]
     notes = play(heard.model, made, keys, heard.settings).notes
     centroids = torch.tensor([_centroid_hz(note.audio) for note in notes])
@@ -293,16 +308,16 @@ def _centroid_hz(audio: Tensor) -> float:
 def _measure_soft(heard: _Heard, notes: Sequence[Note], options: CrossPitchOptions) -> list[FoundNote]:
     """Soft notes, of the loud recordings made softer, and of soft ones as a layer."""
     soft, loud = _of(notes, "soft"), _of(notes, "loud")
-    if len(soft) <= SHOWN:
+    if len(soft) <= SEVERAL.shown:
         return []
-    known_soft, known_loud = _spread(soft, SHOWN), _spread(loud, SHOWN)
+    known_soft, known_loud = _spread(soft, SEVERAL.shown), _spread(loud, SEVERAL.shown)
     targets = _some([note for note in soft if note not in known_soft], options)
     if not targets:
         return []
     pitches = [note.midi for note in targets]
     model, plain = heard.model, heard.settings
     softened = replace(plain, softness=1.0)
-    both = heard.together([*known_soft, *known_loud], [0] * SHOWN + [1] * SHOWN)
+    both = heard.together([*known_soft, *known_loud], [0] * SEVERAL.shown + [1] * SEVERAL.shown)
     rows: dict[str, list[Any]] = {
         MADE_SOFTER: [*play(model, heard.together(known_loud), pitches, softened).notes],
         LAYERED: [*play(model, both.layer(0, 2)[0], pitches, plain).notes],
@@ -310,7 +325,7 @@ def _measure_soft(heard: _Heard, notes: Sequence[Note], options: CrossPitchOptio
     return [
         FoundNote(
             target.instrument,
-            SHOWN,
+            SEVERAL.shown,
             True,
             {r: heard.distance(made[i].audio, target, known_soft) for r, made in rows.items()},
         )

@@ -20,11 +20,20 @@ from hgs_cli.evaluation.report import Section, Table, finite, number
 from hgs_cli.pitch import note_name
 
 OURS = "hgs"
-RIGHT_SEMITONES = 0.5
-SPARSE = 12  # a quick measurement and other libraries hear every twelfth pitched recording, and all unpitched ones
 
-CONTRAST_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
-PITCHED_HEIGHTS = tuple(0.3 + 0.02 * step for step in range(31))
+
+@dataclass(frozen=True)
+class SourcePitchRules:
+    """How the search for the source pitch is measured."""
+
+    right_semitones: float = 0.5  # a pitch is right up to this
+    # a quick measurement and other libraries hear every twelfth pitched recording, and all unpitched ones
+    sparse: int = 12
+    contrast_weights: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)  # that are tried
+    pitched_heights: tuple[float, ...] = tuple(0.3 + 0.02 * step for step in range(31))  # that are tried
+
+
+SOURCE_PITCH = SourcePitchRules()
 
 
 @dataclass(frozen=True)
@@ -69,9 +78,9 @@ class Heard:
         if self.heard is None:
             return "unpitched"
         off = self.heard - self.midi
-        if abs(off) < RIGHT_SEMITONES:
+        if abs(off) < SOURCE_PITCH.right_semitones:
             return "right"
-        return "octave" if abs(off - 12.0 * round(off / 12.0)) < RIGHT_SEMITONES else "other"
+        return "octave" if abs(off - 12.0 * round(off / 12.0)) < SOURCE_PITCH.right_semitones else "other"
 
 
 @dataclass(frozen=True)
@@ -94,7 +103,7 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Peer:
-    """Another library on every SPARSE-th recording.
+    """Another library on every SOURCE_PITCH.sparse-th recording.
 
     Attributes:
         heard: What it heard.
@@ -185,7 +194,7 @@ class SourcePitchResult:
                     number(peer.start_s, 2),
                 )
             )
-        notes_below = [f"Every {SPARSE}th pitched recording and every unpitched one; processor time."]
+        notes_below = [f"Every {SOURCE_PITCH.sparse}th pitched recording and every unpitched one; processor time."]
         notes_below += [f"{name} is not installed." for name in self.missing]
         return Table(
             "Source pitch: detectors",
@@ -274,7 +283,7 @@ def cross_validate(sounds: Sequence[tuple[str, float | None, list[Candidate]]]) 
     halves = [[s for s in sounds if (s[0] in first) is wanted] for wanted in (True, False)]
 
     def count(half: list[tuple[str, float | None, list[Candidate]]], weight: float) -> list[tuple[int, int]]:
-        """Notes and unpitched sounds that are right at each of PITCHED_HEIGHTS."""
+        """Notes and unpitched sounds that are right at each of SOURCE_PITCH.pitched_heights."""
         notes: list[float] = []
         shots: list[float] = []
         for _, midi, found in half:
@@ -282,9 +291,9 @@ def cross_validate(sounds: Sequence[tuple[str, float | None, list[Candidate]]]) 
             height = -math.inf if best is None else best.height
             if midi is None:
                 shots.append(height)
-            elif best is not None and abs(best.midi - midi) < RIGHT_SEMITONES:
+            elif best is not None and abs(best.midi - midi) < SOURCE_PITCH.right_semitones:
                 notes.append(height)
-        return [(sum(h >= at for h in notes), sum(h < at for h in shots)) for at in PITCHED_HEIGHTS]
+        return [(sum(h >= at for h in notes), sum(h < at for h in shots)) for at in SOURCE_PITCH.pitched_heights]
 
     held_out = []
     for index, half in enumerate(halves):
@@ -292,22 +301,22 @@ def cross_validate(sounds: Sequence[tuple[str, float | None, list[Candidate]]]) 
         n_notes, n_shots = (max(1, sum((s[1] is None) is wanted for s in other)) for wanted in (False, True))
         value = {
             (weight, height): right / n_notes + shots_right / n_shots
-            for weight in CONTRAST_WEIGHTS
-            for height, (right, shots_right) in zip(PITCHED_HEIGHTS, count(other, weight), strict=True)
+            for weight in SOURCE_PITCH.contrast_weights
+            for height, (right, shots_right) in zip(SOURCE_PITCH.pitched_heights, count(other, weight), strict=True)
         }
         best = [setting for setting, worth in value.items() if worth == max(value.values())]
         weight, height = best[len(best) // 2]
-        right, shots_right = count(half, weight)[PITCHED_HEIGHTS.index(height)]
+        right, shots_right = count(half, weight)[SOURCE_PITCH.pitched_heights.index(height)]
         n_shots = sum(s[1] is None for s in half)
         held_out.append(HeldOut(weight, height, len(half) - n_shots, right, n_shots, shots_right))
     return held_out
 
 
 def _read_manifest(real_dir: Path, quick: bool) -> list[dict[str, Any]]:
-    """Rows of the manifest by family and file: all, or every SPARSE-th pitched one and all unpitched ones."""
+    """Rows of the manifest by family and file: all, or every twelfth pitched one and all unpitched ones."""
     rows = sorted(read_entries(real_dir), key=lambda row: (row["family"], row["file"]))
     notes = [row for row in rows if row["pitched"]]
-    return (notes[::SPARSE] if quick else notes) + [row for row in rows if not row["pitched"]]
+    return (notes[:: SOURCE_PITCH.sparse] if quick else notes) + [row for row in rows if not row["pitched"]]
 
 
 def _read_sound(real_dir: Path, row: dict[str, Any]) -> Sound:
@@ -353,8 +362,8 @@ def measure_source_pitch(
 
     Args:
         real_dir: Recordings with a manifest.
-        quick: Take every SPARSE-th pitched recording only.
-        detectors: Names of TRACKERS; each hears every SPARSE-th pitched recording and all unpitched ones.
+        quick: Take every SOURCE_PITCH.sparse-th pitched recording only.
+        detectors: Names of TRACKERS; each hears every SOURCE_PITCH.sparse-th pitched recording and all unpitched ones.
         rendered: Further sounds for our detector, by whoever can make them.
         advance: Called after each recording and after each detector.
 

@@ -20,14 +20,8 @@ import torch
 from torch import Tensor
 
 from hgs_cli.errors import InputError
-from hgs_cli.evaluation.known_truth import (
-    HELD_OUT_FAMILIES,
-    SEMITONES,
-    TRAINING_FAMILIES,
-    draw_patch,
-    evaluation_patches,
-)
-from hgs_cli.evaluation.measures import ALIGNED_DB, FLOOR_DB
+from hgs_cli.evaluation.known_truth import HELD_OUT_FAMILIES, PATCHES, TRAINING_FAMILIES, draw_patch, evaluation_patches
+from hgs_cli.evaluation.measures import MEASURED
 from hgs_cli.evaluation.pairs import BANDS
 from hgs_cli.evaluation.recordings import (
     Note,
@@ -48,12 +42,22 @@ from hgs_cli.sampler.voices import ask_networks, note_voices
 from hgs_cli.spectrum import DB_PER_UNIT, MODEL_SAMPLES, SAMPLE_RATE
 from hgs_cli.training.shards import validation_instruments
 
-WEIGHTS = (0.0, 0.2, 0.35, 0.5, 0.7, 0.85, 1.0)
-"""Weights of the wanted level at which distances are measured; between them they lie on straight lines."""
 
-N_TARGETS = 2  # of a source in every band of intervals
-N_SOURCES = 2  # of a training instrument
-N_PATCHES, N_EVALUATION_PATCHES = 5, 4  # of a family
+@dataclass(frozen=True)
+class TrustRules:
+    """What the law of trust is fitted on."""
+
+    # of the wanted level at which distances are measured; between them they lie on straight lines
+    weights: tuple[float, ...] = (0.0, 0.2, 0.35, 0.5, 0.7, 0.85, 1.0)
+    n_targets: int = 2  # of a source in every band of intervals
+    n_sources: int = 2  # of a training instrument
+    n_patches: int = 5  # of a family
+    n_evaluation_patches: int = 4  # of a family, to measure with
+
+
+FITTED = TrustRules()
+
+
 TRAITS = tuple(each.name for each in fields(Traits))
 
 Advance = Callable[[int, int], None]
@@ -87,7 +91,7 @@ class JudgedSound:
         group: Its instrument, or its family of made sounds.
         made: Whether it is a made one.
         traits: What the law goes by.
-        distance_db: To the real notes at other pitches, (n_notes, len(WEIGHTS)).
+        distance_db: To the real notes at other pitches, (n_notes, len(FITTED.weights)).
     """
 
     group: str
@@ -110,9 +114,9 @@ def hear_traits(model: Model, inversion: Inversion) -> Traits:
 def aligned_distance_db(levels: Tensor, truth: Tensor) -> Tensor:
     """Distance of log-mels (A, n_mels, n) to a true one (n_mels, n), as `measures.Distance` has it, in dB: (A,)."""
     made, real = DB_PER_UNIT * levels.float(), DB_PER_UNIT * truth.float()
-    floor = float(real.max()) - FLOOR_DB
+    floor = float(real.max()) - MEASURED.floor_db
     real = real.clamp(min=floor)
-    aligned = real > floor + FLOOR_DB - ALIGNED_DB
+    aligned = real > floor + MEASURED.floor_db - MEASURED.aligned_db
     made = made + (real - made)[:, aligned].median(1).values[:, None, None]
     return (made.clamp(min=floor) - real).abs().mean((1, 2))
 
@@ -141,14 +145,14 @@ def _judge(
     distances = []
     for (_, truth), moved, aim in zip(truths, spectra, wanted, strict=True):
         own = carrier_level(moved, carrier.mono, carrier.n_fft)
-        levels = torch.stack([own + towards(own[None], aim[None], weight)[0] for weight in WEIGHTS])
+        levels = torch.stack([own + towards(own[None], aim[None], weight)[0] for weight in FITTED.weights])
         real = model.log_mel((gain * truth)[None].to(model.device))[0].cpu()
         distances.append(aligned_distance_db(levels[..., :n_frames], real[:, :n_frames]))
     return JudgedSound(group, made, hear_traits(model, inversion), torch.stack(distances).clone())
 
 
 def _judge_recorded(model: Model, notes: Sequence[Note], n_sources: int) -> list[JudgedSound]:
-    """Sources of one instrument beside its other loud notes, at most N_TARGETS of them in every band."""
+    """Sources of one instrument beside its other loud notes, at most FITTED.n_targets of them in every band."""
     middle, loud = choose_source(notes)
     sources = list(dict.fromkeys([middle, loud[len(loud) // 4]][:n_sources]))
     found = []
@@ -156,7 +160,7 @@ def _judge_recorded(model: Model, notes: Sequence[Note], n_sources: int) -> list
         targets: list[Note] = []
         for _, least, most in BANDS[1:]:
             band = notes_of_band(source, loud, least, most)
-            targets += band[:: max(1, len(band) // N_TARGETS)][:N_TARGETS]
+            targets += band[:: max(1, len(band) // FITTED.n_targets)][: FITTED.n_targets]
         truths = [(note.midi, read_note(note.path)) for note in targets]
         if truths:
             audio = read_note(source.path)
@@ -169,7 +173,7 @@ def _judge_made(model: Model, seeds: Sequence[tuple[str, int]]) -> list[JudgedSo
     found = []
     for family, seed in seeds:
         patch = draw_patch(family, seed)
-        truths = [(patch.midi + semitones, patch.render(semitones)) for semitones in SEMITONES]
+        truths = [(patch.midi + semitones, patch.render(semitones)) for semitones in PATCHES.semitones]
         found.append(_judge(model, family, patch.render(), patch.midi, truths, made=True))
     return [sound for sound in found if sound is not None]
 
@@ -195,9 +199,9 @@ def _recorded(real_dirs: Sequence[Path], validation: bool) -> dict[str, list[Not
 
 
 def expected_db(distance_db: Tensor, weight: Tensor) -> Tensor:
-    """Distances (n, len(WEIGHTS)) at weights (n,), on straight lines between those that were measured: (n,)."""
-    grid = torch.tensor(WEIGHTS)
-    low = (torch.searchsorted(grid, weight.detach().contiguous(), right=True) - 1).clamp(0, len(WEIGHTS) - 2)
+    """Distances (n, len(FITTED.weights)) at weights (n,), on straight lines between those that were measured: (n,)."""
+    grid = torch.tensor(FITTED.weights)
+    low = (torch.searchsorted(grid, weight.detach().contiguous(), right=True) - 1).clamp(0, len(FITTED.weights) - 2)
     share = (weight - grid[low]) / (grid[low + 1] - grid[low])
     below, above = (distance_db.gather(1, index[:, None])[:, 0] for index in (low, low + 1))
     return torch.lerp(below, above, share)
@@ -334,7 +338,9 @@ class _JudgedSets:
 def _judge_all(model: Model, real_dirs: Sequence[Path], quick: bool, workers: int, advance: Advance) -> _JudgedSets:
     """Every instrument and every family; arguments as `trust_section`."""
     training, validation = _recorded(real_dirs, validation=False), _recorded(real_dirs, validation=True)
-    n_patches, n_evaluation, n_sources = (1, 1, 1) if quick else (N_PATCHES, N_EVALUATION_PATCHES, N_SOURCES)
+    n_patches, n_evaluation, n_sources = (
+        (1, 1, 1) if quick else (FITTED.n_patches, FITTED.n_evaluation_patches, FITTED.n_sources)
+    )
     made = {family: [(family, seed) for seed in range(n_patches)] for family in TRAINING_FAMILIES}
     held_out = {
         family: [(family, patch.seed) for patch in evaluation_patches(family, n_evaluation)]

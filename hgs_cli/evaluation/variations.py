@@ -13,17 +13,25 @@ import torch
 from hgs_cli.audio.loudness import measure_lufs, peak_db
 from hgs_cli.evaluation.measures import Distance, median, track_pitch
 from hgs_cli.evaluation.mixes import NamedSound
-from hgs_cli.evaluation.odd_sounds import RIGHT_CENTS, hear_timbre
+from hgs_cli.evaluation.odd_sounds import ODD, hear_timbre
 from hgs_cli.evaluation.report import Section, Table, number
 from hgs_cli.pipeline import Model, Settings, invert, make_instrument, play
 from hgs_cli.spectrum import SAMPLE_RATE
 
-AMOUNTS = (0.0, 0.25, 0.5, 1.0)
-SEEDS = (1, 2, 3)
-QUICK_SEEDS = (1, 2)
-QUICK_SOUNDS = 3
-TAKES_DB, NEIGHBOURS_DB = 3.4, 3.8
-"""Distance of real recordings: one note played soft and loud, neighbouring semitones; nature's own variation."""
+
+@dataclass(frozen=True)
+class VariationRules:
+    """Which variations are measured, beside what."""
+
+    amounts: tuple[float, ...] = (0.0, 0.25, 0.5, 1.0)  # of --variation
+    seeds: tuple[int, ...] = (1, 2, 3)  # of each amount
+    quick_seeds: tuple[int, int] = (1, 2)  # the same for a quick measurement
+    quick_sounds: int = 3  # of a quick measurement
+    takes_db: float = 3.4  # distance of real recordings, one note played soft and loud
+    neighbours_db: float = 3.8  # of neighbouring semitones: nature's own variation
+
+
+VARIED = VariationRules()
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,7 @@ class VariationsResult:
 
     def section(self) -> Section:
         """Tables and figures."""
-        figures = {f"{amount:g}": _figures([n for n in self.notes if n.amount == amount]) for amount in AMOUNTS}
+        figures = {f"{amount:g}": _figures([n for n in self.notes if n.amount == amount]) for amount in VARIED.amounts}
         rows = [
             (
                 name,
@@ -82,11 +90,11 @@ class VariationsResult:
             rows,
             (
                 "Distance as in the cross-pitch table, means; at 0 what another seed's noise and phases do. Real "
-                f"recordings of one note, soft and loud, are {TAKES_DB} dB apart, neighbouring semitones "
-                f"{NEIGHBOURS_DB}.",
+                f"recordings of one note, soft and loud, are {VARIED.takes_db} dB apart, neighbouring semitones "
+                f"{VARIED.neighbours_db}.",
             ),
         )  # fmt: skip
-        return Section("variation", [table], {"amounts": figures, "n_notes": len(self.notes) // len(AMOUNTS)})
+        return Section("variation", [table], {"amounts": figures, "n_notes": len(self.notes) // len(VARIED.amounts)})
 
 
 def _figures(notes: list[VariedNote]) -> dict[str, Any]:
@@ -100,7 +108,7 @@ def _figures(notes: list[VariedNote]) -> dict[str, Any]:
     return {
         "plain_db": mean(all_of("plain_db")),
         "between_db": mean(all_of("between_db")),
-        "in_tune": mean([float(abs(value) <= RIGHT_CENTS) for value in cents]),
+        "in_tune": mean([float(abs(value) <= ODD.right_cents) for value in cents]),
         "median_cents": median(abs(value) for value in cents if not math.isnan(value)),
         "timbre": mean(all_of("timbre")),
         "most_louder_db": max(abs(value) for value in all_of("louder_db")),
@@ -121,23 +129,23 @@ def measure_variations(
     Args:
         model: From `load_model`.
         sounds: Sounds with a note.
-        quick: QUICK_SOUNDS of them and QUICK_SEEDS.
+        quick: VARIED.quick_sounds of them and VARIED.quick_seeds.
         advance: Takes sounds done and their number.
     """
     distance = Distance()
     notes: list[VariedNote] = []
-    chosen, seeds = (sounds[:QUICK_SOUNDS], QUICK_SEEDS) if quick else (sounds, SEEDS)
+    chosen, seeds = (sounds[: VARIED.quick_sounds], VARIED.quick_seeds) if quick else (sounds, VARIED.seeds)
     for index, sound in enumerate(chosen):
         instrument = make_instrument(model, invert(model, sound.audio, SAMPLE_RATE, pitch=sound.midi))
         pitch = round(sound.midi)
         audio = {
             amount: [play(model, instrument, [pitch], Settings(variation=amount, seed=s)).audio[0] for s in seeds]
-            for amount in AMOUNTS
+            for amount in VARIED.amounts
         }
         mels = {amount: [distance.mels(note) for note in played] for amount, played in audio.items()}
         timbres = {amount: hear_timbre(model, torch.stack(played)) for amount, played in audio.items()}
         lufs = {amount: [measure_lufs(note) for note in played] for amount, played in audio.items()}
-        for amount in AMOUNTS:
+        for amount in VARIED.amounts:
             heard = [track_pitch(note) for note in audio[amount]]
             notes.append(
                 VariedNote(

@@ -6,6 +6,7 @@ import os
 import re
 import stat
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,9 +14,20 @@ from hgs_cli.errors import InputError, OutputError, UsageError
 from hgs_cli.sound_kinds import N_HEAD_BYTES, is_foreign, is_plain
 
 DASH, STDIN = Path("-"), Path("/dev/stdin")
-MAX_BYTES = 2 * 2**30  # of a sound
-MAX_LIST_BYTES = 256 * 2**20  # of paths: a million and more
-_BLOCK_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class PipedRules:
+    """How much is read of stdin."""
+
+    max_bytes: int = 2 * 2**30  # of a sound
+    max_list_bytes: int = 256 * 2**20  # of paths: a million and more
+    block_bytes: int = 2**20  # at once
+
+
+PIPED = PipedRules()
+
+
 _SUBSTITUTED = re.compile(r"/dev/stdin|/(?:dev|proc/self)/fd/(\d+)")  # as <(…) is given by shells
 _TEXT = bytes((0, *b"\t\n\r", *range(32, 256)))  # what names of files are mostly made of
 
@@ -26,15 +38,15 @@ def read_stdin(stdin: BinaryIO) -> Path | list[Path]:
     Paths stand a line each, whatever ends lines, or parted by NUL as find -print0 writes them.
 
     Raises:
-        InputError: A sound is larger than MAX_BYTES.
+        InputError: A sound is larger than PIPED.max_bytes.
         OutputError: It cannot be kept.
-        UsageError: A list is larger than MAX_LIST_BYTES.
+        UsageError: A list is larger than PIPED.max_list_bytes.
     """
     head = stdin.read(N_HEAD_BYTES)
     if _is_sound(head):
         return _keep(head, stdin, "stdin")
-    data = head + stdin.read(MAX_LIST_BYTES)
-    if len(data) > MAX_LIST_BYTES:
+    data = head + stdin.read(PIPED.max_list_bytes)
+    if len(data) > PIPED.max_list_bytes:
         raise UsageError("stdin holds neither a sound nor paths", "give a sound, or a path a line")
     if b"\0" in data:
         return [Path(os.fsdecode(path)) for path in data.split(b"\0") if path]
@@ -48,7 +60,7 @@ def keep_substituted(path: Path) -> Path:
     Only what a shell puts in the place of <(…) is read so: a named pipe may have nobody who writes.
 
     Raises:
-        InputError: A sound is larger than MAX_BYTES.
+        InputError: A sound is larger than PIPED.max_bytes.
         OutputError: It cannot be kept.
     """
     if not _SUBSTITUTED.fullmatch(str(path)):
@@ -102,13 +114,13 @@ def _keep(head: bytes, pipe: BinaryIO, name: str) -> Path:
 
 
 def _copy(head: bytes, read: Callable[[int], bytes], file: BinaryIO, name: str) -> None:
-    block, n_bytes = head or read(_BLOCK_BYTES), 0
+    block, n_bytes = head or read(PIPED.block_bytes), 0
     while block:
         n_bytes += len(block)
-        if n_bytes > MAX_BYTES:
-            raise InputError(f"{name} holds over {MAX_BYTES // 2**30} GiB", "give a shorter sound")
+        if n_bytes > PIPED.max_bytes:
+            raise InputError(f"{name} holds over {PIPED.max_bytes // 2**30} GiB", "give a shorter sound")
         file.write(block)
-        block = read(_BLOCK_BYTES)
+        block = read(PIPED.block_bytes)
     file.flush()
 
 

@@ -20,12 +20,23 @@ from hgs_cli.training.processes import WHOLE, Part
 from hgs_cli.training.transposition import transpose_level
 
 FRAME_S = HOP_LENGTH / SAMPLE_RATE
-FINE_POINTS = 42  # of the fine equaliser: one for three mel bands
-SAME_COLOUR = 1.0  # semitones by which an instrument may be moved and is still itself
-TINY = 1e-20  # power: keeps silence finite
-SAME_PITCH = 0.3  # semitones within which two notes may be mixed
+
+
+@dataclass(frozen=True)
+class BatchRules:
+    """How pairs of notes are drawn."""
+
+    fine_points: int = 42  # of the fine equaliser: one for three mel bands
+    same_colour: float = 1.0  # semitones by which an instrument may be moved and is still itself
+    tiny: float = 1e-20  # power: keeps silence finite
+    same_pitch: float = 0.3  # semitones within which two notes may be mixed
+    unpitched_range: tuple[float, float] = (36.0, 84.0)  # pitches at which unpitched examples are asked for
+
+
+BATCHES = BatchRules()
+
+
 ALL = slice(None)
-UNPITCHED_RANGE = (36.0, 84.0)  # pitches at which unpitched examples are asked for
 
 
 class NoiseTextureBank:
@@ -156,7 +167,7 @@ class PairSampler:
         """Notes of another instrument at the pitches of `first` and of all `seconds`, or None."""
         table = self.table
         candidates = self._at_pitch[int(np.round(table.pitch[first]))]
-        candidates = candidates[np.abs(table.pitch[candidates] - table.pitch[first]) < SAME_PITCH]
+        candidates = candidates[np.abs(table.pitch[candidates] - table.pitch[first]) < BATCHES.same_pitch]
         if candidates.size == 0:
             return None
         other = int(self.rng.choice(candidates))
@@ -164,7 +175,7 @@ class PairSampler:
         notes = notes[table.velocity[notes] == table.velocity[other]]
         found = []
         for second in seconds:
-            fits = notes[np.abs(table.pitch[notes] - table.pitch[second]) < SAME_PITCH]
+            fits = notes[np.abs(table.pitch[notes] - table.pitch[second]) < BATCHES.same_pitch]
             if second != first and fits.size == 0:
                 return None
             found.append(other if second == first else int(fits[0]))
@@ -199,7 +210,9 @@ class PairSampler:
         p, q = torch.from_numpy(table.pitch[first]), torch.from_numpy(table.pitch[second])
         pitched = ~torch.isnan(p)
         label = torch.from_numpy(table.label_of_shard[table.shard_of[first]])
-        p = torch.where(pitched, p, torch.from_numpy(self.rng.uniform(*UNPITCHED_RANGE, len(drawn))[mine]).float())
+        p = torch.where(
+            pitched, p, torch.from_numpy(self.rng.uniform(*BATCHES.unpitched_range, len(drawn))[mine]).float()
+        )
         return _Draft(
             size=len(drawn),
             mine=mine,
@@ -246,7 +259,7 @@ class PairSampler:
         _move(draft.power_x, draft.periodicity_x, semitones)
         _move(draft.power_y, draft.periodicity_y, by)
         draft.p, draft.q = draft.p + semitones, draft.q + by
-        draft.label = torch.where(semitones.abs() > SAME_COLOUR, -1, draft.label)
+        draft.label = torch.where(semitones.abs() > BATCHES.same_colour, -1, draft.label)
 
     def _chosen(self, size: int, probability: float) -> NDArray[np.float64]:
         return (self.rng.random(size) < probability).astype(np.float64)
@@ -258,7 +271,7 @@ class PairSampler:
         curve_db = (rng.normal(0.0, config.equaliser_db, (size, 1, 9)) * equalised)[mine]
         curve = F.interpolate(torch.from_numpy(curve_db).float(), size=N_MELS, mode="linear", align_corners=True)[:, 0]
         refined = self._chosen(size, config.fine_probability)[:, None, None]
-        fine_db = (rng.normal(0.0, config.fine_db, (size, 1, FINE_POINTS)) * refined)[mine]
+        fine_db = (rng.normal(0.0, config.fine_db, (size, 1, BATCHES.fine_points)) * refined)[mine]
         curve = curve + F.interpolate(torch.from_numpy(fine_db).float(), size=N_MELS, mode="linear")[:, 0]
         time_s = torch.arange(N_FRAMES) * FRAME_S
         slopes = rng.uniform(0.0, 25.0, size) * self._chosen(size, config.envelope_probability)
@@ -282,7 +295,7 @@ class PairSampler:
         ours = (all_noisy >= mine.start) & (all_noisy < mine.stop)
         noisy = torch.from_numpy(all_noisy[ours] - mine.start)
         rows = (noisy[:, None] * targets + torch.arange(targets)).flatten()
-        peak_db = 10.0 * torch.log10(power_x[noisy].amax((1, 2)) + TINY)
+        peak_db = 10.0 * torch.log10(power_x[noisy].amax((1, 2)) + BATCHES.tiny)
         level_db = peak_db + torch.from_numpy(rng.uniform(-100.0, -50.0, count)[ours]).float()
         tilt_db = torch.from_numpy(rng.uniform(-20.0, 5.0, count)[ours]).float()
         floor_db = level_db[:, None] + tilt_db[:, None] * torch.linspace(0.0, 1.0, N_MELS)
@@ -291,8 +304,8 @@ class PairSampler:
         power_x[noisy] += floor * self._texture.draw(count, rng, ours)
         noise_texture = self._texture.draw(count * targets, rng, ours.repeat(targets))
         power_y[rows] += floor.repeat_interleave(targets, 0) * noise_texture
-        draft.periodicity_y[rows] *= clean_y / (_band_power(power_y[rows]) + TINY)
-        draft.periodicity_x[noisy] *= clean_x / (_band_power(power_x[noisy]) + TINY)
+        draft.periodicity_y[rows] *= clean_y / (_band_power(power_y[rows]) + BATCHES.tiny)
+        draft.periodicity_x[noisy] *= clean_x / (_band_power(power_x[noisy]) + BATCHES.tiny)
 
     def notes(self, indices: list[int]) -> tuple[Tensor, Tensor]:
         """Log-mels (B, n_mels, n_frames), each at its own gain, and pitches (B,) of notes of the table."""
@@ -329,6 +342,6 @@ def _move(power: Tensor, periodicity: Tensor, semitones: Tensor) -> None:
     rows = semitones.nonzero()[:, 0]
     if not rows.numel():
         return
-    power[rows] = torch.pow(10.0, transpose_level(torch.log10(power[rows] + TINY), semitones[rows]))
+    power[rows] = torch.pow(10.0, transpose_level(torch.log10(power[rows] + BATCHES.tiny), semitones[rows]))
     share = transpose_level(periodicity[rows].repeat_interleave(N_MELS // N_BANDS, 1), semitones[rows])
     periodicity[rows] = share.reshape(-1, N_BANDS, N_MELS // N_BANDS, N_STEPS).mean(2).clamp(0.0, 1.0)

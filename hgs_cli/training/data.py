@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,23 @@ from hgs_cli.training.pitch_check import verify_pitch
 from hgs_cli.training.shards import FORMAT_VERSION, Shard, to_levels, validation_instruments, write_index
 from hgs_cli.training.soundfont import DEBIAN_SOUNDFONTS, DRUM_BANK, Preset, Renderer, read_presets
 
-KEY_STEP = 3  # every third key, on a common grid, so that two instruments can be mixed at the same two pitches
-VELOCITIES = (60, 110)
-KEYS = range(21, 109)
-KEYS_BESIDE_RECORDED = (5, 7)  # below the lowest, above the highest recorded pitch; further out samples are stretched
-SKIPPED_BANKS = range(17, DRUM_BANK)  # MuseScore General's expressive doubles of bank 0
-SHARED_SAMPLES = 0.5  # presets that share this part of the smaller one's samples are one instrument
+
+@dataclass(frozen=True)
+class PresetRules:
+    """Which notes of SoundFonts a data set has."""
+
+    # every third key, on a common grid, so that two instruments can be mixed at the same two pitches
+    key_step: int = 3
+    velocities: tuple[int, int] = (60, 110)  # soft and loud
+    keys: range = range(21, 109)  # a piano's
+    # below the lowest, above the highest recorded pitch; further out samples are stretched
+    keys_beside_recorded: tuple[int, int] = (5, 7)
+    skipped_banks: range = range(17, DRUM_BANK)  # MuseScore General's expressive doubles of bank 0
+    shared_samples: float = 0.5  # presets that share this part of the smaller one's samples are one instrument
+
+
+PRESETS = PresetRules()
+
 
 Report = Callable[[str, int, int], None]  # what was just done, how many are done, how many there are
 _Job = tuple[str, Callable[..., None], tuple[Any, ...]]
@@ -129,12 +141,12 @@ def _render_preset(path: Path, preset: Preset, out: Path, facts: dict[str, Any])
     seen: set[str] = set()
     try:
         renderer.select(preset)
-        low, high = max(KEYS.start, preset.key_low), min(KEYS.stop - 1, preset.key_high)
+        low, high = max(PRESETS.keys.start, preset.key_low), min(PRESETS.keys.stop - 1, preset.key_high)
         if preset.pitched:
-            low = max(low, preset.root_low - KEYS_BESIDE_RECORDED[0])
-            high = min(high, preset.root_high + KEYS_BESIDE_RECORDED[1])
-            keys: Iterable[int] = (key for key in range(low, high + 1) if key % KEY_STEP == 0)
-            velocities: tuple[int, ...] = VELOCITIES
+            low = max(low, preset.root_low - PRESETS.keys_beside_recorded[0])
+            high = min(high, preset.root_high + PRESETS.keys_beside_recorded[1])
+            keys: Iterable[int] = (key for key in range(low, high + 1) if key % PRESETS.key_step == 0)
+            velocities: tuple[int, ...] = PRESETS.velocities
         elif preset.bank == DRUM_BANK:
             keys, velocities = range(max(low, 27), min(high, 87) + 1), (110,)
         else:
@@ -200,7 +212,7 @@ def _group_presets(presets: list[tuple[str, Preset]]) -> dict[tuple[str, int, in
             font_j, b = presets[j]
             same_program = a.pitched and b.pitched and a.bank == b.bank and a.program == b.program
             shared = len(a.samples & b.samples) if font_i == font_j else 0
-            if same_program or shared >= SHARED_SAMPLES * min(len(a.samples), len(b.samples)):
+            if same_program or shared >= PRESETS.shared_samples * min(len(a.samples), len(b.samples)):
                 leader[find(i)] = find(j)
     names = [presets[find(index)][1] for index in range(len(presets))]
     return {
@@ -213,7 +225,7 @@ def _jobs(out: Path, real: list[Path], soundfonts: list[Path], nsynth: Choice | 
     """Everything that has to be analysed: (shard name, function, its arguments)."""
     jobs: list[_Job] = []
     licences = dict.fromkeys((path for path, _ in DEBIAN_SOUNDFONTS), "MIT")
-    fonts = {path: [p for p in read_presets(path) if p.bank not in SKIPPED_BANKS] for path in soundfonts}
+    fonts = {path: [p for p in read_presets(path) if p.bank not in PRESETS.skipped_banks] for path in soundfonts}
     instruments = _group_presets([(path.name, preset) for path, presets in fonts.items() for preset in presets])
     for path, presets in fonts.items():
         for preset in presets:

@@ -7,7 +7,7 @@ that it was not trained on travels in the header of its weights.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +35,20 @@ from hgs_cli.training.transposition import transpose_level
 FORMAT = "hgs-judge"
 FORMAT_VERSION = 1
 JUDGE_NAME = "judge.safetensors"
-HELD_OUT_SHARE = 0.1  # of the keys of every training instrument
-RESOLVED_FROM = 36  # below, harmonics stand closer than the window's main lobe and the mel bands can part
-EARLIEST_FRAMES, LATEST_FRAMES = -2, 8  # by which notes are moved in time: notes seldom begin on one frame
+
+
+@dataclass(frozen=True)
+class JudgeRules:
+    """What the judge learns from."""
+
+    held_out_share: float = 0.1  # of the keys of every training instrument
+    resolved_from: int = 36  # below, harmonics stand closer than the window's main lobe and the mel bands can part
+    earliest_frames: int = -2  # by which notes are moved in time, at least: notes seldom begin on one frame
+    latest_frames: int = 8  # at most
+
+
+JUDGED = JudgeRules()
+
 
 _REINSTALL = "get the file again, or train it with hgs train run judge"
 
@@ -64,7 +75,7 @@ def held_out_notes(label: NDArray[np.int64], pitch: NDArray[np.float32]) -> NDAr
         mine = (label == instrument) & ~np.isnan(pitch)
         keys = np.unique(np.round(pitch[mine]))
         rng = np.random.default_rng([7, int(instrument)])
-        chosen = rng.permutation(keys)[: int(HELD_OUT_SHARE * keys.size)]
+        chosen = rng.permutation(keys)[: int(JUDGED.held_out_share * keys.size)]
         held |= mine & np.isin(np.round(pitch), chosen)
     return held
 
@@ -128,7 +139,9 @@ class Judging(Stage):
         size = batch.x.shape[0]
         semitones = torch.from_numpy(rng.uniform(-config.reach, config.reach, size)).float()
         semitones = torch.where(torch.from_numpy(rng.random(size) < config.unmoved_share), 0.0, semitones)
-        x = _delayed(transpose_level(batch.x, semitones), rng.integers(EARLIEST_FRAMES, LATEST_FRAMES + 1, size))
+        x = _delayed(
+            transpose_level(batch.x, semitones), rng.integers(JUDGED.earliest_frames, JUDGED.latest_frames + 1, size)
+        )
         gain_db = torch.from_numpy(rng.uniform(-config.gain_db, 0.0, size)).float()[:, None, None]
         x = power_to_level(level_to_power(x) * torch.pow(10.0, gain_db / 10.0)).to(self.device)
         p, label = (batch.p + semitones).to(self.device), batch.label.to(self.device)
@@ -195,7 +208,7 @@ def judge_accuracy(judge: PitchClassifier, training: NoteTable, validation: Note
         figures[f"{side}_notes"] = float(error.size)
         figures[side] = float((error < 0.5).mean())
         figures[f"{side}_near"] = float((error < 1.5).mean())
-        resolved = np.round(table.pitch[notes]) >= RESOLVED_FROM
+        resolved = np.round(table.pitch[notes]) >= JUDGED.resolved_from
         if resolved.any():
             figures[f"{side}_resolved"] = float((error[resolved] < 0.5).mean())
         each = [(error[label[notes] == one] < 0.5).mean() for one in np.unique(label[notes])]

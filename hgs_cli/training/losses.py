@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import reduce
 from operator import add
 from typing import NamedTuple
@@ -18,11 +19,19 @@ from hgs_cli.training.bandwidth import known_bands, mask_above, mean_below
 from hgs_cli.training.notes import Batch
 from hgs_cli.training.processes import mean_over_processes
 
-EXCESS_WEIGHT = 10.0
-TINY = 1e-6  # keeps the mean over no examples at 0
-AUDIBLE_RANGE_DB = 80.0  # below the target's loudest bin nothing is compared
-# The step of the stored 8-bit value: 24 dB; an edge of 0.02 held harmonic-to-noise below 17 dB.
-PERIODICITY_EDGE = 0.004
+
+@dataclass(frozen=True)
+class LossRules:
+    """What losses look at."""
+
+    excess_weight: float = 10.0  # of what is louder than the target
+    tiny: float = 1e-6  # keeps the mean over no examples at 0
+    audible_range_db: float = 80.0  # below the target's loudest bin nothing is compared
+    # the step of the stored 8-bit value: 24 dB; an edge of 0.02 held harmonic-to-noise below 17 dB
+    periodicity_edge: float = 0.004
+
+
+LOSSES = LossRules()
 
 
 class Term(NamedTuple):
@@ -54,7 +63,7 @@ def nearness(generator: Generator, envelopes: Envelopes, batch: Batch) -> tuple[
 
 
 def reconstruction_loss(harmonic: Tensor, noise: Tensor, target: Tensor, bandwidth_hz: Tensor | None = None) -> Tensor:
-    """Mean |difference| of log-mels in level units, above AUDIBLE_RANGE_DB below the target's peak.
+    """Mean |difference| of log-mels in level units, above LOSSES.audible_range_db below the target's peak.
 
     Args:
         harmonic: Mel power of the harmonic part, (B, n_mels, n_frames).
@@ -64,7 +73,7 @@ def reconstruction_loss(harmonic: Tensor, noise: Tensor, target: Tensor, bandwid
     """
     if bandwidth_hz is not None:
         target = mask_above(target, bandwidth_hz)
-    floor_level = target.amax((1, 2), keepdim=True) - AUDIBLE_RANGE_DB / 50.0
+    floor_level = target.amax((1, 2), keepdim=True) - LOSSES.audible_range_db / 50.0
     floor_power = torch.pow(10.0, (floor_level - 1.0) * 5.0)
     # Added, not clamped: below the floor a gradient remains.
     result = power_to_level(harmonic + noise + floor_power)
@@ -97,7 +106,7 @@ def periodicity_loss(
     # The upper 60 dB, and no band in which no harmonic stands: nothing there could answer.
     weight = ((audible > loudest - 0.1 * 2.302585 * 60.0) & (harmonic_bands > 0.0)).float()
     target = periodicity * pitched[:, None, None]
-    target = target.clamp(PERIODICITY_EDGE, 1.0 - PERIODICITY_EDGE)
+    target = target.clamp(LOSSES.periodicity_edge, 1.0 - LOSSES.periodicity_edge)
     loss = F.binary_cross_entropy_with_logits(log_harmonic - log_noise, target, reduction="none")
     return (loss * weight).sum() / mean_over_processes(weight.sum()).clamp_min(1.0)
 
@@ -110,7 +119,7 @@ def smoothness_loss(envelopes: Envelopes) -> Tensor:
     """
     slope = envelopes.harmonic.diff(dim=1).abs().mean() + envelopes.noise_part.diff(dim=1).abs().mean()
     excess = (envelopes.harmonic - 1.0).clamp_min(0.0).mean() + (envelopes.noise_part - 1.0).clamp_min(0.0).mean()
-    return slope + EXCESS_WEIGHT * excess
+    return slope + LOSSES.excess_weight * excess
 
 
 def timbre_loss(h: Tensor, h_hat: Tensor) -> Tensor:
@@ -150,7 +159,7 @@ def confusion_loss(logits: Tensor, prior: Tensor) -> Tensor:
     """
     divergence = F.kl_div(F.log_softmax(logits.float(), 1), prior, reduction="sum")
     return divergence / mean_over_processes(logits.new_tensor(float(logits.shape[0]), dtype=torch.float32)).clamp_min(
-        TINY
+        LOSSES.tiny
     )
 
 

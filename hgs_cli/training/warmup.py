@@ -14,7 +14,7 @@ from hgs_cli.models.instrument_classifier import InstrumentClassifier
 from hgs_cli.models.pitch_adversary import Adversary
 from hgs_cli.models.pitch_classifier import N_PITCHES
 from hgs_cli.training.config import StageConfig, WarmupConfig
-from hgs_cli.training.losses import TINY, Term, confusion_loss, logged, nearness, smoothness_loss, total
+from hgs_cli.training.losses import LOSSES, Term, confusion_loss, logged, nearness, smoothness_loss, total
 from hgs_cli.training.processes import gathered, mean_over_processes
 from hgs_cli.training.stage import Figures, Optimiser, Stage
 
@@ -125,4 +125,4 @@ def _accuracy(logits: Tensor, label: Tensor) -> float:
 
 def _count(label: Tensor) -> Tensor:
     """How many examples have a label, as a mean over processes."""
-    return mean_over_processes(torch.tensor(float(label.shape[0]), device=label.device)).clamp_min(TINY)
+    return mean_over_processes(torch.tensor(float(label.shape[0]), device=label.device)).clamp_min(LOSSES.tiny)
