@@ -26,7 +26,8 @@ from hgs_cli.sampler.finish import Finish
 from hgs_cli.sampler.instrument import Instrument
 from hgs_cli.sampler.making import make_instrument, mix_instruments
 from hgs_cli.sampler.model import Model, load_model
-from hgs_cli.sampler.multisample import Multisample, MultisampleMix, make_multisample, mix_multisamples
+from hgs_cli.sampler.multisample import Multisample, make_multisample
+from hgs_cli.sampler.multisample_mix import MultisampleMix, mix_multisamples
 from hgs_cli.sampler.notes import synthesize
 from hgs_cli.sampler.playing import PLAIN, Note, Rendered, make_notes, play
 from hgs_cli.sampler.settings import Listening, ListeningOptions, Settings, SourceHint

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import soundfile
 import torch
 from conftest import Run
 from PIL import Image
-from sounds import brightness_hz, levels_db
+from sounds import brightness_hz, harmonics, levels_db
 
 from hgs_cli.audio.loudness import measure_lufs
 from hgs_cli.errors import UsageError
@@ -120,6 +121,25 @@ def test_recorded_layers_are_played_and_softer_ones_made_of_a_single_one(
     assert [two.layer(index, 2)[1] for index in range(2)] == [0.0, 0.0]
     one = make_multisample(model, recordings)
     assert [one.layer(index, 3)[1] for index in range(3)] == [1.0, 0.5, 0.0]
+
+
+def test_layers_between_recorded_ones_are_made_of_both(model: Model) -> None:
+    def played(key: float, steepness: float) -> Inversion:
+        sound = 0.3 * harmonics(key, level=lambda k: k**-steepness, decay=1.0)
+        return invert(model, sound, SAMPLE_RATE, pitch=key)
+
+    recordings = [played(key, steepness) for steepness in (2.5, 0.8) for key in KEYS]
+    made = make_multisample(model, recordings, layers=[0, 0, 0, 1, 1, 1])
+    for pitch in (57.0, 61.0):
+        colours = [
+            brightness_hz(play(model, made.layer(index, 4)[0], [pitch], Settings()).notes[0].audio)
+            for index in range(4)
+        ]
+        assert all(brighter > duller + 10.0 for duller, brighter in pairwise(colours))
+    assert all(made.layer(index, 3)[1] == 0.0 for index in range(3))
+    (voicing,) = made.layer(1, 3)[0].voicings(NoteKey(57.0))
+    assert (voicing.dynamic, voicing.dynamic_share) == (1, 0.5)
+    assert made.layer(1, 2)[0].voicings(NoteKey(57.0))[0].dynamic is None
 
 
 def test_a_recording_can_stay_as_it_was_tuned(model: Model) -> None:
@@ -230,6 +250,36 @@ def test_a_recording_much_noisier_than_its_neighbours_is_named(hgs: Run, piano: 
         assert ("the noise of piano_A3 is" in done.err) == noisy
         assert json.loads(done.out)["noisy"] == (["piano_A3"] if noisy else [])
     assert json.loads(hgs("render", "piano.hgs", "-p", "60", "--json").out)["noisy"] == (["piano_A3"] if noisy else [])
+
+
+def test_keys_with_fewer_takes_than_others_get_made_ones(hgs: Run, tmp_path: Path) -> None:
+    for name, key in (("harp_A2_rr1", 45.0), ("harp_A2_rr2", 45.05), ("harp_A4_rr1", 69.0)):
+        record(tmp_path / "harp", f"{name}.wav", key)
+    files = hgs("render", "harp", "--multisample", "-p", "45,69", "-o", "out").out.split()
+    assert len(files) == 4
+    sounds = {file: soundfile.read(tmp_path / file)[0] for file in files}
+    for note in ("045_A2", "069_A4"):
+        first, second = (sounds[f"out/harp_{note}_take{take}.wav"] for take in (1, 2))
+        assert np.abs(first - second).max() > 0.01
+
+
+def test_layers_that_were_not_recorded_are_made_and_told(hgs: Run, tmp_path: Path) -> None:
+    for dynamic, partials in (("pp", 2), ("ff", 12)):
+        record(tmp_path / "horn", f"horn_A3_{dynamic}.wav", 57.0, partials)
+    lines = hgs("render", "horn", "--multisample", "-p", "60", "--velocities", "3", "--json").out.splitlines()
+    soft, between, loud = (json.loads(line) for line in lines)
+    assert ("dynamic" in soft, "dynamic" in loud) == (False, False)
+    assert (between["recording"], between["dynamic"], between["dynamic_share"]) == ("horn_A3_ff", "horn_A3_pp", 0.5)
+
+
+def test_more_layers_than_there_can_be_are_told(hgs: Run, tmp_path: Path) -> None:
+    for layer in range(1, 11):
+        record(tmp_path / "harp", f"harp_A3_v{layer}.wav", 57.0, layer)
+    done = hgs("render", "harp", "--multisample", "-p", "60", "--dry-run")
+    assert len(done.out.split()) == 8
+    assert (
+        "10 dynamic layers were heard; 8 of them are played" in hgs("render", "harp", "--multisample", "-p", "60").err
+    )
 
 
 def test_a_map_says_what_names_do_not(hgs: Run, tmp_path: Path) -> None:

@@ -215,10 +215,8 @@ class _NoteCache:
         for layer, take in itertools.product(range(self.job.plan.layers), range(self.job.plan.takes)):
             instrument, softness = of_layer(self.job.instrument, layer, self.job.plan.layers)
             plain = replace(self.options.settings, softness=softness)
-            recorded = not isinstance(instrument, Instrument) and take < instrument.n_takes
-            settings = plain if recorded else take_settings(plain, take)
             keys = [key for key in self.job.plan.notes if (key.layer, key.take) == (layer, take)]
-            for note in make_notes(self.model, instrument, keys, settings, self.options.finish):
+            for note in self._of_take(instrument, keys, plain, take):
                 n_bytes += note.audio.numel() * note.audio.element_size()
                 if self._kept is not None:
                     self._kept.append(note)
@@ -226,6 +224,16 @@ class _NoteCache:
                         self._kept = None
                 yield note
         self._whole = True
+
+    def _of_take(self, instrument: Playable, keys: Sequence[NoteKey], settings: Settings, take: int) -> Iterator[Note]:
+        """Notes of one take: recorded ones as they are, others made."""
+
+        def recorded(key: NoteKey) -> bool:
+            return not isinstance(instrument, Instrument) and take < instrument.takes_at(key.pitch)
+
+        for as_it_is, some in itertools.groupby(keys, recorded):
+            how = settings if as_it_is else take_settings(settings, take)
+            yield from make_notes(self.model, instrument, list(some), how, self.options.finish)
 
 
 def take_settings(settings: Settings, take: int) -> Settings:

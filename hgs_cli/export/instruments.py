@@ -30,7 +30,8 @@ from hgs_cli.sampler.finish import Finish
 from hgs_cli.sampler.instrument import Instrument
 from hgs_cli.sampler.making import make_instrument
 from hgs_cli.sampler.model import Model
-from hgs_cli.sampler.multisample import Multisample, MultisampleMix
+from hgs_cli.sampler.multisample import Multisample
+from hgs_cli.sampler.multisample_mix import MultisampleMix
 from hgs_cli.sampler.playing import PLAIN
 from hgs_cli.sampler.settings import Settings
 from hgs_cli.spectrum import SAMPLE_RATE

@@ -17,7 +17,7 @@ from hgs_cli.export.naming import InversionPlan, MixPlan, Plan
 from hgs_cli.multisample.gathering import MixedSet
 from hgs_cli.multisample.hearing import hear_recordings, noisy_recordings
 from hgs_cli.multisample.index import Recording, holds_recordings
-from hgs_cli.pitch import NoteKey, note_name
+from hgs_cli.pitch import MAX_LAYERS, MAX_TAKES, NoteKey, note_name
 
 if TYPE_CHECKING:
     from hgs_cli.export.plot import KeyMap
@@ -136,11 +136,14 @@ def mix_sets(
 
 def _tell_unplayed(call: Call, made: ManyRecordings, plan: Plan) -> None:
     """Say what was recorded and is not asked for."""
-    for there, planned, what, option in (
-        (made.n_layers, plan.layers, "dynamic layers", "velocities"), (made.n_takes, plan.takes, "takes", "takes")
-    ):  # fmt: skip
+    for there, planned, most, what, option in (
+        (made.n_layers, plan.layers, MAX_LAYERS, "dynamic layers", "velocities"),
+        (made.n_takes, plan.takes, MAX_TAKES, "takes", "takes"),
+    ):
         if there > planned:
-            call.messages.line(f"{there} {what} were heard; --{option} {there} plays them all")
+            all_ = "plays them all" if there <= most else f"plays {most} of them"
+            told = f"--{option} {min(there, most)} {all_}" if planned < most else f"{most} of them are played"
+            call.messages.line(f"{there} {what} were heard; {told}")
 
 
 def _some(sounds: Sequence[Path], n: int) -> list[Path]:
@@ -151,10 +154,13 @@ def _some(sounds: Sequence[Path], n: int) -> list[Path]:
 
 def _voicing_facts(made: Multisample, plan: Plan, key: NoteKey) -> dict[str, Any]:
     """Which recordings a note is made of."""
-    played = made.layer(key.layer, plan.layers)[0].layers[-1]
-    voicing = played.voicing(key.pitch, key.take)
-    other = None if voicing.neighbour is None else played.regions[voicing.neighbour].name
-    return {"recording": played.regions[voicing.carrier].name, "beside": other, "share": round(voicing.share, 3)}
+    played, _ = made.layer(key.layer, plan.layers)
+    ((voicing,), regions) = played.voicings(key), played.layers[-1].regions
+    other = None if voicing.neighbour is None else regions[voicing.neighbour].name
+    told = {"recording": regions[voicing.carrier].name, "beside": other, "share": round(voicing.share, 3)}
+    if voicing.dynamic is not None and played.aside is not None:
+        told |= {"dynamic": played.aside[0].regions[voicing.dynamic].name, "dynamic_share": voicing.dynamic_share}
+    return told
 
 
 def _key_maps(made: Multisample, plan: Plan, middle_c: int) -> Iterator[KeyMap]:

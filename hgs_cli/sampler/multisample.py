@@ -20,7 +20,7 @@ from hgs_cli.inversion import Inversion
 from hgs_cli.pitch import NoteKey
 from hgs_cli.sampler.dynamics import layer_softness
 from hgs_cli.sampler.instrument import Instrument
-from hgs_cli.sampler.making import between_instruments, make_instrument, own_gain_db, shares_by_sound
+from hgs_cli.sampler.making import make_instrument, own_gain_db
 from hgs_cli.sampler.model import Model
 from hgs_cli.sampler.notes import Neighbour
 from hgs_cli.spectrum import MODEL_SAMPLES
@@ -87,11 +87,15 @@ class Voicing:
         carrier: Its index, in the order of the layer.
         neighbour: Of the other one that has a say; None where there is none.
         share: What that says, 0 … 1 / 2.
+        dynamic: Index of the recording of another dynamic that has a say; None where there is none.
+        dynamic_share: What that says, 0 … 1 / 2.
     """
 
     carrier: int
     neighbour: int | None = None
     share: float = 0.0
+    dynamic: int | None = None
+    dynamic_share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -111,9 +115,8 @@ class Layer:
 
     def voicing(self, pitch: float, take: int = 0) -> Voicing:
         """What a note at a pitch is made of; other takes of a key are used in turn."""
-        near = min(range(len(self.keys)), key=lambda index: abs(self.keys[index] - pitch))
-        key = self.keys[near]
-        takes = [index for index, other in enumerate(self.keys) if abs(other - key) < MULTISAMPLE.same_key]
+        takes = self.takes(pitch)
+        key = min((self.keys[index] for index in takes), key=lambda one: abs(one - pitch))
         carrier = takes[take % len(takes)]
         others = [index for index in range(len(self.keys)) if index not in takes]
         # The other side's; beyond the outermost the next one.
@@ -124,6 +127,11 @@ class Layer:
         other = min(chosen, key=lambda index: abs(self.keys[index] - pitch))
         near_away, away = abs(pitch - key), abs(self.keys[other] - pitch)
         return Voicing(carrier, other, near_away / (near_away + away))
+
+    def takes(self, pitch: float) -> list[int]:
+        """Recordings of the key nearest to a pitch."""
+        near = min(self.keys, key=lambda key: abs(key - pitch))
+        return [index for index, key in enumerate(self.keys) if abs(key - near) < MULTISAMPLE.same_key]
 
     def played_db(self, pitch: float) -> float:
         """Level of a key as it was played, beside the median of the recordings, in dB: lines between known ones."""
@@ -146,12 +154,14 @@ class Multisample:
         struck_db: By which notes are louder by their loud moments than on the whole; median of the recordings.
         reference_peak_db: Peak that the reference notes of all recordings have at MULTISAMPLE.reference_lufs, in dB.
         own_gain_db: What brings notes as loud as that to the median level of the recordings.
+        aside: Of a layer between recorded ones, the further of them and what it says, 0 … 1 / 2; else None.
     """
 
     layers: tuple[Layer, ...]
     struck_db: float
     reference_peak_db: float
     own_gain_db: float
+    aside: tuple[Layer, float] | None = None
 
     @property
     def regions(self) -> list[Region]:
@@ -185,28 +195,45 @@ class Multisample:
     def layer(self, index: int, n_layers: int) -> tuple[Multisample, float]:
         """The instrument for one of so many dynamic layers, 0 the softest, and how much softer it is to sound, 0 … 1.
 
-        Recorded layers are spread over those that are asked for; of a single one softer notes are made.
+        Recorded layers are spread over those that are asked for. Where there are fewer of them, those between are made
+        as keys are: carried by the nearer, shaped to what both say. Of a single one softer notes are made.
         """
         if len(self.layers) == 1:
             return self, layer_softness(n_layers)[index]
-        share = 1.0 if n_layers == 1 else index / (n_layers - 1)
-        return replace(self, layers=(self.layers[round(share * (len(self.layers) - 1))],)), 0.0
+        place = (1.0 if n_layers == 1 else index / (n_layers - 1)) * (len(self.layers) - 1)
+        near = math.floor(place + 0.5)  # in the middle the louder one: what it has too much is easily taken away
+        away, aside = place - near, None
+        if n_layers > len(self.layers) and abs(away) > 1e-6:
+            aside = self.layers[near + (1 if away > 0.0 else -1)], abs(away)
+        return replace(self, layers=(self.layers[near],), aside=aside), 0.0
 
     def voicings(self, key: NoteKey) -> tuple[Voicing, ...]:
         """What a note is made of; of a mix, what those of its instruments are."""
-        return (self.layers[-1].voicing(key.pitch, key.take),)
+        voicing = self.layers[-1].voicing(key.pitch, key.take)
+        if self.aside is None:
+            return (voicing,)
+        layer, share = self.aside
+        return (replace(voicing, dynamic=layer.voicing(key.pitch, key.take).carrier, dynamic_share=share),)
 
-    def ready(self, voiced: Sequence[Sequence[Voicing]]) -> tuple[Instrument, list[Neighbour | None]]:
+    def ready(self, voiced: Sequence[Sequence[Voicing]]) -> tuple[Instrument, list[list[Neighbour]]]:
         """What carries notes that are made of the same recordings, and what shapes them."""
-        return self._region(voiced[0][0].carrier).make(), [self.neighbour([one for (one,) in voiced])]
+        carrier = self.layers[-1].regions[voiced[0][0].carrier]
+        return carrier.make(), [self.neighbours([one for (one,) in voiced])]
 
-    def neighbour(self, voicings: Sequence[Voicing]) -> Neighbour | None:
+    def neighbours(self, voicings: Sequence[Voicing]) -> list[Neighbour]:
         """What shapes notes that are made of the same recordings."""
-        other = voicings[0].neighbour
-        return None if other is None else Neighbour(self._region(other).make(), [each.share for each in voicings])
+        other, dynamic = voicings[0].neighbour, voicings[0].dynamic
+        found = []
+        if other is not None:
+            found.append(Neighbour(self.layers[-1].regions[other].make(), [each.share for each in voicings]))
+        if dynamic is not None and self.aside is not None:
+            shares = [each.dynamic_share for each in voicings]
+            found.append(Neighbour(self.aside[0].regions[dynamic].make(), shares))
+        return found
 
-    def _region(self, index: int) -> Region:
-        return self.layers[-1].regions[index]
+    def takes_at(self, pitch: float) -> int:
+        """Recorded takes of a key."""
+        return len(self.layers[-1].takes(pitch))
 
     def played_db(self, pitch: float) -> float:
         """Level of a key as it was played, beside the median of the recordings, in dB."""
@@ -216,96 +243,6 @@ class Multisample:
         """The instrument's one gain; see `instrument_gain_db`."""
         reference = MULTISAMPLE.reference_lufs, self.reference_peak_db
         return instrument_gain_db(normalize, target_lufs, *reference, self.own_gain_db)
-
-
-@dataclass(frozen=True)
-class MultisampleMix:
-    """What lies between instruments of many recordings: at every key between the notes that they have there.
-
-    Attributes:
-        mixed: Their shares, above 0, which sum to 1, and they.
-        between: Makes what lies between one recording of each, or has it at hand.
-    """
-
-    mixed: tuple[tuple[float, Multisample], ...]
-    between: Callable[[tuple[Region, ...]], Instrument]
-
-    def _mean(self, of: Callable[[Multisample], float]) -> float:
-        return sum(share * of(one) for share, one in self.mixed)
-
-    @property
-    def unpitched(self) -> float:
-        """The share of it without a pitch, 0 … 1."""
-        return self._mean(lambda one: one.unpitched)
-
-    @property
-    def struck_db(self) -> float:
-        """As for `Multisample`."""
-        return self._mean(lambda one: one.struck_db)
-
-    @property
-    def length_samples(self) -> int:
-        """Of its longest note, about."""
-        return round(self._mean(lambda one: one.length_samples))
-
-    @property
-    def n_layers(self) -> int:
-        """Dynamic layers of the instrument that has most."""
-        return max(one.n_layers for _, one in self.mixed)
-
-    @property
-    def n_takes(self) -> int:
-        """Takes of the instrument that has most."""
-        return max(one.n_takes for _, one in self.mixed)
-
-    def layer(self, index: int, n_layers: int) -> tuple[MultisampleMix, float]:
-        """As for `Multisample`; of instruments of which only some are to sound softer, the softness is their share."""
-        layers = [(share, *one.layer(index, n_layers)) for share, one in self.mixed]
-        mixed = tuple((share, one) for share, one, _ in layers)
-        return replace(self, mixed=mixed), sum(share * softness for share, _, softness in layers)
-
-    def voicings(self, key: NoteKey) -> tuple[Voicing, ...]:
-        """What the notes of its instruments are made of."""
-        return tuple(voicing for _, one in self.mixed for voicing in one.voicings(key))
-
-    def ready(self, voiced: Sequence[Sequence[Voicing]]) -> tuple[Instrument, list[Neighbour | None]]:
-        """As for `Multisample`."""
-        by_instrument = list(zip((one for _, one in self.mixed), zip(*voiced, strict=True), strict=True))
-        carriers = tuple(one.layers[-1].regions[voicings[0].carrier] for one, voicings in by_instrument)
-        return self.between(carriers), [one.neighbour(voicings) for one, voicings in by_instrument]
-
-    def played_db(self, pitch: float) -> float:
-        """As for `Multisample`."""
-        return self._mean(lambda one: one.played_db(pitch))
-
-    def gain_db(self, normalize: str, target_lufs: float) -> float:
-        """As for `Multisample`."""
-        return self._mean(lambda one: one.gain_db(normalize, target_lufs))
-
-
-def mix_multisamples(
-    model: Model, instruments: Sequence[Multisample], shares: Sequence[float]
-) -> Multisample | MultisampleMix:
-    """The instrument between several of many recordings; the very one where all the share is its.
-
-    Args:
-        model: From `load_model`.
-        instruments: At least one.
-        shares: Of each, not negative; only their ratio counts.
-
-    Raises:
-        UsageError: The shares do not fit the instruments.
-    """
-    mixed = shares_by_sound(instruments, shares)
-    if len(mixed) == 1:
-        return mixed[0][1]
-
-    @lru_cache(maxsize=1)
-    def between(carriers: tuple[Region, ...]) -> Instrument:
-        sources = [(share, one.make()) for (share, _), one in zip(mixed, carriers, strict=True)]
-        return between_instruments(model, sources, max(one.passes for one in carriers))
-
-    return MultisampleMix(tuple(mixed), between)
 
 
 def _median_lufs(regions: Sequence[Region]) -> float:

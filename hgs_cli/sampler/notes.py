@@ -77,7 +77,7 @@ class _Asked:
         self,
         chosen: slice,
         pitches: Sequence[float],
-        says: Sequence[NeighbourSays | None] = (),
+        says: Sequence[Sequence[NeighbourSays]] = (),
         levels: bool = False,
     ) -> tuple[list[MovedHead | None], Voices]:
         """Some of the notes: their carriers, and what each voice gives."""
@@ -91,7 +91,7 @@ def synthesize(
     instrument: Instrument,
     pitches: Sequence[float],
     settings: Settings,
-    neighbours: Sequence[Neighbour | None] = (),
+    neighbours: Sequence[Sequence[Neighbour]] = (),
 ) -> Tensor:
     """Notes of an instrument before any gain, in one batch.
 
@@ -100,7 +100,7 @@ def synthesize(
         instrument: What carries them.
         pitches: MIDI note numbers.
         settings: How they are made.
-        neighbours: For each of its sounds another that shapes it, or None; empty where none has any.
+        neighbours: For each of its sounds others that shape it; empty where none has any.
 
     Returns:
         (N, length_samples) on the model's device; in stereo (N, 2, length_samples), whose mean is what it would be in
@@ -118,15 +118,16 @@ def synthesize(
 
     asked = ask(instrument, settings)
     beside = [
-        None if each is None else (each.shares, ask(each.instrument, asked.notes[-1].settings)) for each in neighbours
+        [(each.shares, ask(each.instrument, asked.notes[-1].settings)) for each in of_sound] for of_sound in neighbours
     ]
 
     def some(chosen: slice) -> Tensor:
         says = [
-            None
-            if each is None
-            else NeighbourSays(each[1].moved(chosen, pitches, levels=True)[1].level, q.new_tensor(each[0][chosen]))
-            for each in beside
+            [
+                NeighbourSays(other.moved(chosen, pitches, levels=True)[1].level, q.new_tensor(shares[chosen]))
+                for shares, other in of_sound
+            ]
+            for of_sound in beside
         ]
         heads, voices = asked.moved(chosen, pitches, says)
         return _some_notes(asked.notes[0].piece(chosen), heads, voices)

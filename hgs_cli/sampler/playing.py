@@ -17,7 +17,8 @@ from hgs_cli.sampler.finish import Finish, finish_note
 from hgs_cli.sampler.instrument import Instrument, MixEnd
 from hgs_cli.sampler.making import UNPITCHED_REFERENCE, natural_slope
 from hgs_cli.sampler.model import Model
-from hgs_cli.sampler.multisample import MULTISAMPLE, Multisample, MultisampleMix, Voicing
+from hgs_cli.sampler.multisample import MULTISAMPLE, Multisample, Voicing
+from hgs_cli.sampler.multisample_mix import MultisampleMix
 from hgs_cli.sampler.notes import Neighbour, synthesize
 from hgs_cli.sampler.settings import Settings
 from hgs_cli.side_by_side import side_by_side
@@ -102,7 +103,7 @@ def make_notes(
 
 def _batches(
     instrument: Playable, keys: Sequence[NoteKey], settings: Settings
-) -> Iterator[tuple[Instrument, Sequence[Neighbour | None], Sequence[NoteKey]]]:
+) -> Iterator[tuple[Instrument, Sequence[Sequence[Neighbour]], Sequence[NoteKey]]]:
     """Notes that are made together: what carries them, and what has a say in them."""
     per_note = instrument.length_samples * (2 if settings.stereo else 1)
     n_batch = max(1, min(BATCH_NOTES, BATCH_SAMPLES // per_note))
@@ -111,8 +112,8 @@ def _batches(
             yield instrument, (), keys[start : start + n_batch]
         return
 
-    def recordings(voiced: tuple[NoteKey, tuple[Voicing, ...]]) -> list[tuple[int, int | None]]:
-        return [(each.carrier, each.neighbour) for each in voiced[1]]
+    def recordings(voiced: tuple[NoteKey, tuple[Voicing, ...]]) -> list[tuple[int | None, ...]]:
+        return [(each.carrier, each.neighbour, each.dynamic) for each in voiced[1]]
 
     for _, group in groupby([(key, instrument.voicings(key)) for key in keys], recordings):
         alike = list(group)

@@ -173,7 +173,7 @@ def ask_networks(
 def note_voices(
     asked: Sequence[NoteBatch],
     heads: Sequence[MovedHead | None],
-    says: Sequence[NeighbourSays | None] = (),
+    says: Sequence[Sequence[NeighbourSays]] = (),
     levels: bool = False,
 ) -> Voices:
     """What each voice gives to notes.
@@ -181,13 +181,13 @@ def note_voices(
     Args:
         asked: From `ask_networks`.
         heads: Carriers at the same pitches.
-        says: What another recording of each sound says; empty where none has any.
+        says: What other recordings of each sound say; empty where none has any.
         levels: Whether their levels are asked for where notes are the moved recording as it is.
     """
     notes, *sources = asked
     q, instrument = notes.q, notes.instrument
-    says = says or [None] * len(heads)
-    if heads[0] is not None and not levels and says[0] is None and _moved_as_it_is(instrument, notes.settings):
+    says = says or [()] * len(heads)
+    if heads[0] is not None and not levels and not says[0] and _moved_as_it_is(instrument, notes.settings):
         nothing = torch.zeros(len(q), N_MELS, N_FRAMES, device=q.device)
         silence = Envelopes(nothing - 3.0, nothing - 3.0)
         return Voices(nothing, silence, nothing, nothing, torch.zeros_like(q, dtype=torch.bool))
@@ -198,9 +198,11 @@ def note_voices(
     return voices if ends else _shaped(voices, says[0])
 
 
-def _shaped(voices: Voices, says: NeighbourSays | None) -> Voices:
-    """Voices of a sound, drawn to what another recording of it says."""
-    return voices if says is None else level.between(voices, says.level, says.share)
+def _shaped(voices: Voices, says: Sequence[NeighbourSays]) -> Voices:
+    """Voices of a sound, drawn to what other recordings of it say, one after the other."""
+    for each in says:
+        voices = level.between(voices, each.level, each.share)
+    return voices
 
 
 def _moved_as_it_is(instrument: Instrument, settings: Settings) -> bool:
