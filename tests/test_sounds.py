@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hgs_cli.audio.loudness import measure_lufs
 from hgs_cli.evaluation import odd_sounds
-from hgs_cli.evaluation.made_sounds import PEAK, made_sounds
+from hgs_cli.evaluation.made_sounds import MADE, made_sounds
 from hgs_cli.evaluation.measures import Distance, harmonic_to_noise_db, track_pitch
 from hgs_cli.evaluation.mixes import MIXES, MixedNote, NamedSound, measure_mixes, pair_up
 from hgs_cli.evaluation.odd_sounds import OddSound, measure_odd_sounds
@@ -60,7 +60,7 @@ def test_made_sounds_are_many_and_the_same_every_time() -> None:
     for name, audio in sounds.items():
         assert torch.equal(audio, again[name]), name
         assert bool(torch.isfinite(audio).all()), name
-        assert float(audio.abs().max()) == pytest.approx(PEAK)
+        assert float(audio.abs().max()) == pytest.approx(MADE.peak)
 
 
 # --- odd sounds -------------------------------------------------------------------------------------------------------

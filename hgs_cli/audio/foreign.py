@@ -17,15 +17,26 @@ from hgs_cli.errors import InputError, OutputError
 from hgs_cli.sound_kinds import FFMPEG_SUFFIXES, FILM_SUFFIXES, N_HEAD_BYTES, is_foreign, is_plain
 
 PROGRAM = "ffmpeg"
-PATIENCE_S = 120.0  # beside a second for each of the sound: a file may have been made to keep it busy
-MAX_BYTES = 4 * 2**30  # that ffmpeg may write
+
+
+@dataclass(frozen=True)
+class ForeignRules:
+    """What ffmpeg may take."""
+
+    patience_s: float = 120.0  # beside a second for each of the sound: a file may have been made to keep it busy
+    max_bytes: int = 4 * 2**30  # that it may write
+    longest_reason: int = 100  # characters of what it says
+
+
+FOREIGN = ForeignRules()
+
+
 # Neither lists of other files, which some formats are, nor anything from a network.
 FORMATS = (
     "mov,mp4,matroska,webm,asf,aac,amr,ape,wv,tta,dsf,ac3,eac3,dts,avi,mpeg,mpegts,flv,wav,w64,aiff,flac,ogg,mp3,caf,au"
 )
 _SUPPORTED = "give a WAV, FLAC, AIFF, OGG or MP3 file"
 _AGAIN = "copy or export it again"
-_LONGEST_REASON = 100  # characters
 
 
 @dataclass(frozen=True)
@@ -91,12 +102,17 @@ def _run(program: str, path: Path, max_seconds: float, wave: BinaryIO) -> str:
         command: list[str | bytes] = [
             program, "-nostdin", "-hide_banner", "-v", "error",
             "-protocol_whitelist", "file", "-format_whitelist", FORMATS, "-i", name,
-            "-map", "0:a:0", "-t", f"{max_seconds + 1.0:g}", "-fs", str(MAX_BYTES),
+            "-map", "0:a:0", "-t", f"{max_seconds + 1.0:g}", "-fs", str(FOREIGN.max_bytes),
             "-c:a", "pcm_f32le", "-bitexact", "-f", "wav", "-protocol_whitelist", "pipe", "pipe:1",
         ]  # fmt: skip
         try:
             done = subprocess.run(  # noqa: S603 - our own arguments
-                command, stdin=given, stdout=wave, stderr=subprocess.PIPE, timeout=PATIENCE_S + max_seconds, check=False
+                command,
+                stdin=given,
+                stdout=wave,
+                stderr=subprocess.PIPE,
+                timeout=FOREIGN.patience_s + max_seconds,
+                check=False,
             )
         except subprocess.TimeoutExpired as error:
             raise InputError(f"{path} keeps ffmpeg busy for minutes", "convert the sound to WAV") from error
@@ -107,4 +123,4 @@ def _run(program: str, path: Path, max_seconds: float, wave: BinaryIO) -> str:
 
 def _plain(line: str) -> str:
     """A line of ffmpeg without addresses in memory and names of its parts."""
-    return re.sub(r"^(\[[^]]*\]\s*)+", "", line).strip(" :.")[:_LONGEST_REASON]
+    return re.sub(r"^(\[[^]]*\]\s*)+", "", line).strip(" :.")[: FOREIGN.longest_reason]

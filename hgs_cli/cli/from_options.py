@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hgs_cli.console import Messages
@@ -19,9 +20,17 @@ if TYPE_CHECKING:
     from hgs_cli.export.delivery import RenderOptions
     from hgs_cli.sampler.settings import ListeningOptions, SourceHint
 
-MAX_START_S = 36_000.0  # ten hours: more is a slip of the pen
-MAX_SHARE = 1e6  # of a mix, as it is given: sums of shares stay far from overflow
-N_LISTED = 5  # notes that a warning names
+
+@dataclass(frozen=True)
+class OptionRules:
+    """What options may say."""
+
+    max_start_s: float = 36_000.0  # ten hours: more is a slip of the pen
+    max_share: float = 1e6  # of a mix, as it is given: sums of shares stay far from overflow
+    n_listed: int = 5  # notes that a warning names
+
+
+LIMITS = OptionRules()
 
 
 def make_plan_options(
@@ -42,7 +51,9 @@ def make_plan_options(
     notes = parse_pitches(pitches, middle_c, level.a4)
     unusual = unusual_pitches(notes)
     if unusual:
-        listed = ", ".join(f"{note:g}" for note in unusual[:N_LISTED]) + (", …" if len(unusual) > N_LISTED else "")
+        listed = ", ".join(f"{note:g}" for note in unusual[: LIMITS.n_listed]) + (
+            ", …" if len(unusual) > LIMITS.n_listed else ""
+        )
         messages.warn(f"outside a piano's range (21-108) less of the sound is left: {listed}")
     formats = parse_formats(target.formats)
     check_subtype(level.subtype, formats)
@@ -125,7 +136,7 @@ def _start_seconds(text: str) -> float | None:
         seconds = float(text)
     except ValueError:
         seconds = -1.0
-    if not 0.0 <= seconds <= MAX_START_S:
+    if not 0.0 <= seconds <= LIMITS.max_start_s:
         raise UsageError(f"--start {text}", "give auto or a number of seconds")
     return seconds
 
@@ -194,6 +205,6 @@ def mix_shares(n_sounds: int, ratio: str | None, steps: int | None) -> list[list
         shares = [float(text) for text in ratio.split(",")]
     except ValueError:
         shares = []
-    if len(shares) != n_sounds or not all(0.0 <= share <= MAX_SHARE for share in shares) or sum(shares) <= 0.0:
+    if len(shares) != n_sounds or not all(0.0 <= share <= LIMITS.max_share for share in shares) or sum(shares) <= 0.0:
         raise UsageError(f"--ratio {ratio} for {n_sounds} sounds", "give each sound a number, such as 0.7,0.3")
     return [[share / sum(shares) for share in shares]]

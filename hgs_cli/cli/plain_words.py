@@ -20,15 +20,19 @@ _UNBOUNDED = 2**31 - 1  # from which a range's upper end says nothing
 _N_POSSIBLE = 3  # options that a mistyped one may be told of
 
 
-class PlainCommand(TyperCommand):
-    """A command whose help has ranges and choices where Typer has types."""
+class _Plain:
+    """What has help with ranges and choices where Typer has types."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         """All options and arguments."""
-        params = super().get_params(ctx)
+        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
         for param in params:
             _say_plainly(param, ctx)
         return params
+
+
+class PlainCommand(_Plain, TyperCommand):
+    """A command in plain words."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the command line."""
@@ -40,15 +44,8 @@ class PlainCommand(TyperCommand):
             raise
 
 
-class PlainGroup(TyperGroup):
-    """Commands under one name, whose help is as plain."""
-
-    def get_params(self, ctx: Any) -> list[Any]:
-        """All options."""
-        params = super().get_params(ctx)
-        for param in params:
-            _say_plainly(param, ctx)
-        return params
+class PlainGroup(_Plain, TyperGroup):
+    """Commands under one name, as plain."""
 
 
 class PlayingCommand(PlainCommand):

@@ -20,9 +20,8 @@ from hgs_cli.evaluation.recordings import (
     Note,
     choose_source,
     notes_of_band,
-    read_entries,
+    read_known,
     read_note,
-    read_notes,
     semitones_between,
 )
 from hgs_cli.evaluation.report import Section, Table
@@ -220,24 +219,13 @@ def measure_ablation(
     options = options or CrossPitchOptions()
     sets: dict[str, Mapping[str, Any]] = {}
     for real_dir in real_dirs:
-        known = {entry.get("instrument") for entry in read_entries(real_dir)}
-        chosen = [name for name in instruments if name in known]
-        sets[f"recordings of {real_dir.name}"] = read_notes(real_dir, chosen or instruments)
+        sets[f"recordings of {real_dir.name}"] = read_known(real_dir, instruments)
     if made:
         sets["made sounds"] = {family: (family, evaluation_patches(family, 1)[0].seed) for family in FAMILIES}
-    n_all, n_done = sum(len(items) for items in sets.values()), 0
-    result: dict[str, list[AblatedNote]] = {}
-    advance(0, n_all)
-    for title, items in sets.items():
-        found: dict[str, list[AblatedNote]] = {}
-        for name, ablated in measure_each(model, items, partial(_measure_item, options=options), workers):
-            found[name] = ablated
-            n_done += 1
-            advance(n_done, n_all)
-        notes = [note for name in items for note in found[name]]
-        if notes:
-            result[title] = notes
-    return AblationResult(result)
+    items = {(title, name): item for title, named in sets.items() for name, item in named.items()}
+    found = measure_each(model, items, partial(_measure_item, options=options), workers, advance)
+    notes = {title: [note for key, ablated in found.items() if key[0] == title for note in ablated] for title in sets}
+    return AblationResult({title: those for title, those in notes.items() if those})
 
 
 def _measure_item(model: Model, item: Any, options: CrossPitchOptions) -> list[AblatedNote]:

@@ -66,12 +66,8 @@ def measure_cross_pitch(
     options = options or CrossPitchOptions()
     notes = read_notes(real_dir, instruments)
     peers = find_peers()
-    found: dict[str, InstrumentResult] = {}
-    advance(0, len(notes))
     longest_first = dict(sorted(notes.items(), key=lambda item: -len(item[1])))
-    for name, result in measure_each(model, longest_first, partial(_measure_instrument, options=options), workers):
-        found[name] = result
-        advance(len(found), len(notes))
+    found = measure_each(model, longest_first, partial(_measure_instrument, options=options), workers, advance)
     return CrossPitchResult(
         options=options,
         instruments={name: found[name] for name in notes},

@@ -220,11 +220,7 @@ def measure_known_truth(
     patches = [patch for family in families for patch in evaluation_patches(family, n)]
     longest_first = sorted(patches, key=lambda patch: -patch.seconds)
     items = {patch.name: (patch.family, patch.seed) for patch in longest_first}
-    found: dict[str, PatchResult] = {}
-    advance(0, len(items))
-    for name, result in measure_each(model, items, partial(_measure_patch, options=options), workers):
-        found[name] = result
-        advance(len(found), len(items))
+    found = measure_each(model, items, partial(_measure_patch, options=options), workers, advance)
     peers = find_peers()
     return KnownTruthResult(
         patches=[found[patch.name] for patch in patches],

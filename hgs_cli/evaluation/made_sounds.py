@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from hgs_cli.spectrum import SAMPLE_RATE
 
-PEAK = 0.5
-ONSET_S = 0.02
-OCTAVE_WIDTH = 0.35  # of a swept band: the Gaussian's sigma, in octaves
+
+@dataclass(frozen=True)
+class MadeRules:
+    """What all made sounds have in common."""
+
+    peak: float = 0.5  # of every sound
+    onset_s: float = 0.02  # of silence before it
+    octave_width: float = 0.35  # of a swept band: the Gaussian's sigma, in octaves
+
+
+MADE = MadeRules()
 
 
 def made_sounds() -> dict[str, Tensor]:
-    """Sounds without a note, or with a strange one, by name; each (T,) at SAMPLE_RATE, with a peak of PEAK."""
+    """Sounds without a note, or with a strange one, by name; each (T,) at SAMPLE_RATE, with a peak of MADE.peak."""
     sounds = {name: make(_time(seconds)) for name, (seconds, make) in _RECIPES.items()}
     return {name: _finished(audio) for name, audio in sounds.items()}
 
@@ -26,9 +35,9 @@ def _time(seconds: float) -> Tensor:
 
 
 def _finished(audio: Tensor) -> Tensor:
-    """Audio (T,) after a short silence, at PEAK."""
-    silence = torch.zeros(round(ONSET_S * SAMPLE_RATE), dtype=audio.dtype)
-    return (PEAK * torch.cat([silence, audio / audio.abs().max()])).float()
+    """Audio (T,) after a short silence, at MADE.peak."""
+    silence = torch.zeros(round(MADE.onset_s * SAMPLE_RATE), dtype=audio.dtype)
+    return (MADE.peak * torch.cat([silence, audio / audio.abs().max()])).float()
 
 
 def _noise(time_s: Tensor, seed: int, slope_db: float = 0.0, low_hz: float = 30.0, high_hz: float = 20e3) -> Tensor:
@@ -71,7 +80,7 @@ def _swept_noise(time_s: Tensor, seed: int, start_hz: float, end_hz: float) -> T
     spectrum = torch.stft(_noise(time_s, seed), n_fft, hop, window=window, return_complex=True)
     hz = (torch.arange(spectrum.shape[0]) * (SAMPLE_RATE / n_fft)).clamp(min=1.0)[:, None]
     centre_hz = start_hz * (end_hz / start_hz) ** torch.linspace(0.0, 1.0, spectrum.shape[1], dtype=torch.float64)
-    gain = torch.exp(-0.5 * (torch.log2(hz / centre_hz) / OCTAVE_WIDTH) ** 2)
+    gain = torch.exp(-0.5 * (torch.log2(hz / centre_hz) / MADE.octave_width) ** 2)
     return torch.istft(spectrum * gain, n_fft, hop, window=window, length=len(time_s)) * _decay(time_s, 2.0)
 
 

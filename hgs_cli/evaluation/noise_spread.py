@@ -119,10 +119,8 @@ def measure_noise_spread(model: Model, options: CrossPitchOptions, workers: int 
         options: Detail, H, seed.
         workers: Processes.
     """
-    measured = dict(
-        measure_each(model, {name: name for name in SLOPES_DB}, partial(_spreads, options=options), workers)
-    )
-    return NoiseSpreads({name: measured[name] for name in SLOPES_DB})
+    names = {name: name for name in SLOPES_DB}
+    return NoiseSpreads(measure_each(model, names, partial(_spreads, options=options), workers))
 
 
 def noise_burst(name: str, semitones: float = 0.0) -> Tensor:

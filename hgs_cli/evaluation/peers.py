@@ -30,9 +30,19 @@ RESAMPLING = "resampling"
 RUBBER_BAND_R3 = "Rubber Band R3"
 SIGNALSMITH = "Signalsmith Stretch"
 RUBBER_BAND = "rubberband"
-RUBBER_BAND_MAJOR = 3  # the first with the R3 engine
-SEARCHED_SEMITONES = 6.0  # WORLD looks for f0 this far around the recording's known note
-DEEPEST_SEMITONES = 26.0  # WORLD's frames are long enough for notes this far below the recording's
+
+
+@dataclass(frozen=True)
+class PeerRules:
+    """How programs are asked for a pitch."""
+
+    rubber_band_major: int = 3  # the first with the R3 engine
+    searched_semitones: float = 6.0  # WORLD looks for f0 this far around the recording's known note
+    deepest_semitones: float = 26.0  # WORLD's frames are long enough for notes this far below the recording's
+
+
+PEER = PeerRules()
+
 
 Shift = Callable[[float], Tensor]
 """Takes semitones, gives the recording at that interval, (T',)."""
@@ -132,8 +142,8 @@ def find_rubber_band() -> Program:
         return Program(None, reason=f"the program {RUBBER_BAND} is not installed")
     done = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)  # noqa: S603 - our own arguments
     matched = re.search(r"(\d+)\.\d+(\.\d+)?", done.stdout + done.stderr)
-    if matched is None or int(matched[1]) < RUBBER_BAND_MAJOR:
-        return Program(None, reason=f"the program {RUBBER_BAND} is older than {RUBBER_BAND_MAJOR}.0")
+    if matched is None or int(matched[1]) < PEER.rubber_band_major:
+        return Program(None, reason=f"the program {RUBBER_BAND} is older than {PEER.rubber_band_major}.0")
     return Program(Path(path), f"{RUBBER_BAND} {matched[0]}")
 
 
@@ -182,11 +192,11 @@ def _world_opener(pyworld: Any) -> Callable[[Tensor, float], Shift]:
 
     def open_sound(audio: Tensor, midi: float) -> Shift:
         samples = audio.double().numpy()
-        floor_hz = midi_to_hz(midi - SEARCHED_SEMITONES)
-        ceiling_hz = midi_to_hz(midi + SEARCHED_SEMITONES)
+        floor_hz = midi_to_hz(midi - PEER.searched_semitones)
+        ceiling_hz = midi_to_hz(midi + PEER.searched_semitones)
         f0_hz, times = pyworld.harvest(samples, SAMPLE_RATE, f0_floor=floor_hz, f0_ceil=ceiling_hz)
         # Its synthesis takes a note whose period exceeds the frame for noise.
-        n_fft = pyworld.get_cheaptrick_fft_size(SAMPLE_RATE, midi_to_hz(midi - DEEPEST_SEMITONES))
+        n_fft = pyworld.get_cheaptrick_fft_size(SAMPLE_RATE, midi_to_hz(midi - PEER.deepest_semitones))
         envelope = pyworld.cheaptrick(samples, f0_hz, times, SAMPLE_RATE, fft_size=n_fft)
         aperiodicity = pyworld.d4c(samples, f0_hz, times, SAMPLE_RATE, fft_size=n_fft)
 

@@ -20,9 +20,18 @@ from hgs_cli.spectrum import SAMPLE_RATE
 
 Floats = NDArray[np.float64]
 
-HOP_S = 0.01
-CREPE_LOWEST_HZ = 32.0  # its lowest class is 31.7 Hz; a search from below that wraps round and finds nothing
-VOICED_SHARE = 0.5  # of a recording's amplitude, over time: less, and it counts as unpitched
+
+@dataclass(frozen=True)
+class TrackerRules:
+    """How other trackers are asked."""
+
+    hop_s: float = 0.01  # between two of their frames
+    # its lowest class is 31.7 Hz; a search from below that wraps round and finds nothing
+    crepe_lowest_hz: float = 32.0
+    voiced_share: float = 0.5  # of a recording's amplitude, over time: less, and it counts as unpitched
+
+
+TRACKER = TrackerRules()
 
 
 @dataclass(frozen=True)
@@ -65,7 +74,7 @@ def summarize(track: Track, audio: Tensor) -> float | None:
     """One MIDI note for a track: the median of its voiced frames, weighted with the amplitude of the sound there.
 
     Returns:
-        The note; None where frames with less than VOICED_SHARE of the amplitude are voiced.
+        The note; None where frames with less than TRACKER.voiced_share of the amplitude are voiced.
     """
     half = SAMPLE_RATE // 50
     energy = torch.nn.functional.pad(audio.double().square().cumsum(0), (1, 0)).numpy()
@@ -73,7 +82,7 @@ def summarize(track: Track, audio: Tensor) -> float | None:
     low, high = (np.clip(centre + side, 0, len(audio)) for side in (-half, half))
     weight = np.sqrt(np.maximum(0.0, energy[high] - energy[low]))
     heard = track.voiced & np.isfinite(track.f0_hz) & (track.f0_hz > 0.0)
-    if weight[heard].sum() < VOICED_SHARE * weight.sum() or not weight[heard].sum() > 0.0:
+    if weight[heard].sum() < TRACKER.voiced_share * weight.sum() or not weight[heard].sum() > 0.0:
         return None
     f0_hz, weight = track.f0_hz[heard], weight[heard]
     order = np.argsort(f0_hz)
@@ -104,7 +113,7 @@ def _harvest(pyworld: Any, audio: Tensor) -> Track:
     f0_hz, _ = pyworld.harvest(
         audio.double().numpy(), SAMPLE_RATE, f0_floor=SEARCH.lowest_hz, f0_ceil=3500.0, frame_period=10
     )
-    return Track(f0_hz, f0_hz > 0.0, HOP_S)
+    return Track(f0_hz, f0_hz > 0.0, TRACKER.hop_s)
 
 
 def _dio(pyworld: Any, audio: Tensor) -> Track:
@@ -113,16 +122,16 @@ def _dio(pyworld: Any, audio: Tensor) -> Track:
         samples, SAMPLE_RATE, f0_floor=SEARCH.lowest_hz, f0_ceil=SEARCH.highest_hz, frame_period=10
     )
     f0_hz = pyworld.stonemask(samples, coarse, time_s, SAMPLE_RATE)
-    return Track(f0_hz, f0_hz > 0.0, HOP_S)
+    return Track(f0_hz, f0_hz > 0.0, TRACKER.hop_s)
 
 
 def _praat(parselmouth: Any, audio: Tensor) -> Track:
     sound = parselmouth.Sound(audio.double().numpy(), SAMPLE_RATE)
-    pitch = sound.to_pitch_ac(time_step=HOP_S, pitch_floor=SEARCH.lowest_hz, pitch_ceiling=SEARCH.highest_hz)
+    pitch = sound.to_pitch_ac(time_step=TRACKER.hop_s, pitch_floor=SEARCH.lowest_hz, pitch_ceiling=SEARCH.highest_hz)
     f0_hz = pitch.selected_array["frequency"]
-    before = round(pitch.get_time_from_frame_number(1) / HOP_S)  # its first frame starts where a window fits
+    before = round(pitch.get_time_from_frame_number(1) / TRACKER.hop_s)  # its first frame starts where a window fits
     f0_hz = np.concatenate([np.zeros(before), f0_hz])
-    return Track(f0_hz, f0_hz > 0.0, HOP_S)
+    return Track(f0_hz, f0_hz > 0.0, TRACKER.hop_s)
 
 
 def _aubio(aubio: Any, audio: Tensor) -> Track:
@@ -136,15 +145,15 @@ def _aubio(aubio: Any, audio: Tensor) -> Track:
 def _crepe(torchcrepe: Any, audio: Tensor) -> Track:
     samples = torch.from_numpy(_at(audio, 16_000))[None]
     f0_hz, periodicity = torchcrepe.predict(
-        samples, 16_000, 160, fmin=CREPE_LOWEST_HZ, model="tiny", batch_size=512, return_periodicity=True
+        samples, 16_000, 160, fmin=TRACKER.crepe_lowest_hz, model="tiny", batch_size=512, return_periodicity=True
     )
     # the threshold that its documentation gives
-    return Track(f0_hz[0].double().numpy(), periodicity[0].numpy() >= 0.21, HOP_S)
+    return Track(f0_hz[0].double().numpy(), periodicity[0].numpy() >= 0.21, TRACKER.hop_s)
 
 
 def _pesto(pesto: Any, audio: Tensor) -> Track:
-    _, f0_hz, confidence, _ = pesto.predict(audio, SAMPLE_RATE, step_size=1000.0 * HOP_S)
-    return Track(f0_hz.double().numpy(), confidence.numpy() >= 0.5, HOP_S)
+    _, f0_hz, confidence, _ = pesto.predict(audio, SAMPLE_RATE, step_size=1000.0 * TRACKER.hop_s)
+    return Track(f0_hz.double().numpy(), confidence.numpy() >= 0.5, TRACKER.hop_s)
 
 
 def _swift_f0(swift_f0: Any, audio: Tensor) -> Track:

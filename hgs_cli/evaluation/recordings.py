@@ -73,6 +73,16 @@ def read_entries(real_dir: Path) -> list[dict[str, Any]]:
     return read_manifest(real_dir, InputError)
 
 
+def read_known(real_dir: Path, instruments: Sequence[str]) -> dict[str, list[Note]]:
+    """As `read_notes`, of those instruments that the folder has.
+
+    Raises:
+        InputError: As there.
+    """
+    there = {entry.get("instrument") for entry in read_entries(real_dir)}
+    return read_notes(real_dir, [name for name in instruments if name in there] or instruments)
+
+
 def read_notes(real_dir: Path, instruments: Sequence[str]) -> dict[str, list[Note]]:
     """Pitched recordings of a manifest directory by instrument, by pitch.
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hgs_cli.evaluation.measures import Distance, Mean, fit
 from hgs_cli.evaluation.peers import RESAMPLING, RUBBER_BAND_R3, Shift, find_peers
-from hgs_cli.evaluation.recordings import Note, read_entries, read_note, read_notes
+from hgs_cli.evaluation.recordings import Note, read_known, read_note
 from hgs_cli.evaluation.report import Section, Table, number
 from hgs_cli.evaluation.sources import CrossPitchOptions
 from hgs_cli.evaluation.workers import measure_each
@@ -169,17 +169,10 @@ def measure_several(
     """
     items: dict[str, list[Note]] = {}
     for real_dir in real_dirs:
-        there = {entry.get("instrument") for entry in read_entries(real_dir)}
-        chosen = [name for name in instruments if name in there]
-        items |= read_notes(real_dir, chosen or instruments)
+        items |= read_known(real_dir, instruments)
     needed = max(SEVERAL.known) + 1
     items = {name: notes for name, notes in items.items() if len(_of(notes, "loud")) >= needed}
-    advance(0, len(items))
-    found: dict[str, SeveralResult] = {}
-    for name, result in measure_each(model, items, partial(_measure_one, options=options), workers):
-        found[name] = result
-        advance(len(found), len(items))
-    results = [found[name] for name in items]
+    results = measure_each(model, items, partial(_measure_one, options=options), workers, advance).values()
     return SeveralResult(
         [note for result in results for note in result.notes],
         [note for result in results for note in result.soft],

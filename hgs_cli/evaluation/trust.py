@@ -346,13 +346,18 @@ def _judge_all(model: Model, real_dirs: Sequence[Path], quick: bool, workers: in
         family: [(family, patch.seed) for patch in evaluation_patches(family, n_evaluation)]
         for family in HELD_OUT_FAMILIES
     }
-    items: dict[str, Sequence[Any]] = {**made, **held_out, **training, **validation}
-    found: dict[str, list[JudgedSound]] = {}
+    others: dict[str, Sequence[Any]] = {**made, **held_out, **training}
+    n_all = len(validation) + len(others)
     # One source of a validation instrument: its middle note, as everywhere.
-    for of, n in ((validation, 1), ({**made, **held_out, **training}, n_sources)):
-        for name, result in measure_each(model, of, partial(_measure, n_sources=n), workers) if of else ():
-            found[name] = result
-            advance(len(found), len(items))
+    found = measure_each(
+        model, validation, partial(_measure, n_sources=1), workers, lambda done, _: advance(done, n_all)
+    ) | measure_each(
+        model,
+        others,
+        partial(_measure, n_sources=n_sources),
+        workers,
+        lambda done, _: advance(len(validation) + done, n_all),
+    )
     return _JudgedSets(
         *(list(chain.from_iterable(found[name] for name in names)) for names in (training, made, validation, held_out))
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import pickle
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -14,24 +14,39 @@ import torch
 from hgs_cli.sampler.model import Model
 
 Item = TypeVar("Item")
+Name = TypeVar("Name", bound=Hashable)
 Result = TypeVar("Result")
 
 
 def measure_each(
     model: Model,
-    items: Mapping[str, Item],
+    items: Mapping[Name, Item],
     measure: Callable[[Model, Item], Result],
     workers: int,
-) -> Iterator[tuple[str, Result]]:
-    """Results by name, in the order in which they are done.
+    advance: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[Name, Result]:
+    """Results by name, in the order of the items.
 
     Args:
         model: From `load_model`.
-        items: What is measured, by name, in the order in which processes take it: the longest first.
+        items: What is measured, by name.
         measure: A function at the top of a module, or a `partial` of one; it goes to the processes, as do the items.
-        workers: Processes; 1 stays in this one.
+        workers: Processes, which take the items in their order; 1 stays in this one.
+        advance: Takes how many are done, and their number.
     """
-    if workers == 1 or len(items) == 1:
+    found: dict[Name, Result] = {}
+    advance(0, len(items))
+    for name, result in _measured(model, items, measure, workers):
+        found[name] = result
+        advance(len(found), len(items))
+    return {name: found[name] for name in items}
+
+
+def _measured(
+    model: Model, items: Mapping[Name, Item], measure: Callable[[Model, Item], Result], workers: int
+) -> Iterator[tuple[Name, Result]]:
+    """Results in the order in which they are done."""
+    if workers == 1 or len(items) < 2:
         with _one_thread():  # as in the processes: sums do not depend on how they are split
             for name, item in items.items():
                 yield name, measure(model, item)
