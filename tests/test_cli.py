@@ -282,9 +282,9 @@ def test_lowered_notes_are_made_once_while_they_are_few_and_sound_alike_when_the
             yield note
 
     monkeypatch.setattr(delivery, "make_notes", counted)
-    for folder, kept_bytes, times in (("few", delivery.KEPT_BYTES, 1), ("many", 0, 2)):
+    for folder, kept_bytes, times in (("few", delivery.DELIVERY.kept_bytes, 1), ("many", 0, 2)):
         made.clear()
-        monkeypatch.setattr(delivery, "KEPT_BYTES", kept_bytes)
+        monkeypatch.setattr(delivery, "DELIVERY", delivery.DeliveryRules(kept_bytes=kept_bytes))
         assert "lowered by" in hgs("render", "tone.wav", "-p", "57-60", "--normalize", "none", "-o", folder).err
         assert len(made) == 4 * times
     assert [path.read_bytes() for path in sorted(Path("few").iterdir())] == [

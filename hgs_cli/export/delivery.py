@@ -35,13 +35,21 @@ from hgs_cli.sampler.playing import Note, Playable, lowering_db, make_notes, not
 from hgs_cli.sampler.settings import MAX_SEED, Settings
 from hgs_cli.spectrum import MODEL_SAMPLES, SAMPLE_RATE
 
-RELEASE_S = 0.3  # that a sampler lets a note ring for when its key is let go
-MOSTLY_UNPITCHED = 0.5  # share of an instrument's sounds without a pitch from which it rings out as they do
-KEPT_BYTES = 48 * 2**20  # of notes that are kept until it is known that none of them clips
-PICTURE_NOTES = 7  # at most, beside the sounds that came in
-N_CENTS = 12_800  # of MIDI pitches: seeds of two calls never meet
-TAKE_VARIATION = 0.5  # of takes but the first where no --variation is asked for: as hits of one hand differ
-TAKE_SEEDS = 1_000_003  # between those of two takes
+
+@dataclass(frozen=True)
+class DeliveryRules:
+    """What instruments are written with."""
+
+    release_s: float = 0.3  # that a sampler lets a note ring for when its key is let go
+    mostly_unpitched: float = 0.5  # share of an instrument's sounds without a pitch from which it rings out as they do
+    kept_bytes: int = 48 * 2**20  # of notes that are kept until it is known that none of them clips
+    picture_notes: int = 7  # at most, beside the sounds that came in
+    n_cents: int = 12_800  # of MIDI pitches: seeds of two calls never meet
+    take_variation: float = 0.5  # of takes but the first where no --variation is asked for: as hits of one hand differ
+    take_seeds: int = 1_000_003  # between those of two takes
+
+
+DELIVERY = DeliveryRules()
 
 
 @dataclass(frozen=True)
@@ -151,9 +159,11 @@ def deliver(
             for note, sample in zip(notes, samples, strict=True):
                 sources[sample.path] = outputs.aside(sample.path) if note.paths else sample.path
             # What has no pitch of its own is struck and rings out; other notes end when their key is let go.
-            rings = job.instrument.unpitched > MOSTLY_UNPITCHED and all(sample.loop is None for sample in samples)
+            rings = job.instrument.unpitched > DELIVERY.mostly_unpitched and all(
+                sample.loop is None for sample in samples
+            )
             waves = Waves(sources, options.subtype, Path(folder, "wave.wav"))
-            release_s = math.inf if rings else RELEASE_S
+            release_s = math.inf if rings else DELIVERY.release_s
             write_instruments(job.plan, samples, outputs, Readers(read, waves.read), release_s)
             sets.append(AuditionSet(job.label, samples, read))
             written.append(notes)
@@ -220,7 +230,7 @@ class _NoteCache:
                 n_bytes += note.audio.numel() * note.audio.element_size()
                 if self._kept is not None:
                     self._kept.append(note)
-                    if n_bytes > KEPT_BYTES:
+                    if n_bytes > DELIVERY.kept_bytes:
                         self._kept = None
                 yield note
         self._whole = True
@@ -240,8 +250,8 @@ def take_settings(settings: Settings, take: int) -> Settings:
     """How one of several takes is made: the first as if it were alone, others as other takes of the sound."""
     if not take:
         return settings
-    seed = (settings.seed + TAKE_SEEDS * take) % (MAX_SEED + 1)
-    return replace(settings, seed=seed, variation=settings.variation or TAKE_VARIATION)
+    seed = (settings.seed + DELIVERY.take_seeds * take) % (MAX_SEED + 1)
+    return replace(settings, seed=seed, variation=settings.variation or DELIVERY.take_variation)
 
 
 class _NoteWriter:
@@ -292,7 +302,7 @@ class _NoteWriter:
     def _write_note(self, note: Note) -> None:
         rate, paths = self.options.finish.sample_rate, self.plan.notes[note.key]
         # Another noise for every note: its pitch in cents, its layer, its take and the call's seed make its own seed.
-        seed = self.options.settings.seed * N_CENTS + round(note.key.pitch * 100)
+        seed = self.options.settings.seed * DELIVERY.n_cents + round(note.key.pitch * 100)
         seed += 2**40 * note.key.layer + 2**45 * note.key.take
         root, cents = nearest_note(note.key.pitch)
         zone = self._zones.get(note.key)  # none for a note that no key plays
@@ -362,7 +372,7 @@ def _draw(
     for each in sets:
         loudest = max(sample.layer for sample in each.samples)
         shown += [(each, sample) for sample in each.samples if (sample.layer, sample.take) == (loudest, 0)]
-    for index in spread(len(shown), PICTURE_NOTES):
+    for index in spread(len(shown), DELIVERY.picture_notes):
         each, sample = shown[index]
         title = describe_pitch(sample.pitch, middle_c).removesuffix(" +0.0 cents")
         title = f"{title}, {each.label}" if len(sets) > 1 else title
