@@ -252,6 +252,21 @@ def test_a_recording_much_noisier_than_its_neighbours_is_named(hgs: Run, piano: 
     assert json.loads(hgs("render", "piano.hgs", "-p", "60", "--json").out)["noisy"] == (["piano_A3"] if noisy else [])
 
 
+def test_takes_are_kept_in_one_file_and_a_soundfont_says_that_it_has_the_first(hgs: Run, tmp_path: Path) -> None:
+    for key, note in ((45.0, "A2"), (57.0, "A3")):
+        for take in (1, 2):
+            record(tmp_path / "harp", f"harp_{note}_rr{take}.wav", key, 3 + take)
+    hgs("invert", "harp", "--multisample")
+    for arguments in (["harp", "--multisample", "-o", "heard"], ["harp.hgs", "-o", "kept"]):
+        alone = hgs("render", *arguments, "-p", "50", "--format", "sf2")
+        assert "a SoundFont knows no round robin" in alone.err
+        assert "takes were heard" not in alone.err
+        beside = hgs("render", *arguments, "-p", "50", "--format", "sf2,sfz", "--force")
+        assert len([path for path in beside.out.split() if path.endswith(".wav")]) == 2
+        assert "a SoundFont knows no round robin" in beside.err
+        assert "takes were heard" not in beside.err
+
+
 def test_keys_with_fewer_takes_than_others_get_made_ones(hgs: Run, tmp_path: Path) -> None:
     for name, key in (("harp_A2_rr1", 45.0), ("harp_A2_rr2", 45.05), ("harp_A4_rr1", 69.0)):
         record(tmp_path / "harp", f"{name}.wav", key)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from hgs_cli.console import Messages
 from hgs_cli.errors import UsageError
-from hgs_cli.export.naming import PlanOptions, check_subtype, check_takes, extra_suffixes, parse_formats
+from hgs_cli.export.naming import ONE_TAKE, PlanOptions, check_subtype, check_takes, extra_suffixes, parse_formats
 from hgs_cli.options import LengthOptions, LevelOptions, LoudnessOptions, SoundingOptions, SourceOptions, TargetOptions
 from hgs_cli.pitch import is_several, parse_note, parse_pitches, unusual_pitches
 
@@ -58,7 +58,7 @@ def make_plan_options(
     formats = parse_formats(target.formats)
     check_subtype(level.subtype, formats)
     if check_takes(length.takes, formats):
-        messages.line("a SoundFont knows no round robin: it plays the first take of every note")
+        messages.line(ONE_TAKE)
     return PlanOptions(
         notes, formats, extra_suffixes(target.audition, plot), length.velocities, name, middle_c, length.takes
     )

@@ -166,13 +166,13 @@ def render(
     sources, alone = find_sources(sounds, recursive, stdin_bytes(), PLAYED_SUFFIXES)
     if sets.multisample:
         gathered, one = gather_set(sources, sets, messages, octave_of(level.middle_c))
-        sources, alone, options = [one], True, gathered.planned(options)
+        sources, alone, options = [one], True, gathered.planned(options, messages)
     else:
         gathered = None
     out = ctx.with_resource(output_folder(target.out))
     folders = [folder_of(one, alone and (gathered is None or out is not None), out) for one in sources]
     plans = [
-        make_plan(folder, one.name, options if sets.multisample else planned_of(one.path, options))
+        make_plan(folder, one.name, options if sets.multisample else planned_of(one.path, options, messages))
         for folder, one in zip(folders, sources, strict=True)
     ]
     if target.out == DASH:
@@ -261,7 +261,7 @@ def mix(
     options = make_plan_options(pitches, target, name, plot, length, level, messages)
     mixed = gather_mixed(sources, sets, recursive, messages, octave_of(level.middle_c))
     if mixed:
-        sources, options = [each.source for each in mixed], planned_together(mixed, options)
+        sources, options = [each.source for each in mixed], planned_together(mixed, options, messages)
     sounds = [each.path for each in sources]
     listenings = make_listenings(source_note.split(","), source, len(sounds), level.middle_c)
     out, label = ctx.with_resource(output_folder(target.out)), "+".join(each.name for each in sources)

@@ -148,6 +148,9 @@ def check_subtype(subtype: str, formats: Sequence[str]) -> None:
         raise UsageError("FLAC holds no floating point", "choose --subtype PCM_24, or wav")
 
 
+ONE_TAKE = "a SoundFont knows no round robin: it plays the first take of every note"
+
+
 def check_takes(takes: int, formats: Sequence[str]) -> bool:
     """Whether there is a format, of several, that plays the first of several takes alone.
 

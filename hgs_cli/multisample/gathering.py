@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import statistics
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 
 from hgs_cli.console import Messages
 from hgs_cli.errors import UsageError
-from hgs_cli.export.naming import PlanOptions
+from hgs_cli.export.naming import ONE_TAKE, PlanOptions
 from hgs_cli.export.sources import INVERSION_SUFFIX, LISTENED_SUFFIXES, Source, find_sources
 from hgs_cli.multisample.index import MAX_RECORDINGS, Recording, holds_recordings, read_index
 from hgs_cli.multisample.maps import facts_of_map, read_map
@@ -42,11 +44,11 @@ class SetFacts:
         """What --dry-run --json prints beside each file."""
         return {"inputs": [str(sound) for sound in self.sounds]}
 
-    def planned(self, options: PlanOptions) -> PlanOptions:
+    def planned(self, options: PlanOptions, messages: Messages) -> PlanOptions:
         """Which files there are: of as many layers and takes as are told of, where the call asks for one."""
         # Numbers of files whose keys are not told are no takes.
         takes = max((fact.take for fact in self.facts if fact.key is not None), default=0) + 1
-        return _as_recorded(options, n_layers(self.facts), takes)
+        return _as_recorded(options, n_layers(self.facts), takes, messages)
 
 
 def gather_set(
@@ -93,9 +95,11 @@ class MixedSet:
         """The files that it is read from."""
         return [self.source.path] if self.gathered is None else self.gathered.sounds
 
-    def planned(self, options: PlanOptions) -> PlanOptions:
+    def planned(self, options: PlanOptions, messages: Messages) -> PlanOptions:
         """Which files it alone would have."""
-        return planned_of(self.source.path, options) if self.gathered is None else self.gathered.planned(options)
+        if self.gathered is None:
+            return planned_of(self.source.path, options, messages)
+        return self.gathered.planned(options, messages)
 
 
 def gather_mixed(
@@ -136,20 +140,30 @@ def gather_mixed(
     return mixed
 
 
-def planned_together(mixed: Sequence[MixedSet], options: PlanOptions) -> PlanOptions:
+def planned_together(mixed: Sequence[MixedSet], options: PlanOptions, messages: Messages) -> PlanOptions:
     """Which files a mix has: of as many layers and takes as the instrument that has most."""
-    alone = [each.planned(options) for each in mixed]
+    alone = [each.planned(options, messages) for each in mixed]
     return replace(options, layers=max(each.layers for each in alone), takes=max(each.takes for each in alone))
 
 
-def planned_of(path: Path, options: PlanOptions) -> PlanOptions:
+def planned_of(path: Path, options: PlanOptions, messages: Messages) -> PlanOptions:
     """Which files an instrument has, of whose .hgs file the recordings may be many."""
-    return _as_recorded(options, n_layers(read_index(path)), 1) if holds_recordings(path) else options
+    if not holds_recordings(path):
+        return options
+    recordings = read_index(path)
+    # As most keys have: two recordings of one are takes where others have two as well.
+    takes = statistics.median_low(Counter((each.layer, round(each.pitch)) for each in recordings).values())
+    return _as_recorded(options, n_layers(recordings), takes, messages)
 
 
-def _as_recorded(options: PlanOptions, layers: int, takes: int) -> PlanOptions:
-    layers = min(layers, MAX_LAYERS) if options.layers == 1 else options.layers
-    return replace(options, layers=layers, takes=min(takes, MAX_TAKES) if options.takes == 1 else options.takes)
+def _as_recorded(options: PlanOptions, layers: int, takes: int, messages: Messages) -> PlanOptions:
+    if options.layers == 1:
+        options = replace(options, layers=min(layers, MAX_LAYERS))
+    if options.takes > 1 or takes == 1:
+        return options
+    if "sf2" in options.formats:
+        messages.line(ONE_TAKE)
+    return options if tuple(options.formats) == ("sf2",) else replace(options, takes=min(takes, MAX_TAKES))
 
 
 def n_layers(facts: Sequence[SampleFacts] | Sequence[Recording]) -> int:

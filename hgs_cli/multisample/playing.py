@@ -140,7 +140,8 @@ def _tell_unplayed(call: Call, made: ManyRecordings, plan: Plan) -> None:
         (made.n_layers, plan.layers, MAX_LAYERS, "dynamic layers", "velocities"),
         (made.n_takes, plan.takes, MAX_TAKES, "takes", "takes"),
     ):
-        if there > planned:
+        soundfont_alone = set(plan.instruments) == {"sf2"} and not any(plan.notes.values())
+        if there > planned and not (soundfont_alone and what == "takes"):
             all_ = "plays them all" if there <= most else f"plays {most} of them"
             told = f"--{option} {min(there, most)} {all_}" if planned < most else f"{most} of them are played"
             call.messages.line(f"{there} {what} were heard; {told}")
