@@ -183,8 +183,8 @@ def invert_one(call: Call, sound: Path, plan: InversionPlan, listening: Listenin
 
 
 def _write_inversion(call: Call, name: str, plan: InversionPlan, inversion: Inversion, heard: Reconstruction) -> None:
-    from hgs_cli.atomic_files import OutputSet
     from hgs_cli.export.delivery import Job, deliver
+    from hgs_cli.files.atomic import OutputSet
     from hgs_cli.pipeline import make_instrument
 
     with OutputSet(plan.files, call.force) as outputs:
@@ -282,8 +282,8 @@ def deliver_files(
     call: Call, jobs: Sequence[Job], inputs: Sequence[AuditionInput], advance: Advance
 ) -> list[list[NoteFiles]]:
     """Write all files of a result together, and say where notes had to be lowered."""
-    from hgs_cli.atomic_files import OutputSet, common_folder
     from hgs_cli.export.delivery import deliver
+    from hgs_cli.files.atomic import OutputSet, common_folder
 
     files = dict.fromkeys(path for job in jobs for path in job.plan.files)
     with OutputSet(files, call.force, common_folder(files)) as outputs:

@@ -18,14 +18,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from hgs_cli.atomic_files import write_whole
 from hgs_cli.audio.flac import decode_flac, encode_flac
 from hgs_cli.audio.io import FILES, MAX_SECONDS, MIN_SAMPLES
 from hgs_cli.checked import AnyPath, as_path
 from hgs_cli.errors import InputError
+from hgs_cli.files.atomic import write_whole
+from hgs_cli.files.safetensors_header import StoredTensor, check_file, read_stored
 from hgs_cli.models.detail_transfer import Detail
 from hgs_cli.models.generator import Envelopes
-from hgs_cli.safetensors_header import StoredTensor, check_file, read_stored
 from hgs_cli.spectrum import MODEL_SAMPLES, N_FRAMES, N_MELS, SAMPLE_RATE
 
 FORMAT = "hgs-inversion"
@@ -126,7 +126,7 @@ class Inversion:
         write_whole(as_path(path, "a file"), self.write)
 
     def write(self, path: Path) -> None:
-        """Write the .hgs file in place; `atomic_files.OutputSet` gives the path of a file put aside."""
+        """Write the .hgs file in place; `files.atomic.OutputSet` gives the path of a file put aside."""
         tensors = _tensors(self)
         if self.recording is not None:
             whole = (self.recording * 2.0 ** -_exponent(self.recording)).T.numpy()

@@ -33,3 +33,5 @@ def test_the_walk_through_the_code_has_eight_stops_and_names_what_there_is() -> 
     for name in named:
         pkgutil.resolve_name(f"hgs_cli.{name}")  # raises where there is none
     assert re.findall(r"^(\d+)\. ", walk, re.MULTILINE) == [str(stop) for stop in range(1, 9)]
+    rooms = [path.parent.name for path in (ROOT / "hgs_cli").glob("*/__init__.py")]
+    assert [room for room in rooms if f"`{room}`" not in walk] == []

@@ -19,8 +19,8 @@ import soundfile
 from conftest import ROOT, Outcome, Run, few_of, tone
 from processes import Order, Processes
 
-from hgs_cli.atomic_files import OutputSet, check_inside, take_back_leftovers
 from hgs_cli.errors import ExistingFileError, OutputError
+from hgs_cli.files.atomic import OutputSet, check_inside, take_back_leftovers
 from hgs_cli.spectrum import SAMPLE_RATE
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that fork")
@@ -226,7 +226,7 @@ STEPS = ("mkdir", "chmod", "fsync", "link", "replace", "rename", "unlink", "rmdi
 KILLED_AT_EVERY_STEP = """
 import os, signal, sys
 from pathlib import Path
-from hgs_cli.atomic_files import OutputSet, take_back_leftovers
+from hgs_cli.files.atomic import OutputSet, take_back_leftovers
 force, linkless, root = sys.argv[1] == "force", sys.argv[2] == "linkless", Path(sys.argv[3])
 names = ["one.wav", "sub/two.wav", "three.sfz", "sub/four"]
 
@@ -369,7 +369,7 @@ def test_what_a_living_process_is_making_is_never_taken_for_a_leftover(tmp_path:
         outputs.write(target, lambda aside: aside.write_text("mine"))
         take_back_leftovers([[tmp_path / "two.wav"]])
         code = (
-            "from pathlib import Path; from hgs_cli.atomic_files import take_back_leftovers; "
+            "from pathlib import Path; from hgs_cli.files.atomic import take_back_leftovers; "
             f"take_back_leftovers([[Path({str(target)!r})]])"
         )
         subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)

@@ -27,12 +27,12 @@ from damage import damage_bytes, damage_chunks, damage_stored, sound_corpus
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from hgs_cli.atomic_files import check_targets
 from hgs_cli.audio.io import DEFAULT_SECONDS, MIN_SAMPLES, read_audio
 from hgs_cli.cli.info import describe_file
 from hgs_cli.errors import HgsError, InputError, UsageError, WeightsError
 from hgs_cli.export.naming import PlanOptions, make_plan
 from hgs_cli.export.sources import LISTENED_SUFFIXES, find_sources
+from hgs_cli.files.atomic import check_targets
 from hgs_cli.inversion import Inversion
 from hgs_cli.pipeline import Model, Settings, invert, load_model, open_sound, render
 from hgs_cli.pitch import parse_pitches

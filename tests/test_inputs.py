@@ -10,7 +10,14 @@ import pytest
 from damage import stored_bytes
 
 from hgs_cli.errors import InputError
-from hgs_cli.safetensors_header import MAX_HEADER_BYTES, MAX_TENSORS, Stored, StoredTensor, check_file, read_stored
+from hgs_cli.files.safetensors_header import (
+    MAX_HEADER_BYTES,
+    MAX_TENSORS,
+    Stored,
+    StoredTensor,
+    check_file,
+    read_stored,
+)
 
 EMPTY = {"dtype": "F16", "shape": [0], "data_offsets": [0, 0]}
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hgs_cli.atomic_files import OutputSet, check_targets
 from hgs_cli.errors import OutputError
+from hgs_cli.files.atomic import OutputSet, check_targets
 
 
 def write_text(text: str):  # type: ignore[no-untyped-def]

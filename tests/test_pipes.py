@@ -24,7 +24,7 @@ from hgs_cli.errors import InputError, UsageError
 from hgs_cli.export import piped
 from hgs_cli.export.piped import keep_substituted, read_stdin
 from hgs_cli.export.sources import find_sources
-from hgs_cli.sound_kinds import SOUND_SUFFIXES, is_foreign, is_plain
+from hgs_cli.files.kinds import SOUND_SUFFIXES, is_foreign, is_plain
 
 Call = Callable[..., Result]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hgs_cli.errors import InputError, OutputError
-from hgs_cli.sound_kinds import FFMPEG_SUFFIXES, FILM_SUFFIXES, N_HEAD_BYTES, is_foreign, is_plain
+from hgs_cli.files.kinds import FFMPEG_SUFFIXES, FILM_SUFFIXES, N_HEAD_BYTES, is_foreign, is_plain
 
 PROGRAM = "ffmpeg"
 

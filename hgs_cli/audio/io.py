@@ -21,7 +21,7 @@ from hgs_cli.audio.headers import missing_seconds
 from hgs_cli.audio.mel import resample
 from hgs_cli.checked import Number, as_whole
 from hgs_cli.errors import InputError, UsageError
-from hgs_cli.safetensors_header import check_file
+from hgs_cli.files.safetensors_header import check_file
 from hgs_cli.spectrum import MODEL_SAMPLES, SAMPLE_RATE
 
 DEFAULT_SECONDS = 120.0  # read unless more is asked for: longer than any note or phrase that is made an instrument
@@ -214,7 +214,7 @@ def write_audio(
     """Write sound to a file.
 
     Args:
-        path: Written in place: `outputs.OutputSet` gives the path of a file put aside.
+        path: Written in place: `files.atomic.OutputSet` gives the path of a file put aside.
         audio: Finite and in [-1, 1], (T,) or (T, C).
         subtype: PCM_24 (rounded), PCM_16 (with triangular dither of one step) or FLOAT (as it is; not in FLAC).
         seed: Of the dither.

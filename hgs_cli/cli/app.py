@@ -177,10 +177,10 @@ def bench(
 
     Example: hgs bench snare.wav --cold --profile --compare rubberband,signalsmith
     """
-    from hgs_cli.atomic_files import OutputSet
     from hgs_cli.bench.plan import plan_bench
     from hgs_cli.bench.report import list_bars, print_report
     from hgs_cli.bench.run import count_steps, run_bench
+    from hgs_cli.files.atomic import OutputSet
 
     set_threads(running.threads)
     keep_memory()

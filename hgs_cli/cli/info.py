@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from hgs_cli.errors import InputError
+from hgs_cli.files.safetensors_header import StoredTensor, check_file, read_stored
 from hgs_cli.multisample.index import holds_recordings, read_index
 from hgs_cli.pitch import MIDDLE_C, describe_pitch, rename_notes
 from hgs_cli.rate import SAMPLE_RATE
-from hgs_cli.safetensors_header import StoredTensor, check_file, read_stored
 
 MAX_BYTES = 512 * 2**20  # of any file of hgs: more is not read for its checksum either
 _LONGEST_TEXT = 200  # characters of a version or a name

@@ -96,7 +96,7 @@ def choose_work(planned: Sequence[Planned], force: bool, scripts: ScriptOptions,
 
     What killed calls left unfinished there is undone; with --dry-run, which does not, the files are printed.
     """
-    from hgs_cli.atomic_files import check_inside, check_targets, take_back_leftovers
+    from hgs_cli.files.atomic import check_inside, check_targets, take_back_leftovers
 
     for each in planned:
         check_inside(each.folder, each.files)

@@ -247,7 +247,7 @@ def export(
 
     Example: hgs train export build/hyper-gan weights/hgs.safetensors --version 1.0 --detail build/detail
     """
-    from hgs_cli.atomic_files import check_targets
+    from hgs_cli.files.atomic import check_targets
 
     if bundle.suffix != ".safetensors":
         raise UsageError(f"{bundle} does not end in .safetensors", "choose such a name")
@@ -298,7 +298,7 @@ class ReportOptions:
         Raises:
             OutputError: A file exists, or the folder of pictures holds something, without `force`.
         """
-        from hgs_cli.atomic_files import check_targets
+        from hgs_cli.files.atomic import check_targets
 
         check_targets(self.files, self.force)
         plots = self.plots
@@ -327,9 +327,9 @@ def evaluate(
     sources.check(pictures=to.plots is not None)
     to.check()
 
-    from hgs_cli.atomic_files import OutputSet
     from hgs_cli.evaluation.measure import measure
     from hgs_cli.evaluation.pictures import choose_pictures, draw_picture
+    from hgs_cli.files.atomic import OutputSet
     from hgs_cli.sampler.model import load_model
 
     messages = Messages(quiet)

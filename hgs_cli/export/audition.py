@@ -78,7 +78,7 @@ def write_audition(
     Sounds stand in it as 16-bit FLAC; while it is written, one of them is in memory at a time.
 
     Args:
-        path: The page, written in place; `outputs.OutputSet` gives the path of a file put aside.
+        path: The page, written in place; `files.atomic.OutputSet` gives the path of a file put aside.
         title: Of the page. Like all text it may hold any characters.
         sets: At least one; of several, a slider chooses the one that is heard.
         inputs: Sounds to compare the notes with.

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hgs_cli.atomic_files import OutputSet
 from hgs_cli.audio.io import read_back, to_sample_rate, write_audio
 from hgs_cli.audio.loop import Loop
 from hgs_cli.audio.loudness import measure_lufs, peak_db
@@ -27,6 +26,7 @@ from hgs_cli.export.riff import ALL_VELOCITIES, add_sampler_chunk, add_sampler_c
 from hgs_cli.export.sampler_files import SOURCE_SUFFIX, Readers, Waves, write_instruments
 from hgs_cli.export.sfz import check_sfz_path
 from hgs_cli.export.zones import Sample, relative_path, zones
+from hgs_cli.files.atomic import OutputSet
 from hgs_cli.pitch import NoteKey, describe_pitch, nearest_note
 from hgs_cli.sampler.finish import Finish
 from hgs_cli.sampler.instrument import Instrument

@@ -8,7 +8,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TypedDict, Unpack
 
-from hgs_cli.atomic_files import OutputSet, check_inside, check_targets, common_folder, take_back_leftovers
 from hgs_cli.checked import AnyPath, Number, Pitches, as_choice, as_flag, as_path, as_pitches, as_whole
 from hgs_cli.errors import ExistingFileError, UsageError
 from hgs_cli.export.audition import AuditionInput
@@ -23,6 +22,7 @@ from hgs_cli.export.naming import (
     make_plan,
     parse_formats,
 )
+from hgs_cli.files.atomic import OutputSet, check_inside, check_targets, common_folder, take_back_leftovers
 from hgs_cli.inversion import Inversion
 from hgs_cli.pipeline import check_playable
 from hgs_cli.pitch import MAX_LAYERS, MAX_TAKES, NoteKey

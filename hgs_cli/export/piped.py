@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hgs_cli.errors import InputError, OutputError, UsageError
-from hgs_cli.sound_kinds import N_HEAD_BYTES, is_foreign, is_plain
+from hgs_cli.files.kinds import N_HEAD_BYTES, is_foreign, is_plain
 
 DASH, STDIN = Path("-"), Path("/dev/stdin")
 

@@ -90,7 +90,7 @@ def draw_spectrograms(path: Path, panels: Sequence[tuple[str, Tensor]], filters:
     """Write a PNG of log-mels side by side, in place, all on one scale of brightness.
 
     Args:
-        path: The picture; `outputs.OutputSet` gives the path of a file put aside.
+        path: The picture; `files.atomic.OutputSet` gives the path of a file put aside.
         panels: Title and log-mel (N_MELS, T) of each, of one size.
         filters: Mel filters, (n_freqs, N_MELS): they tell the frequency of a band.
     """
@@ -106,7 +106,7 @@ def draw_sheet(path: Path, panels: Sequence[Panel], filters: Tensor, maps: Seque
     """Write a PNG of sounds, waveform above log-mel, in place, on one scale of time, level and brightness.
 
     Args:
-        path: The picture; `outputs.OutputSet` gives the path of a file put aside.
+        path: The picture; `files.atomic.OutputSet` gives the path of a file put aside.
         panels: The sounds, LAYOUT.sheet_columns in a row.
         filters: Mel filters, (n_freqs, N_MELS): they tell the frequency of a band.
         maps: Rows of keys below.
@@ -135,7 +135,7 @@ def draw_bars(path: Path, groups: Sequence[tuple[str, Sequence[tuple[str, float]
     """Write a PNG of named bars, in place, each group on a scale of its own.
 
     Args:
-        path: The picture; `outputs.OutputSet` gives the path of a file put aside.
+        path: The picture; `files.atomic.OutputSet` gives the path of a file put aside.
         groups: Title, and label and value of every bar.
     """
     from PIL import Image, ImageDraw, ImageFont

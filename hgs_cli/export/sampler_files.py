@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hgs_cli.atomic_files import OutputSet
 from hgs_cli.audio.io import read_back, write_audio
 from hgs_cli.export.dspreset import dspreset_text
 from hgs_cli.export.multisample import write_multisample
@@ -18,6 +17,7 @@ from hgs_cli.export.naming import Plan
 from hgs_cli.export.sf2 import write_sf2
 from hgs_cli.export.sfz import sfz_text
 from hgs_cli.export.zones import Sample, Zone, zones
+from hgs_cli.files.atomic import OutputSet
 
 SOURCE_SUFFIX = ".wav"  # of notes as they lie in scratch folders
 

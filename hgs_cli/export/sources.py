@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from hgs_cli.errors import InputError, UsageError
 from hgs_cli.export.piped import DASH, STDIN, keep_substituted, name_of, read_stdin
-from hgs_cli.sound_kinds import FFMPEG_SUFFIXES, FILM_SUFFIXES, SOUND_SUFFIXES
+from hgs_cli.files.kinds import FFMPEG_SUFFIXES, FILM_SUFFIXES, SOUND_SUFFIXES
 
 INVERSION_SUFFIX = ".hgs"
 LISTENED_SUFFIXES = (*SOUND_SUFFIXES, *FFMPEG_SUFFIXES)

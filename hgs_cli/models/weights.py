@@ -20,10 +20,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from hgs_cli.atomic_files import write_whole
 from hgs_cli.errors import InputError, UsageError, WeightsError
+from hgs_cli.files.atomic import write_whole
+from hgs_cli.files.safetensors_header import Stored, check_file, read_stored
 from hgs_cli.models.hyperganstrument import HyperGANStrument, ModelConfig
-from hgs_cli.safetensors_header import Stored, check_file, read_stored
 from hgs_cli.spectrum import MelConfig, mel_filters
 
 FORMAT = "hgs-weights"

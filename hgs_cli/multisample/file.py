@@ -28,7 +28,7 @@ class Recorded:
 
 
 def save_recordings(path: Path, recordings: Sequence[Recorded]) -> None:
-    """Write the file in place; `outputs.OutputSet` gives the path of a file put aside."""
+    """Write the file in place; `files.atomic.OutputSet` gives the path of a file put aside."""
     index = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,

@@ -181,7 +181,7 @@ def _key_maps(made: Multisample, plan: Plan, middle_c: int) -> Iterator[KeyMap]:
 
 def invert_set(call: Call, name: str, recorded: Sequence[Recorded], plan: InversionPlan) -> WorkResult:
     """Write one .hgs file of many recordings."""
-    from hgs_cli.atomic_files import OutputSet
+    from hgs_cli.files.atomic import OutputSet
     from hgs_cli.multisample.file import save_recordings
 
     with OutputSet(plan.files, call.force) as outputs:

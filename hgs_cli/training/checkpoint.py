@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from hgs_cli.atomic_files import write_whole
 from hgs_cli.errors import TrainingError
+from hgs_cli.files.atomic import write_whole
 from hgs_cli.models.hyperganstrument import HyperGANStrument, ModelConfig
 from hgs_cli.models.weights import build_model, find_bundle, open_bundle, save_bundle
 

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
 
-from hgs_cli.atomic_files import write_whole
 from hgs_cli.audio.mel import LogMel, resample
 from hgs_cli.audio.periodicity import measure_periodicity
 from hgs_cli.errors import TrainingError
+from hgs_cli.files.atomic import write_whole
 from hgs_cli.pitch import midi_to_hz
 from hgs_cli.spectrum import MODEL_SAMPLES, N_BANDS, N_FRAMES, N_STEPS, SAMPLE_RATE
 from hgs_cli.training.bandwidth import FULL_BANDWIDTH_HZ, file_bandwidth_hz

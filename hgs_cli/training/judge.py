@@ -19,8 +19,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hgs_cli.atomic_files import write_whole
 from hgs_cli.errors import TrainingError, WeightsError
+from hgs_cli.files.atomic import write_whole
 from hgs_cli.models.hyperganstrument import HyperGANStrument
 from hgs_cli.models.pitch_classifier import N_PITCHES, PitchClassifier, PitchClassifierSizes
 from hgs_cli.spectrum import level_to_power, power_to_level

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from hgs_cli.atomic_files import write_whole
 from hgs_cli.errors import TrainingError
+from hgs_cli.files.atomic import write_whole
 from hgs_cli.training.checkpoint import FILE_NAME, Checkpoint, initial_model, load_checkpoint, save_checkpoint
 from hgs_cli.training.config import LoopConfig, stage_config
 from hgs_cli.training.processes import Part, are_several, mean_over_processes, under_torchrun

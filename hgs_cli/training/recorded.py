@@ -23,9 +23,9 @@ import soundfile
 import torch
 from torch import Tensor
 
-from hgs_cli.atomic_files import write_whole
 from hgs_cli.audio.io import FILES, to_sample_rate, write_audio
 from hgs_cli.errors import TrainingError, UsageError
+from hgs_cli.files.atomic import write_whole
 from hgs_cli.models.weights import find_released
 from hgs_cli.spectrum import SAMPLE_RATE
 from hgs_cli.training.manifest import MANIFEST_NAME

@@ -12,8 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from hgs_cli.atomic_files import write_whole
 from hgs_cli.errors import TrainingError
+from hgs_cli.files.atomic import write_whole
 from hgs_cli.training.bandwidth import FULL_BANDWIDTH_HZ
 
 FORMAT_VERSION = 1

@@ -19,7 +19,7 @@ from types import TracebackType
 
 from hgs_cli import ending
 from hgs_cli.errors import ExistingFileError, OutputError
-from hgs_cli.folder_locks import MAX_HELD, hold, this_machine, turn
+from hgs_cli.files.locks import MAX_HELD, hold, this_machine, turn
 
 _WRITABLE = "choose another folder with -o"
 _THERE = "use --force to overwrite, or -o for another place"
