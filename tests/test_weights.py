@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,8 +14,15 @@ from safetensors.torch import save_file
 
 from hgs_cli.errors import UsageError, WeightsError
 from hgs_cli.models.hyperganstrument import tiny_config
-from hgs_cli.models.weights import CHECKSUMS_NAME, build_model, choose_device, find_bundle, read_header, save_bundle
+from hgs_cli.models.weights import CHECKSUMS_NAME, build_model, choose_device, find_bundle, save_bundle
 from hgs_cli.sampler.model import load_model
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """What a bundle says of itself."""
+    with safe_open(path, "pt") as stored:
+        header: dict[str, Any] = json.loads(stored.metadata()["hgs"])
+    return header
 
 
 @pytest.fixture

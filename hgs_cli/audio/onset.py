@@ -187,11 +187,6 @@ def find_hits(audio: Tensor) -> list[int]:
     return hits
 
 
-def count_hits(audio: Tensor) -> int:
-    """How many separate hits are in a sound, at least 1; see `find_hits`."""
-    return len(find_hits(audio))
-
-
 def begin_at(recording: Recording, start_s: float | None) -> Recording:
     """Cut the lead-in of a recording off.
 

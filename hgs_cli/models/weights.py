@@ -190,15 +190,6 @@ def save_bundle(path: Path, network: HyperGANStrument, version: str, extra: dict
     write_whole(path.parent / CHECKSUMS_NAME, lambda aside: aside.write_text(lines, encoding="utf-8"))
 
 
-def read_header(path: Path) -> dict[str, Any]:
-    """Header of a bundle: format, format_version, version, config, extra.
-
-    Raises:
-        WeightsError: The file is no bundle, or one of another format version.
-    """
-    return _read_stored(path).facts
-
-
 def verify_checksum(path: Path) -> str:
     """SHA-256 of a bundle, in hexadecimal.
 
