@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 import torch
 from conftest import few_of
@@ -10,6 +12,7 @@ from hgs_cli.audio.mel import LogMel
 from hgs_cli.models.detail_transfer import read_detail
 from hgs_cli.models.generator import Envelopes
 from hgs_cli.models.hyperganstrument import HyperGANStrument, ModelConfig, tiny_config
+from hgs_cli.models.layers import FoldedWeight
 from hgs_cli.models.weights import build_model
 from hgs_cli.pitch import midi_to_hz
 from hgs_cli.spectrum import (
@@ -192,3 +195,15 @@ def test_a_sound_of_any_length_has_352_frames(n_samples: int) -> None:
 
 def test_every_mel_band_hears_something() -> None:
     assert (mel_filters(MelConfig()).sum(0) > 0.5).all()
+
+
+def test_a_folded_weight_is_the_same_packed_or_not_and_goes_to_other_processes() -> None:
+    x, weight = torch.randn(3, 8, 11), torch.randn(5, 8, 1, 3).contiguous(memory_format=torch.channels_last)
+    folded = FoldedWeight(weight)
+    with torch.inference_mode():
+        packed = folded.convolve(x)
+    torch.testing.assert_close(packed, torch.nn.functional.conv1d(x, weight[:, :, 0], padding=1))
+    sent = pickle.loads(pickle.dumps(folded))
+    assert torch.equal(sent.weight, weight)
+    with torch.inference_mode():
+        assert torch.equal(sent.convolve(x), packed)

@@ -5,20 +5,22 @@ from __future__ import annotations
 import shutil
 import statistics
 import sys
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import lru_cache, partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from hgs_cli.audio.io import read_audio, write_audio
 from hgs_cli.bench.clock import Clock, limited_threads, run_program
 from hgs_cli.bench.plan import ALONE, BenchPlan
 from hgs_cli.bench.report import OWN_NAME, Compared
-from hgs_cli.evaluation.peers import RUBBER_BAND, RUBBER_BAND_R3, Peer
+from hgs_cli.evaluation.peers import RUBBER_BAND, RUBBER_BAND_R3, Peer, Shift, find_peers
 from hgs_cli.pipeline import Model, Settings, make_instrument, open_sound, play
 from hgs_cli.spectrum import SAMPLE_RATE
 
@@ -76,8 +78,9 @@ def compare(clock: Clock, plan: BenchPlan, model: Model, path: Path, own_pitch: 
                 for peer in plan.peers:
                     if peer.name == RUBBER_BAND_R3:  # a program: there is no warm start
                         timed(peer.name, True, _rubber_band(wave, semitones, threads))
-                    else:
-                        timed(peer.name, False, _in_this_process(peer, audio, own_pitch, semitones, threads))
+                        continue
+                    with _ready(peer, wave, own_pitch, semitones, threads) as shift_all:
+                        timed(peer.name, False, shift_all)
                 if plan.cold:
                     timed(OWN_NAME, True, _call_hgs(model, wave, pitches, threads, folder / "out"))
                     for peer in plan.peers:
@@ -106,11 +109,25 @@ def _rubber_band(wave: Path, semitones: Sequence[float], n: int) -> Callable[[],
     return _shared(shift, semitones, n)
 
 
-def _in_this_process(
-    peer: Peer, audio: Tensor, own_pitch: float, semitones: Sequence[float], n: int
-) -> Callable[[], None]:
-    """A library that lets other threads run while it works."""
-    return _shared(peer.open(audio, own_pitch), semitones, n)
+@contextmanager
+def _ready(peer: Peer, wave: Path, own_pitch: float, semitones: Sequence[float], n: int) -> Iterator[Callable[[], Any]]:
+    """A library that has the sound: in this process, or in as many as there are cores: it lets no thread run beside."""
+    work = partial(_shift, peer.name, wave, own_pitch)
+    if n == 1 or len(semitones) == 1:
+        yield lambda: deque(map(work, semitones), 0)
+        return
+    with ProcessPoolExecutor(n, get_context("spawn")) as pool:
+        yield lambda: deque(pool.map(work, semitones), 0)
+
+
+def _shift(name: str, wave: Path, own_pitch: float, interval: float) -> None:
+    _opened(name, wave, own_pitch)(interval)
+
+
+@lru_cache(maxsize=1)
+def _opened(name: str, wave: Path, own_pitch: float) -> Shift:
+    peer = next(each for each in find_peers().found if each.name == name)
+    return peer.open(read_audio(wave).audio, own_pitch)
 
 
 def _stretch(wave: Path, semitones: Sequence[float], n: int) -> Callable[[], None]:

@@ -19,7 +19,7 @@ from hgs_cli.audio.io import write_audio
 from hgs_cli.bench.clock import Clock, limited_threads, run_program
 from hgs_cli.bench.comparison import compare, n_compared
 from hgs_cli.bench.plan import ALONE, BenchPlan, thread_counts
-from hgs_cli.bench.profile import N_PROFILED, measure_peak, profile_notes
+from hgs_cli.bench.profile import N_PROFILED, count_products, measure_peak, profile_notes
 from hgs_cli.bench.report import BenchReport, Bound, Compared, Profile
 from hgs_cli.bench.stages import N_STAGES, time_stages
 from hgs_cli.console import Advance
@@ -105,11 +105,9 @@ def _time_notes(clock: Clock, plan: BenchPlan, model: Model, instrument: Instrum
 @torch.inference_mode()
 def _bound(clock: Clock, plan: BenchPlan, model: Model, instrument: Instrument) -> Bound:
     """G for 25 notes, beside what its multiply-adds and its bytes need at the highest speeds that are seen here."""
-    from torch.utils.flop_counter import FlopCounterMode
-
     generator, q = model.network.generator, torch.tensor(plan.pitches, device=model.device)
     h = instrument.feature.expand(len(plan.pitches), -1)
-    with FlopCounterMode(display=False) as counter:
+    with count_products() as counter:
         drawn = model.network.envelopes(h, q, instrument.weights)
     operations = counter.get_total_flops() // 2
     held = sum(each.weight.numel() for each in instrument.weights.values())

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import platform
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +68,49 @@ class FoldedWeight:
 
     weight: Tensor
     energy: Tensor | None = None
+
+    @cached_property
+    def packed(self) -> dict[int, Tensor]:
+        """The weight in the order in which oneDNN reads it, by the length of the input: made once and kept."""
+        return {}
+
+    def pack(self, n_steps: int) -> Tensor:
+        """The same for one length."""
+        if n_steps not in self.packed:
+            usual = [16, self.weight.shape[1], 1, n_steps]  # what it is for 16 notes is good for any number
+            self.packed[n_steps] = torch._C._nn.mkldnn_reorder_conv2d_weight(  # type: ignore[call-arg]
+                self.weight.to_mkldnn(), list(self._padding), [1, 1], [1, 1], 1, usual
+            )
+        return self.packed[n_steps]
+
+    @property
+    def _padding(self) -> tuple[int, int]:
+        return 0, self.weight.shape[-1] // 2
+
+    def convolve(self, x: Tensor) -> Tensor:
+        """Convolve x (B, in_channels, T), channels last in memory, which is up to twice as fast on a CPU: (B, out, T).
+
+        Notes ask oneDNN itself, as torch's compilers do: G takes a third less for a note alone, a tenth less for 16.
+        """
+        x = x[:, :, None].contiguous(memory_format=torch.channels_last)
+        if torch.is_inference_mode_enabled() and x.device.type == "cpu" and x.dtype == torch.float32 and _has_onednn():
+            y: Tensor = torch.ops.mkldnn._convolution_pointwise(
+                x, self.pack(x.shape[-1]), None, self._padding, (1, 1), (1, 1), 1, "none", [], ""
+            )
+        else:
+            y = F.conv2d(x, self.weight, padding=self._padding)
+        return y[:, :, 0]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is copied and sent to other processes: what is packed cannot be."""
+        return {name: value for name, value in vars(self).items() if name != "packed"}
+
+
+def _has_onednn() -> bool:
+    """Whether convolutions of this processor go to oneDNN in single precision."""
+    if not torch.backends.mkldnn.enabled or torch.is_autocast_enabled("cpu"):
+        return False
+    return torch._C._has_mkldnn and platform.machine().lower() in ("x86_64", "amd64")
 
 
 WeightUpdate = Tensor | FoldedWeight | None
@@ -133,18 +179,13 @@ class ModulatedConv1d(nn.Module):
         if update is None or (isinstance(update, Tensor) and update.shape[0] == 1):
             update = self.fold(update)
         if isinstance(update, FoldedWeight):
-            y, energy = self._convolve(x, update.weight), update.energy
+            y, energy = update.convolve(x), update.energy
             total = None if energy is None else torch.matmul(style.square(), energy)
         else:
             y, total = self._convolve_by_sound(x, style, low_rank_product(update, self.out_channels))
         if total is not None:
             y = y * torch.rsqrt(total.float() + 1e-8).to(y.dtype)[:, :, None]
         return y + self.bias[:, None]
-
-    def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
-        """One weight (out, in, 1, kernel) for all rows of x, channels last in memory: up to twice as fast on a CPU."""
-        x = x[:, :, None].contiguous(memory_format=torch.channels_last)
-        return F.conv2d(x, weight, padding=(0, self.kernel_size // 2))[:, :, 0]
 
     def _convolve_by_sound(self, x: Tensor, style: Tensor, delta: Tensor) -> tuple[Tensor, Tensor | None]:
         """The layer's own convolution and, beside it, that with θ·Δ, of several sounds, Δ (N, out, in).
@@ -153,7 +194,7 @@ class ModulatedConv1d(nn.Module):
             Outputs (B, out, T), and the energy by which they are demodulated, (B, out).
         """
         own = self.fold()
-        y = self._convolve(x, own.weight) + self._offset_convolution(x, delta)
+        y = own.convolve(x) + self._offset_convolution(x, delta)
         if own.energy is None:
             return y, None
         power = style.square()
