@@ -297,6 +297,17 @@ def test_more_layers_than_there_can_be_are_told(hgs: Run, tmp_path: Path) -> Non
     )
 
 
+@pytest.mark.slow
+def test_two_hundred_recordings_are_one_instrument(hgs: Run, tmp_path: Path) -> None:
+    for key in range(24, 104, 2):
+        for layer in range(1, 6):
+            record(tmp_path / "grand", f"grand_{key:03d}_v{layer}.wav", key, 2 * layer)
+    done = hgs("invert", "grand", "--multisample")
+    assert "grand: 200 recordings from C1 to F#7, 5 dynamic layers" in done.err
+    files = hgs("render", "grand.hgs", "-p", "24,61,103").out.split()
+    assert len(files) == 15
+
+
 def test_a_map_says_what_names_do_not(hgs: Run, tmp_path: Path) -> None:
     record(tmp_path / "raw", "one.wav", 45.0)
     record(tmp_path / "raw", "two.wav", 57.0)
