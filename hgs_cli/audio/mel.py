@@ -74,12 +74,15 @@ class LogMel:
 
     def mel_power(self, audio: Tensor) -> Tensor:
         """Power in the mel bands of audio (B, T), silence beyond its end: (B, n_mels, n_frames)."""
-        config = self.config
-        wanted = (config.n_frames - 1) * config.hop_length + config.n_fft // 2
-        audio = torch.nn.functional.pad(audio[..., :wanted], (config.n_fft // 2, max(0, wanted - audio.shape[-1])))
+        config, half = self.config, self.config.n_fft // 2
+        # Frames that reach into the audio; in the others there is nothing to be transformed.
+        n_heard = min(config.n_frames, math.ceil((audio.shape[-1] + half) / config.hop_length))
+        wanted = (n_heard - 1) * config.hop_length + half
+        audio = torch.nn.functional.pad(audio[..., :wanted], (half, max(0, wanted - audio.shape[-1])))
         spectrum = torch.fft.rfft(audio.unfold(-1, config.n_fft, config.hop_length) * self._window)
         power = torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag)
-        return bins_to_bands(power, self.filters, self._blocks).transpose(1, 2).contiguous()
+        bands = bins_to_bands(power, self.filters, self._blocks).transpose(1, 2)
+        return torch.nn.functional.pad(bands, (0, config.n_frames - n_heard)).contiguous()
 
     def __call__(self, audio: Tensor) -> Tensor:
         """Log-mel x of audio (B, T): (B, n_mels, n_frames), about [-1, 1]; 1 unit is 50 dB."""
