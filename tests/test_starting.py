@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, few_of
 
 RENDER = """
 import json, os, sys
@@ -27,7 +27,7 @@ print(torch.ops.aten.convolution(torch.empty(1, 2, 5, device="meta"), torch.empt
 """
 
 
-@pytest.mark.parametrize("wish", [None, "active"])
+@pytest.mark.parametrize("wish", few_of([None, "active"], None))
 def test_a_note_needs_torch_alone_and_not_all_of_it(
     sound: Path, bundle: Path, tmp_path: Path, wish: str | None
 ) -> None:
@@ -45,6 +45,17 @@ def test_a_note_needs_torch_alone_and_not_all_of_it(
     assert whole == "True"  # what was left out is read when somebody asks for it
 
 
+def test_training_finds_torch_as_it_is() -> None:
+    code = (
+        "import os, sys; os.environ.pop('OMP_WAIT_POLICY', None); from hgs_cli.starting import prepare\n"
+        "before = list(sys.meta_path); prepare(['train', 'run'])\n"
+        "print(sys.meta_path == before, 'OMP_WAIT_POLICY' in os.environ)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.split() == ["True", "False"]
+
+
+@pytest.mark.thorough
 def test_training_starts_with_all_of_torch() -> None:
     code = (
         "import os, sys; os.environ.pop('OMP_WAIT_POLICY', None); from hgs_cli.starting import prepare\n"
