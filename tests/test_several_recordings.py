@@ -83,10 +83,10 @@ def test_it_is_told_what_goes_together(hgs: Run, changing: Path) -> None:
 
 def test_tables_hold_what_was_found() -> None:
     notes = [FoundNote("a", known, True, {"row": 6.0 - known}) for known in (1, 2, 3, 5)]
-    result = SeveralResult(notes, [], [KeySteps("a", ([1.0], [2.0, 3.0]), [0.0, 0.1])])
+    result = SeveralResult(notes, [], [KeySteps("a", ([1.0], [2.0, 3.0]), ([0.5], [0.25]), [0.0, 0.1])])
     first, steps = result.section().tables
     assert [cell[:4] for cell in first.rows[0][1:5]] == ["5.00", "4.00", "3.00", "1.00"]
-    assert steps.rows[0] == ("where the carrier changes", "1.00", "1.00")
+    assert steps.rows[0] == ("where the carrier changes", "1.00", "1.00", "0.50", "0.50")
     assert "0.10 dB" in steps.notes[0]
 
 

@@ -93,6 +93,12 @@ def struck_lufs(note: Tensor) -> float:
     return -0.691 + 10.0 * math.log10(float(energy.square().sum()) / total) if total > 0.0 else -math.inf
 
 
+def loudest_lufs(note: Tensor) -> float:
+    """Loudness of the loudest block of mono sound (T,) at SAMPLE_RATE; minus infinity for silence."""
+    loudest = float(_block_energies(note).max())
+    return -0.691 + 10.0 * math.log10(loudest) if loudest > 0.0 else -math.inf
+
+
 def _block_energies(note: Tensor) -> Tensor:
     """K-weighted energy of every block of mono sound (T,) at SAMPLE_RATE, (n_blocks,)."""
     step = round(BLOCK_S * SAMPLE_RATE / BLOCK_STEPS)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from hgs_cli.audio.loudness import loudest_lufs
 from hgs_cli.evaluation.measures import Distance, Mean, fit
 from hgs_cli.evaluation.peers import RESAMPLING, RUBBER_BAND_R3, Shift, find_peers
 from hgs_cli.evaluation.recordings import Note, read_known, read_note
@@ -63,11 +66,13 @@ class KeySteps:
     Attributes:
         instrument: Whose they are.
         colour_semitones: Steps of the spectral centroid where the carrier changes, and elsewhere.
+        level_db: Steps of the loudest 0.4 s, likewise.
         at_known_db: Distance to the recordings at their own keys.
     """
 
     instrument: str
     colour_semitones: tuple[list[float], list[float]]
+    level_db: tuple[list[float], list[float]]
     at_known_db: list[float]
 
 
@@ -126,17 +131,17 @@ class SeveralResult:
         return Section("several_recordings", tables, figures)
 
     def _steps_table(self) -> Table:
-        changes = torch.tensor([value for step in self.steps for value in step.colour_semitones[0]])
-        elsewhere = torch.tensor([value for step in self.steps for value in step.colour_semitones[1]])
         own = [value for step in self.steps for value in step.at_known_db]
-        rows = [
-            (name, number(float(values.median())), number(float(values.quantile(0.9))))
-            for name, values in (("where the carrier changes", changes), ("elsewhere", elsewhere))
-            if len(values)
-        ]
+        rows = []
+        for place, name in enumerate(("where the carrier changes", "elsewhere")):
+            colour = torch.tensor([value for step in self.steps for value in step.colour_semitones[place]])
+            level = torch.tensor([value for step in self.steps for value in step.level_db[place]])
+            if len(colour):
+                shown = [f(each) for each in (colour, level) for f in (torch.median, lambda one: one.quantile(0.9))]
+                rows.append((name, *(number(float(value)) for value in shown)))
         return Table(
-            "Steps of the spectral centroid from key to key, semitones",
-            ("keys", "median", "9 of 10 below"),
+            "Steps from key to key: spectral centroid in semitones, loudest 0.4 s in dB",
+            ("keys", "centroid, median", "9 of 10 below", "level, median", "9 of 10 below"),
             rows,
             (
                 f"{SEVERAL.shown} notes known, {SEVERAL.n_keys} keys around the middle. "
@@ -274,21 +279,27 @@ class _Heard:
 
 
 def _measure_steps(heard: _Heard, known: Sequence[Note]) -> KeySteps:
-    """Steps of colour from key to key, where the carrier changes and elsewhere."""
+    """Steps of colour and level from key to key, where the carrier changes and elsewhere."""
     made = heard.together(known)
     layer = made.layers[-1]
     middle = round((layer.keys[0] + layer.keys[-1]) / 2)
     reach = min(SEVERAL.n_keys // 2, round((layer.keys[-1] - layer.keys[0]) / 2))
     keys = [float(key) for key in range(middle - reach, middle + reach + 1)]
     notes = play(heard.model, made, keys, heard.settings).notes
-    centroids = torch.tensor([_centroid_hz(note.audio) for note in notes])
-    steps = (12.0 * torch.log2(centroids[1:] / centroids[:-1])).abs().tolist()
     carriers = [layer.voicing(key).carrier for key in keys]
-    changes = [steps[index] for index in range(len(steps)) if carriers[index] != carriers[index + 1]]
-    others = [steps[index] for index in range(len(steps)) if carriers[index] == carriers[index + 1]]
+
+    def steps(values: Sequence[float]) -> tuple[list[float], list[float]]:
+        """Between neighbours, where the carrier changes and elsewhere."""
+        found: tuple[list[float], list[float]] = [], []
+        for (one, other), (value, next_value) in zip(pairwise(carriers), pairwise(values), strict=True):
+            found[one == other].append(abs(next_value - value))
+        return found
+
+    colour = steps([12.0 * math.log2(_centroid_hz(note.audio)) for note in notes])
+    level = steps([loudest_lufs(note.audio) for note in notes])
     own = play(heard.model, made, [heard.inversion(note).stands_at for note in known], heard.settings).notes
     at_known = [heard.distance(note.audio, source, [source]) for note, source in zip(own, known, strict=True)]
-    return KeySteps(known[0].instrument, (changes, others), at_known)
+    return KeySteps(known[0].instrument, colour, level, at_known)
 
 
 def _centroid_hz(audio: Tensor) -> float:
