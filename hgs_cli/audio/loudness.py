@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
+import torchaudio
 from torch import Tensor
 
 from hgs_cli.spectrum import SAMPLE_RATE
@@ -20,6 +21,8 @@ from hgs_cli.spectrum import SAMPLE_RATE
 BLOCK_S = 0.4  # the shortest sound that BS.1770 defines a loudness for
 SILENCE_DB = -120.0
 BLOCK_STEPS = 4  # blocks overlap by three quarters
+QUIET = 1e-3  # torchaudio's filters clip what comes out of them at full scale
+LASTING = 16  # steps of a block, 0.1 s each: within a tenth of it the filters have died away by 300 dB
 
 
 @dataclass(frozen=True)
@@ -108,38 +111,15 @@ def _block_energies(note: Tensor) -> Tensor:
     return torch.mv(power, _k_weights(step)).unfold(0, BLOCK_STEPS, 1).mean(1).double()
 
 
-def _shelf(z: Tensor) -> Tensor:
-    """Response at z = exp(-iω) of the first filter of K weighting: 4 dB more above 1.5 kHz.
-
-    Source: Bristow-Johnson, Cookbook formulae for audio EQ biquad filter coefficients, as is the second one.
-    """
-    w = 2.0 * math.pi * 1500.0 / SAMPLE_RATE
-    gain, cos = 10.0 ** (4.0 / 40.0), math.cos(w)
-    width = math.sqrt(2.0 * gain) * math.sin(w)
-    more, less = gain + 1.0, gain - 1.0
-    above = more + less * cos + width, -2.0 * (less + more * cos), more + less * cos - width
-    below = more - less * cos + width, 2.0 * (less - more * cos), more - less * cos - width
-    response: Tensor = gain * _polynomial(above, z) / _polynomial(below, z)
-    return response
-
-
-def _high_pass(z: Tensor) -> Tensor:
-    """The same of the second one: nothing below 38 Hz."""
-    w = 2.0 * math.pi * 38.0 / SAMPLE_RATE
-    cos, width = math.cos(w), math.sin(w) / 2.0 / 0.5
-    return (1.0 + cos) / 2.0 * (1.0 - z).square() / _polynomial((1.0 + width, -2.0 * cos, 1.0 - width), z)
-
-
-def _polynomial(factors: tuple[float, float, float], z: Tensor) -> Tensor:
-    return factors[0] + z * (factors[1] + z * factors[2])
-
-
 @lru_cache(maxsize=1)
 def _k_weights(n: int) -> Tensor:
     """What every bin of the real transform of n samples gives to their mean square under K weighting, (n / 2 + 1,)."""
     with torch.inference_mode(False):
-        z = torch.exp(-2j * math.pi * torch.arange(n // 2 + 1, dtype=torch.float64) / n)
-        response = _shelf(z).abs().square() * _high_pass(z).abs().square()
+        impulse = torch.zeros(LASTING * n, dtype=torch.float64)
+        impulse[0] = QUIET
+        weighed = torchaudio.functional.treble_biquad(impulse, SAMPLE_RATE, 4.0, 1500.0, math.sqrt(0.5))
+        weighed = torchaudio.functional.highpass_biquad(weighed, SAMPLE_RATE, 38.0, 0.5)
+        response = (torch.fft.rfft(weighed).abs().square() / QUIET**2)[::LASTING]
         weights: Tensor = (2.0 / n**2 * response).float()
     return weights
 

@@ -3,62 +3,35 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
+import torchaudio
 from torch import Tensor
 
 from hgs_cli.spectrum import MelConfig, band_blocks, bins_to_bands, mel_filters, power_to_level
 
 
-@dataclass(frozen=True)
-class ResamplingRules:
-    """A windowed sinc whose passband reaches close to the lower Nyquist frequency.
-
-    Attributes:
-        zeros: Of the sinc on either side.
-        rolloff: Where the passband ends, of the lower Nyquist frequency.
-        beta: Of the Kaiser window.
-    """
-
-    zeros: int = 64
-    rolloff: float = 0.9475937167399596
-    beta: float = 14.769656459379492
-
-
-RESAMPLING = ResamplingRules()
-
-
 def resample(audio: Tensor, orig_hz: int, new_hz: int) -> Tensor:
-    """Audio (…, T) at another rate, (…, ⌈T · new_hz / orig_hz⌉); importing torchaudio for this takes longer.
-
-    Source: Smith, Digital audio resampling.
-    """
+    """Audio (…, T) at another rate, (…, ⌈T · new_hz / orig_hz⌉)."""
     if orig_hz == new_hz:
         return audio
-    divisor = math.gcd(orig_hz, new_hz)
-    orig, new = orig_hz // divisor, new_hz // divisor
-    kernels = _sincs(orig, new).to(audio)
-    reach = (kernels.shape[-1] - orig) // 2
-    padded = torch.nn.functional.pad(audio.reshape(-1, 1, audio.shape[-1]), (reach, reach + orig))
-    made = torch.nn.functional.conv1d(padded, kernels, stride=orig).transpose(1, 2)  # (B, n, new)
-    length = math.ceil(audio.shape[-1] * new / orig)
-    return made.reshape(*audio.shape[:-1], -1)[..., :length]
+    resampled: Tensor = _resampler(orig_hz, new_hz).to(audio.device)(audio)
+    return resampled
 
 
 @lru_cache(maxsize=8)
-def _sincs(orig: int, new: int) -> Tensor:
-    """What makes `new` samples of the `orig` around them, (new, 1, 2 · reach + orig)."""
+def _resampler(orig_hz: int, new_hz: int) -> torchaudio.transforms.Resample:
+    """A windowed sinc, kept, whose passband reaches close to the lower Nyquist frequency."""
     with torch.inference_mode(False):
-        cutoff = min(orig, new) * RESAMPLING.rolloff
-        reach = math.ceil(RESAMPLING.zeros * orig / cutoff)
-        place = torch.arange(-reach, reach + orig, dtype=torch.float64) / orig
-        place = place - torch.arange(new, dtype=torch.float64)[:, None, None] / new
-        place = (place * cutoff).clamp(-RESAMPLING.zeros, RESAMPLING.zeros)
-        window = torch.i0(RESAMPLING.beta * (1.0 - (place / RESAMPLING.zeros).square()).sqrt())
-        window = window / torch.i0(torch.tensor(RESAMPLING.beta, dtype=torch.float64))
-        return (torch.sinc(place) * window * (cutoff / orig)).float()
+        return torchaudio.transforms.Resample(
+            orig_hz,
+            new_hz,
+            lowpass_filter_width=64,
+            rolloff=0.9475937167399596,
+            resampling_method="sinc_interp_kaiser",
+            beta=14.769656459379492,
+        )
 
 
 class LogMel:
