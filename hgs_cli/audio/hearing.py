@@ -37,8 +37,8 @@ class HearingRules:
     Attributes:
         chord_share: Of a harmonic share: with more the sound is one note, whatever else its partials may be.
         sure_period, sure_contrast: A drum may have a period and be no note. By these rules 27 of the 1,876
-            recorded notes of both collections are taken for drums (eight of them are kettledrums') and 12 of
-            their 120 unpitched one-shots for notes, where 38 have a period. They were set with these recordings
+            recorded notes of both collections are taken for drums (eight of them are kettledrums') and 13 of
+            their 120 unpitched one-shots for notes, where 39 have a period. They were set with these recordings
             known.
         likely_contrast, likely_share: Enough of both together for a note.
         held_lobe_hz: What holds its energy for half a second is a note if it has a period.
