@@ -28,6 +28,7 @@ class NoteRules:
         explained: Of the partials' amplitudes by a chord's notes.
         sine_cents: Lone partials are a chord where they stand so near to the keys of a piano.
         sine_chords: Semitones between two of them.
+        tuned_cents: Within which notes are those of a chord: just thirds are 14 and 16 cents off.
         chord_lobe_hz: In a shorter sound notes and modes cannot be told apart.
         apart_lobes: Nor nearer ones than this.
     """
@@ -46,6 +47,7 @@ class NoteRules:
     explained: float = 0.9
     sine_cents: float = 15.0
     sine_chords: tuple[int, ...] = (3, 4, 5, 7, 8, 9)
+    tuned_cents: float = 20.0
     chord_lobe_hz: float = 16.0
     apart_lobes: float = 2.5
 
@@ -151,8 +153,8 @@ def find_chord(partials: Partials) -> tuple[float, ...]:
     """MIDI numbers of the notes that sound at once, in rising order; empty where it is one note, a bell or noise.
 
     From below, each partial is a harmonic of a note already found, or a new note. It is a chord if a few notes are
-    enough for nearly all partials, and each has further harmonics or all stand where the keys of a piano are. A note
-    that doubles another at the octave or the twelfth is not told apart from its harmonics.
+    enough for nearly all partials, and each has its octave or twelfth or all stand where the keys of a piano are. A
+    note that doubles another at the octave or the twelfth is not told apart from its harmonics.
     """
     peaks = partials.above(NOTES.partials_db, NOTES.partials_hz)
     if partials.lobe_hz > NOTES.chord_lobe_hz or not peaks:
@@ -176,11 +178,15 @@ def find_chord(partials: Partials) -> tuple[float, ...]:
         return ()
     if any(upper_hz - lower_hz < NOTES.apart_lobes * partials.lobe_hz for lower_hz, upper_hz in pairwise(notes)):
         return ()
-    if all(len(numbers) > 1 for numbers in notes.values()):
+    if all(numbers & {2, 3} for numbers in notes.values()):
         return midi
     steps = [note - midi[0] for note in midi[1:]]
-    on_keys = all(abs(step - round(step)) <= NOTES.sine_cents / 100.0 for step in steps)
-    return midi if on_keys and (len(steps) > 1 or round(steps[0]) in NOTES.sine_chords) else ()
+    return midi if _on_keys(midi) and (len(steps) > 1 or round(steps[0]) in NOTES.sine_chords) else ()
+
+
+def _on_keys(notes: Sequence[float], cents: float = NOTES.sine_cents) -> bool:
+    """Whether all notes stand so near to keys of a piano that is tuned to the lowest."""
+    return all(abs(note - notes[0] - round(note - notes[0])) <= cents / 100.0 for note in notes)
 
 
 def find_strike_note(partials: Partials) -> float | None:
@@ -212,9 +218,13 @@ def _matched(ratio: float, ratios: Sequence[float]) -> float | None:
 def find_root(notes: Sequence[float]) -> float:
     """The root of a chord: of its lowest notes in all octaves the one above which they make the plainest chord.
 
+    Of notes that no piano has together, as a cowbell's, it is the lowest.
+
     Args:
         notes: MIDI numbers in rising order.
     """
+    if not _on_keys(notes, NOTES.tuned_cents):
+        return notes[0]
     keys = [round(note - notes[0]) % 12 for note in notes]
     for chord in CHORDS:
         for note, key in zip(notes, keys, strict=True):
