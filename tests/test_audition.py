@@ -223,6 +223,7 @@ def test_a_key_plays_its_note_in_tune(instrument: Browser) -> None:
     assert instrument.ask("document.querySelector('.panel:last-child').innerText").startswith("A4")
 
 
+@pytest.mark.thorough
 @in_a_browser
 def test_a_key_plays_its_takes_in_turn(tmp_path: Path, browser: Browser) -> None:
     takes = [replace(sample(69.0), take=take, path=Path(f"take{take}.wav")) for take in range(2)]
@@ -317,6 +318,7 @@ def test_pictures_show_the_pitch_of_what_is_heard(instrument: Browser) -> None:
     instrument.wait_for(f"Math.abs({brightest_hz.replace('PANEL', '1')} / 440 - 1) < 0.06")
 
 
+@pytest.mark.thorough
 @in_a_browser
 def test_a_note_ends_with_its_key_unless_notes_ring(instrument: Browser) -> None:
     sounded_s = []
