@@ -30,7 +30,7 @@ from hgs_cli.pipeline import Model, Settings, invert, load_model, open_sound, re
 
 MAX_MIB = 1024  # 700 of them are torch
 MAX_S = 60.0  # of processor time
-SHARED_MIB = 300  # files of libraries, which a copy of a process does not read again
+SHARED_MIB = 120  # files of libraries, which a copy of a process does not read again: it holds 128 to 134 less
 MAX_DATA = 6 * 2**30  # the limit keeps a failure from the machine
 
 # A process of its own forks hgs, so that what is measured is not this one.
