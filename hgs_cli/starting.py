@@ -34,9 +34,9 @@ class _Later:
 def prepare(arguments: Sequence[str]) -> None:
     """Make the start quick, and let threads of torch sleep while they wait, unless the user has said how they should.
 
-    They would spin, for others to finish who have no core to do so: beside two other programs on two cores a four-second
-    note alone takes 179 ms then, 51 as it is here, and 103 if threads sleep at once; on an idle machine 29, 25 and 50.
-    Training is left as torch has it.
+    They would spin, for others to finish who have no core to do so: beside two other programs on two cores a note of
+    four seconds alone takes 179 ms then, 51 as it is here, and 103 if threads sleep at once; on an idle machine 29, 25
+    and 50. Training is left as torch has it.
     """
     gc.set_threshold(GARBAGE_THRESHOLD)
     command = next(iter(arguments), "")
