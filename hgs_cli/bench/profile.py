@@ -106,13 +106,11 @@ def _profile(
         "ends and the rest": lambda: synthesize(model, instrument, pitches, settings),
         "loudness, gain": lambda: play(model, instrument, pitches, settings),
     }
-    told = {name: _stage(clock, runs, name, one) for name, one in work.items()}
-    # What a stage has in it of others is told with those.
+    told = {name: _stage(clock, runs, name, one) for name, one in work.items()}  # then without what is told beside it
     told["levels"] = _less(told["levels"], [told["detail transfer"]])
     of_others = [each for name, each in told.items() if name not in ("ends and the rest", "loudness, gain")]
     whole, synthesized = told["loudness, gain"], told["ends and the rest"]
-    told["loudness, gain"] = _less(whole, [synthesized])
-    told["ends and the rest"] = _less(synthesized, of_others)
+    told |= {"loudness, gain": _less(whole, [synthesized]), "ends and the rest": _less(synthesized, of_others)}
     return Profile(len(q), replace(whole, name="all"), tuple(told.values()), peak)
 
 
