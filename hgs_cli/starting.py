@@ -32,7 +32,7 @@ class _Later:
 
 
 def prepare(arguments: Sequence[str]) -> None:
-    """Make the start quick, and let threads of torch sleep while they wait, unless the user has said how they should.
+    """Make the start quick, and let waiting threads of torch soon sleep, unless the user has said how they wait.
 
     They would spin, for others to finish who have no core to do so: beside two other programs on two cores a note of
     four seconds alone takes 179 ms then, 51 as it is here, and 103 if threads sleep at once; on an idle machine 29, 25

@@ -134,7 +134,7 @@ def has_gaps(partials: Partials, f0_hz: float) -> bool:
 
 
 def is_common_period(partials: Partials, f0_hz: float) -> bool:
-    """Whether f0, whose harmonics have gaps, is no note of its own but the common period of a few."""
+    """Whether f0, of which `has_gaps` is true, is no note of its own but the common period of a few."""
     found = harmonics_of(partials, f0_hz)
     roots: list[int] = []
     for number in found:

@@ -86,10 +86,12 @@ def note_lufs(note: Tensor) -> float:
 
 
 def struck_lufs(note: Tensor) -> float:
-    """Loudness of mono sound (T,) at SAMPLE_RATE by its loud moments: every block counts as much as it is loud.
+    """LUFS of mono sound (T,) at SAMPLE_RATE by its loud moments: every block counts as much as it is loud.
 
     For keys beside each other: where the gate of BS.1770 leaves a note its ring and its neighbour none, levelled notes
-    differ by 3 to 5 dB. Of a steady sound both loudnesses are the same.
+    differ by 3 to 5 dB. Of a steady sound both loudnesses are the same. Minus infinity for silence.
+
+    Source: the blocks of ITU-R BS.1770-4; the weighing is ours.
     """
     energy = _block_energies(note)
     total = float(energy.sum())
@@ -97,7 +99,7 @@ def struck_lufs(note: Tensor) -> float:
 
 
 def loudest_lufs(note: Tensor) -> float:
-    """Loudness of the loudest block of mono sound (T,) at SAMPLE_RATE; minus infinity for silence."""
+    """LUFS of the loudest block of BS.1770-4 of mono sound (T,) at SAMPLE_RATE; minus infinity for silence."""
     loudest = float(_block_energies(note).max())
     return -0.691 + 10.0 * math.log10(loudest) if loudest > 0.0 else -math.inf
 

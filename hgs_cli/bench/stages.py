@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
+from hgs_cli.audio.hearing import hear
 from hgs_cli.audio.io import read_audio, to_sample_rate, write_audio
 from hgs_cli.audio.loudness import note_lufs
 from hgs_cli.audio.periodicity import measure_periodicity
-from hgs_cli.audio.source_pitch import detect_pitch
 from hgs_cli.bench.clock import Clock
 from hgs_cli.bench.plan import BenchPlan
 from hgs_cli.models.generator import Envelopes
@@ -40,7 +40,7 @@ def time_stages(clock: Clock, plan: BenchPlan, model: Model, path: Path, folder:
     audio = stage("read", lambda: read_audio(path)).audio
     stage("resample from 48 kHz", lambda: to_sample_rate(audio, plan.rules.other_rate_hz))
     x = stage("log-mel", lambda: model.log_mel(audio[None].to(model.device)))
-    source = stage("source pitch", lambda: detect_pitch(audio))
+    source = stage("hearing", lambda: hear(audio))
     midi = source.midi
     h = stage("f", lambda: network.extract(x))
     p = x.new_tensor([UNPITCHED_REFERENCE if midi is None else midi])
