@@ -16,6 +16,7 @@ from hgs_cli.commands import Call, WorkResult, work_on_each
 from hgs_cli.console import Advance, Messages
 from hgs_cli.multisample.gathering import SetFacts, n_layers
 from hgs_cli.multisample.index import Recording
+from hgs_cli.multisample.layers import settle_layers
 from hgs_cli.multisample.names import SampleFacts
 from hgs_cli.pitch import describe_pitch, note_name
 
@@ -34,10 +35,6 @@ class SetRules:
         by_convention: Share of the names that are the same octaves off, from which that is what they call middle C.
         believed, believed_octaves: Of the share of energy on its harmonics that the found pitch has, what the named
             one must have; where both are octaves apart, what is missing is the lower one's alone.
-        layer_db: Between recordings of one key: two dynamics, no takes. Colour does not tell them: of 375 soft and loud
-            recordings of one key 30 % differ by 2 dB an octave in the slope of their spectra, as 5 % of takes would.
-            Nor do levels tell dynamics of keys that differ: two groups are found in 3 of 19 sets that have them, and in
-            1 of 88 of one.
         stranger: Cosine between the timbre of a recording and the mean of the others, below which it is said to be
             another instrument: none of 160 recordings of 32 instruments is, of others' 82 %.
         noisy_db: By which a recording's floor is above the median of the nearest ones' from which it is named.
@@ -49,7 +46,6 @@ class SetRules:
     by_convention: float = 0.8
     believed: float = 0.9
     believed_octaves: float = 0.5
-    layer_db: float = 3.0
     stranger: float = 0.4
     noisy_db: float = 10.0
     nearest: int = 4
@@ -75,7 +71,9 @@ def hear_recordings(call: Call, gathered: SetFacts, listening: ListeningOptions,
     keep = _without_doubles(call, facts, found)
     facts, found = [facts[index] for index in keep], [found[index] for index in keep]
     found = _settle_pitches(call, facts, found, listening)
-    layers = _settle_layers(facts, found)
+    layers, by_colour = settle_layers(facts, found)
+    if by_colour:
+        call.messages.line("recordings of one key are equally loud: dynamic layers are told by their colour")
     _name_strangers(call, facts, found)
     recorded = [
         Recorded(
@@ -168,36 +166,6 @@ def _believed(away: float) -> float:
 def _share(inversion: Inversion) -> float:
     """Of its energy on the harmonics of its pitch."""
     return inversion.harmonic_share or 0.0
-
-
-def _settle_layers(facts: Sequence[SampleFacts], found: Sequence[Inversion]) -> list[int]:
-    """Dynamic layers: as names say, or by loudness where a key has several recordings that differ."""
-    if any(fact.layer is not None for fact in facts):
-        loudest = max(fact.layer or 0 for fact in facts)
-        return [loudest if fact.layer is None else fact.layer for fact in facts]
-    by_key: dict[int, list[int]] = {}
-    for index, inversion in enumerate(found):
-        by_key.setdefault(round(inversion.stands_at), []).append(index)
-    ranked: list[list[list[int]]] = []  # of every key, groups of recordings from soft to loud
-    for alike in by_key.values():
-        groups: list[list[int]] = []
-        for index in sorted(alike, key=lambda index: _level_db(found[index])):
-            if groups and _level_db(found[index]) - _level_db(found[groups[-1][-1]]) < SETS.layer_db:
-                groups[-1].append(index)
-            else:
-                groups.append([index])
-        ranked.append(groups)
-    most = max(len(groups) for groups in ranked)
-    layers = [0] * len(found)
-    for groups in ranked:
-        for rank, group in enumerate(groups):
-            for index in group:
-                layers[index] = most - len(groups) + rank  # a single one is a loud one
-    return layers
-
-
-def _level_db(inversion: Inversion) -> float:
-    return inversion.reference_lufs - inversion.input_gain_db
 
 
 def _key(inversion: Inversion, fact: SampleFacts) -> float:
