@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -188,8 +188,7 @@ class AblationResult:
             }
             for title, notes in self.notes.items()
         }
-        single_notes = {title: [asdict(note) for note in notes] for title, notes in self.notes.items()}
-        return Section("ablation", tables, {"worth": worth, "notes": single_notes})
+        return Section("ablation", tables, {"worth": worth, "notes": self.notes})
 
 
 def measure_ablation(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from hgs_cli.evaluation.decay import decay_figures, decay_tables
 from hgs_cli.evaluation.measures import Mean, median
 from hgs_cli.evaluation.pairs import BANDS, HyperNote, InstrumentResult, Pair
-from hgs_cli.evaluation.report import Section, Table, finite, number
+from hgs_cli.evaluation.report import Section, Table, number
 from hgs_cli.evaluation.sources import CrossPitchOptions
 
 OFF, ON = "GANStrument (H off)", "hgs"
@@ -135,9 +135,7 @@ class CrossPitchResult:
         if "resampling" in self.rows:
             notes.append("Resampling upwards ends early and silence follows, but not in the row `while it lasts`.")
         if any(self.versions.values()):
-            notes.append(
-                "By " + ", ".join(dict.fromkeys(version for version in self.versions.values() if version)) + "."
-            )
+            notes.append("By " + ", ".join(dict.fromkeys(filter(None, self.versions.values()))) + ".")
         notes += [f"Not measured: {name} ({reason})." for name, reason in self.missing.items()]
         return Table(
             f"Distance to the real note in dB by semitones (pairs), {len(self.instruments)} instruments",
@@ -210,7 +208,7 @@ class CrossPitchResult:
             (self.main_row, [pair.cents for pair in tracked]),
             ("real recordings", [pair.real_cents for pair in tracked]),
         ):
-            errors = [math.inf if value is None or math.isnan(value) else abs(value) for value in values]
+            errors = [_error(value) for value in values]
             within = [f"{sum(error <= limit for error in errors)} of {len(errors)}" for limit in (TOLERATED_CENTS, 50)]
             rows.append((name, *within, number(median(errors), 1)))
         note = (
@@ -224,12 +222,7 @@ class CrossPitchResult:
             f"Renders off by more than {TOLERATED_CENTS:.0f} cents: {len(self.misses())}",
             ("render", "semitones", "cents", "cents of the real recording"),
             [
-                (
-                    p.decay.name,
-                    f"{p.target.midi - p.source.midi:+.1f}",
-                    _signed(p.cents),
-                    _signed(p.real_cents),
-                )
+                (p.decay.name, f"{p.target.midi - p.source.midi:+.1f}", _signed(p.cents), _signed(p.real_cents))
                 for p in self.misses()
             ],
         )
@@ -269,8 +262,7 @@ class CrossPitchResult:
 
     def _figures(self) -> dict[str, Any]:
         bands = [name for name, _, _ in BANDS]
-        tracked = self.tracked()
-        errors = [math.inf if math.isnan(p.cents or 0.0) else abs(p.cents or 0.0) for p in tracked]
+        errors, hyper = [_error(pair.cents) for pair in self.tracked()], self._hyper_figures()
         return {
             "instruments": list(self.instruments),
             "peers": self.versions,
@@ -288,7 +280,7 @@ class CrossPitchResult:
                 row: {
                     name: {
                         "mean_absolute": self.side_absolute(row, name).figures(),
-                        "median_absolute": finite(self.side_median(row, name)),
+                        "median_absolute": self.side_median(row, name),
                         "mean_signed": self.side_signed(row, name).figures(),
                     }
                     for name, _, _ in SIDE_TITLES
@@ -297,21 +289,23 @@ class CrossPitchResult:
             },
             "decay": decay_figures([pair.decay for pair in self.pairs], BANDS),
             "pitch": {
-                "n": len(tracked),
+                "n": len(errors),
                 "n_within_10_cents": sum(error <= TOLERATED_CENTS for error in errors),
                 "n_within_50_cents": sum(error <= 50.0 for error in errors),
-                "median_cents": finite(median(errors)),
+                "median_cents": median(errors),
                 "misses": [
-                    {"render": p.decay.name, "cents": _heard(p.cents), "real_cents": _heard(p.real_cents)}
-                    for p in self.misses()
+                    {"render": p.decay.name, "cents": p.cents, "real_cents": p.real_cents} for p in self.misses()
                 ],
             },
-            "hyper": {name: mean.figures() for name, mean in self._hyper_figures().items()}
-            if self.options.hyper
-            else None,
+            "hyper": {name: mean.figures() for name, mean in hyper.items()} if self.options.hyper else None,
             "source_pitch_cents": {name: result.source_pitch_cents for name, result in self.instruments.items()},
             "pairs": [_pair_figures(pair) for pair in self.pairs],
         }  # fmt: skip
+
+
+def _error(cents: float | None) -> float:
+    """Without sign; infinite where nothing was heard."""
+    return math.inf if cents is None or math.isnan(cents) else abs(cents)
 
 
 def _signed(value: float | None) -> str:
@@ -329,11 +323,7 @@ def _pair_figures(pair: Pair) -> dict[str, Any]:
         "source_midi": pair.source.midi,
         "target_midi": pair.target.midi,
         "distance_db": pair.distance_db,
-        "side": {row: asdict(side) for row, side in pair.side.items()},
-        "cents": _heard(pair.cents),
-        "real_cents": _heard(pair.real_cents),
+        "side": pair.side,
+        "cents": pair.cents,
+        "real_cents": pair.real_cents,
     }
-
-
-def _heard(cents: float | None) -> float | None:
-    return None if cents is None else finite(cents)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hgs_cli.evaluation.report import Section, Table, finite, number
+from hgs_cli.evaluation.report import Section, Table, number
 from hgs_cli.pitch import midi_to_hz
 from hgs_cli.sampler.dynamics import SOFTNESS, softness_db
 from hgs_cli.spectrum import N_BANDS, N_FRAMES, N_MELS, N_STEPS, mel_centres_hz
@@ -159,7 +159,7 @@ def dynamics_section(data: Path) -> Section:
         ]
         means.append([value / len(pairs) for value in values])
         rows.append((shard.removeprefix("real-"), str(len(pairs)), *(number(value) for value in means[-1])))
-        figures[shard] = {"n": len(pairs), "level_db": finite(means[-1][0]), "distance_db": means[-1][1:]}
+        figures[shard] = {"n": len(pairs), "level_db": means[-1][0], "distance_db": means[-1][1:]}
     if means:
         rows.append(("mean", "", *(number(value) for value in np.mean(means, 0).tolist())))
     tilt_h, tilt_n, offset_n = (number(value) for value in fitted.tolist())

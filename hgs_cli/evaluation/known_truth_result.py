@@ -170,9 +170,7 @@ class KnownTruthResult:
         bands = [name for name, _, _ in BANDS]
 
         def by_band(families: Sequence[str]) -> dict[str, Any]:
-            return {
-                row: {band: self.distance(row, band, families).figures() for band in bands} for row in self.rows
-            }  # fmt: skip
+            return {row: {band: self.distance(row, band, families).figures() for band in bands} for row in self.rows}
 
         return {
             "peers": self.versions,

@@ -14,7 +14,6 @@ from torch.nn import functional as F
 
 from hgs_cli.errors import TrainingError
 from hgs_cli.evaluation.leakage_result import SIDES, Accuracy, Distances, LeakageResult
-from hgs_cli.evaluation.measures import bootstrap_interval
 from hgs_cli.models.hyperganstrument import HyperGANStrument
 from hgs_cli.models.pitch_classifier import N_PITCHES
 from hgs_cli.training.batches import PairSampler
@@ -239,19 +238,13 @@ def accuracy_of(named: Tensor, key: Tensor, instrument: Tensor) -> Accuracy:
     """How often the named keys (N,) are the notes' keys (N,), instruments (N,) counting alike."""
     error = (named - key).abs()
     errors = [error[mine] for mine in _by_instrument(instrument)]
-    return _over_instruments(
-        [float((one == 0).double().mean()) for one in errors], [float((one <= 1).double().mean()) for one in errors]
-    )
-
-
-def _over_instruments(exact: list[float], near: list[float]) -> Accuracy:
-    """From each instrument's shares."""
-    return Accuracy(float(np.mean(exact)), float(np.mean(near)), bootstrap_interval(exact), bootstrap_interval(near))
+    exact, near = ([float((one <= off).double().mean()) for one in errors] for off in (0, 1))
+    return Accuracy.over_instruments(exact, near)
 
 
 def guesses(training: Notes, unseen: Notes, fold: Tensor) -> dict[str, dict[str, Accuracy]]:
     """What can be named without the sound: by chance, by the other instruments' keys, by the instrument's own."""
-    chance = Accuracy(1 / N_PITCHES, 3 / N_PITCHES, (1 / N_PITCHES, 1 / N_PITCHES), (3 / N_PITCHES, 3 / N_PITCHES))
+    chance = Accuracy(1 / N_PITCHES, (1 / N_PITCHES, 1 / N_PITCHES), 3 / N_PITCHES, (3 / N_PITCHES, 3 / N_PITCHES))
     by_fold = torch.stack([training.key[fold != one].mode().values for one in range(PROBED.n_folds)])[fold]
     by_all = training.key.mode().values.expand_as(unseen.key)
     return {
@@ -275,7 +268,7 @@ def instrument_prior(key: Tensor, instrument: Tensor) -> Accuracy:
         around = F.pad(counts, (1, 1)).unfold(0, 3, 1).sum(1)
         exact.append(float(counts.max() / counts.sum()))
         near.append(float(around.max() / counts.sum()))
-    return _over_instruments(exact, near)
+    return Accuracy.over_instruments(exact, near)
 
 
 def measure_distances(h: Tensor, notes: Notes) -> Distances:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from hgs_cli.evaluation.report import Section, Table, finite, number
+import numpy as np
+
+from hgs_cli.evaluation.measures import bootstrap_interval
+from hgs_cli.evaluation.report import Section, Table, number
 
 SIDES = ("training", "validation")
 
@@ -16,24 +19,19 @@ class Accuracy:
 
     Attributes:
         exact: Share of right keys, the mean over instruments of each instrument's share.
-        near: Within a semitone, likewise.
         exact_interval: 95 %, over instruments.
-        near_interval: Likewise.
+        near, near_interval: Likewise, within a semitone.
     """
 
     exact: float
-    near: float
     exact_interval: tuple[float, float]
+    near: float
     near_interval: tuple[float, float]
 
-    def figures(self) -> dict[str, Any]:
-        """The same for JSON."""
-        return {
-            "exact": finite(self.exact),
-            "exact_interval": [finite(value) for value in self.exact_interval],
-            "near": finite(self.near),
-            "near_interval": [finite(value) for value in self.near_interval],
-        }
+    @classmethod
+    def over_instruments(cls, exact: Sequence[float], near: Sequence[float]) -> Accuracy:
+        """From each instrument's shares."""
+        return cls(float(np.mean(exact)), bootstrap_interval(exact), float(np.mean(near)), bootstrap_interval(near))
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,9 @@ class LeakageResult:
 
     def section(self) -> Section:
         """Tables and figures."""
-        return Section("leakage", [self._accuracy_table(), self._distance_table()], self._figures())
+        notes = {side: {"notes": n, "instruments": m} for side, (n, m) in self.notes.items()}
+        figures = {"notes": notes, "accuracy": self.accuracy, "distances": self.distances}
+        return Section("leakage", [self._accuracy_table(), self._distance_table()], figures)
 
     def _accuracy_table(self) -> Table:
         counts = {
@@ -118,18 +118,6 @@ class LeakageResult:
                 "be 1.41 apart in a part and 2 in the whole.",
             ),
         )  # fmt: skip
-
-    def _figures(self) -> dict[str, Any]:
-        return {
-            "notes": {side: {"notes": n, "instruments": m} for side, (n, m) in self.notes.items()},
-            "accuracy": {
-                name: {side: one.figures() for side, one in sides.items()} for name, sides in self.accuracy.items()
-            },
-            "distances": {
-                name: {side: {key: finite(value) for key, value in vars(one).items()} for side, one in sides.items()}
-                for name, sides in self.distances.items()
-            },
-        }
 
 
 def _cells(one: Accuracy) -> tuple[str, str]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 import torchaudio
 from torch import Tensor
 
 from hgs_cli.audio.mel import resample
-from hgs_cli.evaluation.report import finite, number
+from hgs_cli.evaluation.report import number, plain
 from hgs_cli.pitch import hz_to_midi, midi_to_hz
 from hgs_cli.spectrum import SAMPLE_RATE, MelConfig, mel_filters
 
@@ -302,13 +303,12 @@ class Mean:
         form = f"{'+' if signed else ''}.{digits}f"
         return f"{self.mean:{form}} [{self.low:{form}}, {self.high:{form}}]"
 
-    def figures(self) -> dict[str, float | int | list[float | None] | None]:
+    def figures(self) -> dict[str, Any]:
         """The same for JSON."""
         return {
-            "mean": finite(self.mean),
-            "interval_95": [finite(self.low), finite(self.high)],
-            "n": self.n,
-            "n_instruments": self.n_instruments,
+            "mean": plain(self.mean),
+            "interval_95": plain([self.low, self.high]),
+            **plain(self, "mean", "low", "high"),
         }
 
 

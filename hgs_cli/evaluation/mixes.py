@@ -16,7 +16,7 @@ from hgs_cli.audio.loudness import measure_lufs
 from hgs_cli.evaluation.measures import median, track_pitch
 from hgs_cli.evaluation.odd_sounds import ODD, hear_timbre, to_full_scale
 from hgs_cli.evaluation.recordings import choose_source, read_notes, read_sound
-from hgs_cli.evaluation.report import Section, Table, finite, number
+from hgs_cli.evaluation.report import Section, Table, number, plain
 from hgs_cli.pipeline import Inversion, Model, Settings, invert, mix, render
 from hgs_cli.spectrum import SAMPLE_RATE
 
@@ -92,6 +92,12 @@ class MixedNote:
         """Whether the tracker hears the note at a step."""
         return abs(self.cents[step]) <= ODD.right_cents
 
+    @property
+    def kept(self) -> bool:
+        """Whether all promises are kept."""
+        even = self.uneven_db <= MIXES.loudness_db
+        return self.monotone and even and all(map(self.in_tune, range(len(MIXES.steps))))
+
 
 @dataclass(frozen=True)
 class MixesResult:
@@ -106,7 +112,7 @@ class MixesResult:
         groups = [(kind, [note for note in self.notes if note.kind == kind]) for kind in kinds]
         groups.append(("all", self.notes))
         figures = {name: _figures(notes) for name, notes in groups}
-        percent = " / ".join(f"{100 * share:.0f}" for share in MIXES.steps)
+        percent = _percent(MIXES.steps)
         notes_below = [
             f"At {percent} % of the second sound. In tune: an independent tracker within {ODD.right_cents:.0f} cents. "
             "Timbre: h of the notes on the line between the ends, further on with every step; in brackets further from "
@@ -128,31 +134,18 @@ class MixesResult:
                 number(note.uneven_db),
             )
             for note in self.notes
-            if not (
-                note.monotone
-                and note.uneven_db <= MIXES.loudness_db
-                and all(map(note.in_tune, range(len(MIXES.steps))))
-            )
+            if not note.kept
         ]
         tables = [
             Table("Mixes in five steps", header, rows, tuple(notes_below)),
             Table("Mixes: broken promises", ("sounds", "note", "cents off", "place", "uneven, dB"), failures),
         ]
-        details = [
-            {
-                "pair": note.pair,
-                "pitch": note.pitch,
-                "cents": [finite(cents) for cents in note.cents],
-                "keys": list(note.keys),
-                "progress": list(note.progress),
-                "nearing": note.nearing,
-                "lufs": list(note.lufs),
-                "ends": note.ends,
-            }
-            for note in self.notes
-        ]
-        judge = {"judge_accuracy": finite(self.judge_accuracy)}
-        return Section("mixes", tables, {"groups": figures, **judge, "notes": details})
+        notes = [plain(note, "kind") for note in self.notes]
+        return Section("mixes", tables, {"groups": figures, "judge_accuracy": self.judge_accuracy, "notes": notes})
+
+
+def _percent(shares: Sequence[float]) -> str:
+    return " / ".join(f"{100.0 * share:.0f}" for share in shares) or "–"
 
 
 def _figures(notes: list[MixedNote]) -> dict[str, Any]:
@@ -170,14 +163,11 @@ def _figures(notes: list[MixedNote]) -> dict[str, Any]:
 
 
 def _row(name: str, notes: list[MixedNote], figures: dict[str, Any]) -> tuple[str, ...]:
-    def shares(values: Sequence[float]) -> str:
-        return " / ".join(f"{100.0 * value:.0f}" for value in values) or "–"
-
     return (
         name,
         str(len(notes)),
-        shares(figures["in_tune"]),
-        shares(figures["judge"]),
+        _percent(figures["in_tune"]),
+        _percent(figures["judge"]),
         f"{100.0 * figures['monotone']:.1f} % ({100.0 * figures['nearing']:.1f} %)",
         number(figures["median_uneven_db"]),
         number(figures["worst_uneven_db"]),

@@ -14,7 +14,7 @@ from torch import Tensor
 from hgs_cli.evaluation.made_sounds import made_sounds
 from hgs_cli.evaluation.measures import harmonic_to_noise_db, median, track_pitch
 from hgs_cli.evaluation.recordings import read_entries, read_sound
-from hgs_cli.evaluation.report import Section, Table, finite, number
+from hgs_cli.evaluation.report import Section, Table, number, plain
 from hgs_cli.pipeline import Model, Settings, invert, make_instrument, synthesize
 from hgs_cli.spectrum import DB_PER_UNIT, SAMPLE_RATE
 
@@ -102,9 +102,8 @@ class OddSoundsResult:
         """Tables and figures."""
         kinds = list(dict.fromkeys(note.kind for note in self.notes))
         groups = [(kind, [note for note in self.notes if note.kind == kind]) for kind in kinds]
-        unpitched = [note for note in self.notes if note.source_pitch is None]
         groups += [
-            ("heard as unpitched", unpitched),
+            ("heard as unpitched", [note for note in self.notes if note.source_pitch is None]),
             ("heard with a pitch", [note for note in self.notes if note.source_pitch is not None]),
             ("all", self.notes),
         ]
@@ -142,14 +141,8 @@ class OddSoundsResult:
         figures: dict[str, Any] = {
             "n_sounds": self.n_sounds,
             "groups": {name: _figures(notes) for name, notes in groups if notes},
-            "notes": [
-                {
-                    "name": note.name, "source_pitch": note.source_pitch, "pitch": note.pitch,
-                    "cents": finite(note.cents), "hnr_db": note.hnr_db, "further": note.further,
-                }
-                for note in self.notes
-            ],
-        }  # fmt: skip
+            "notes": [plain(note, "kind") for note in self.notes],
+        }
         return Section("odd_sounds", tables, figures)
 
 
@@ -179,7 +172,7 @@ def _figures(notes: list[OddNote]) -> dict[str, Any]:
     return {
         "n": len(notes),
         "in_tune": sum(note.in_tune for note in notes) / len(notes),
-        "median_cents": finite(_median_cents(notes)),
+        "median_cents": _median_cents(notes),
         "clear": sum(note.clear for note in notes) / len(notes),
         "median_hnr_db": median(note.hnr_db for note in notes),
         "itself": sum(note.itself for note in notes) / len(notes),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hgs_cli.evaluation.report import Section, Table, finite, number
+from hgs_cli.evaluation.report import Section, Table, number
 from hgs_cli.training.notes import NoteTable
 
 
@@ -82,7 +82,7 @@ def overlap_section(held_out: Path, data: Path) -> Section:
     )
     figures = {
         "n_notes": distance.numel(),
-        "percentiles_db": {str(percent): finite(value) for percent, value in zip(percents, values, strict=True)},
+        "percentiles_db": dict(zip(map(str, percents), values, strict=True)),
         "share_of_same_recordings": share,
     }
     return Section("overlap", [table], figures)

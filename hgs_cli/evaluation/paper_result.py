@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hgs_cli.evaluation.baselines import GANSTRUMENT, HYPERGANSTRUMENT
-from hgs_cli.evaluation.report import Section, Table, finite, number
+from hgs_cli.evaluation.report import Section, Table, number
 
 SHARES = (0.25, 0.5, 0.75)  # of the second sound in a mix
 MIXES = tuple(f"mix {round(100 * share)} %" for share in SHARES)
@@ -65,17 +65,11 @@ class PaperTable:
             f"The paper's table, {task}: {what}",
             ("row", "MSE", "pitch accuracy", "FID", "timbre distance", "trained"),
             [
-                (
-                    row,
-                    number(cell.mse, 4),
-                    number(cell.pitch_accuracy, 3),
-                    number(cell.fid),
-                    number(cell.timbre, 3),
-                    self.trained.get(row, ""),
-                )
-                for row, cell in cells.items()
+                (row, number(one.mse, 4), number(one.pitch_accuracy, 3), number(one.fid), number(one.timbre, 3),
+                 self.trained.get(row, ""))
+                for row, one in cells.items()
             ],
-        )
+        )  # fmt: skip
 
     def _mixes_table(self, what: str) -> Table:
         def over_mixes(cells: dict[str, Cell], value: str, digits: int) -> str:
@@ -117,21 +111,14 @@ class PaperTable:
         return {
             "n_notes": self.n_notes,
             "n_instruments": self.n_instruments,
-            "rows": {
-                row: {task: {name: finite(value) for name, value in vars(cell).items()} for task, cell in cells.items()}
-                for row, cells in self.cells.items()
-            },
+            "rows": self.cells,
             "trained": self.trained,
             "missing": self.missing,
             "ratio": {
-                task: {
-                    "mse": finite(ratio),
-                    "interval": [finite(low), finite(high)],
-                    "fid": finite(self._fid_ratio(task)),
-                }
-                for task, (ratio, (low, high)) in self.ratios.items()
+                task: {"mse": ratio, "interval": interval, "fid": self._fid_ratio(task)}
+                for task, (ratio, interval) in self.ratios.items()
             },
-            "judge": {name: finite(value) for name, value in self.judge.items()},
+            "judge": self.judge,
         }
 
     def _fid_ratio(self, task: str) -> float:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from hgs_cli.evaluation.mixes import NamedSound
 from hgs_cli.evaluation.odd_sounds import OddSound
 from hgs_cli.evaluation.source_pitch import Sound
 from hgs_cli.training.pitch_check import verify_pitch
-from hgs_cli.training.soundfont import DEBIAN_SOUNDFONTS, DRUM_BANK, FIRST_EFFECT_PROGRAM, Renderer, read_presets
+from hgs_cli.training.soundfont import (
+    DEBIAN_SOUNDFONTS,
+    DRUM_BANK,
+    FIRST_EFFECT_PROGRAM,
+    Preset,
+    Renderer,
+    read_presets,
+)
 
 
 @dataclass(frozen=True)
@@ -41,91 +50,80 @@ GM_FAMILIES = (
 )  # fmt: skip
 
 
-def rendered_sounds(soundfonts: Sequence[Path] = ()) -> Iterator[Sound]:
-    """Three notes of every melodic preset of bank 0 and the unpitched keys of the standard drum kit.
+def rendered_sounds() -> Iterator[Sound]:
+    """Three notes of every melodic preset of bank 0 and the unpitched keys of the standard drum kit, where fonts are.
 
     A note counts when it repeats at the period of its key, and no better at half of it (`verify_pitch`): presets that
     sound an octave or a fifth off are left out.
 
-    Args:
-        soundfonts: Files; those of Debian's packages that are there if empty.
-
     Raises:
-        TrainingError: A file is no SoundFont, or FluidSynth is missing.
+        TrainingError: FluidSynth is missing.
     """
-    for path in soundfonts or [path for path, _ in DEBIAN_SOUNDFONTS if path.is_file()]:
-        renderer = Renderer(path)
-        try:
-            for preset in read_presets(path):
-                name = f"{path.stem} {preset.bank:03d}-{preset.program:03d} {preset.name}"
-                renderer.select(preset)
-                if preset.pitched and preset.bank == 0:
-                    low = max(RENDERED.piano_keys[0], preset.key_low, preset.root_low - RENDERED.keys_beside_recorded)
-                    high = min(
-                        RENDERED.piano_keys[1], preset.key_high, preset.root_high + RENDERED.keys_beside_recorded
-                    )
-                    for key in sorted({round(low + share * (high - low)) for share in RENDERED.key_shares}):
-                        audio = torch.from_numpy(renderer.render(key, RENDERED.velocity))
-                        midi = verify_pitch(audio, key)
-                        if midi is not None:
-                            yield Sound(f"{name} {key}", name, GM_FAMILIES[preset.program // 8], midi, audio)
-                elif (preset.bank, preset.program) == (DRUM_BANK, 0):
-                    for key in RENDERED.unpitched_keys:
-                        audio = torch.from_numpy(renderer.render(key, RENDERED.velocity))
-                        if float(audio.abs().max()) > 0.0:
-                            yield Sound(f"{name} {key}", name, "drums", None, audio)
-        finally:
-            renderer.close()
+    for path, preset, renderer in _presets(_installed()):
+        name = f"{path.stem} {preset.bank:03d}-{preset.program:03d} {preset.name}"
+        if preset.pitched and preset.bank == 0:
+            low = max(RENDERED.piano_keys[0], preset.key_low, preset.root_low - RENDERED.keys_beside_recorded)
+            high = min(RENDERED.piano_keys[1], preset.key_high, preset.root_high + RENDERED.keys_beside_recorded)
+            keys = sorted({round(low + share * (high - low)) for share in RENDERED.key_shares})
+            for key, audio in _notes(renderer, preset, keys):
+                midi = verify_pitch(audio, key)
+                if midi is not None:
+                    yield Sound(f"{name} {key}", name, GM_FAMILIES[preset.program // 8], midi, audio)
+        elif (preset.bank, preset.program) == (DRUM_BANK, 0):
+            for key, audio in _notes(renderer, preset, RENDERED.unpitched_keys):
+                if float(audio.abs().max()) > 0.0:
+                    yield Sound(f"{name} {key}", name, "drums", None, audio)
 
 
-def rendered_odd_sounds(soundfonts: Sequence[Path] = ()) -> Iterator[OddSound]:
+def rendered_odd_sounds() -> Iterator[OddSound]:
     """The standard drum kit, every key, and the effects of General MIDI, of the first SoundFont.
 
     One font: the two of Debian share most of these samples, and a sound's double is no other sound.
 
-    Args:
-        soundfonts: Files; those of Debian's packages that are there if empty.
-
     Raises:
-        TrainingError: A file is no SoundFont, or FluidSynth is missing.
+        TrainingError: FluidSynth is missing.
     """
-    for path in (soundfonts or [path for path, _ in DEBIAN_SOUNDFONTS if path.is_file()])[:1]:
-        renderer = Renderer(path)
-        try:
-            for preset in read_presets(path):
-                if (preset.bank, preset.program) == (DRUM_BANK, 0):
-                    kind, keys = "rendered drums", RENDERED.drum_keys
-                elif preset.bank == 0 and preset.program >= FIRST_EFFECT_PROGRAM:
-                    kind, keys = "rendered effects", RENDERED.effect_keys
-                else:
-                    continue
-                renderer.select(preset)
-                for key in keys:
-                    audio = torch.from_numpy(renderer.render(key, RENDERED.velocity))
-                    if float(audio.abs().max()) > 0.0:
-                        yield OddSound(f"{preset.name} {key}", kind, audio)
-        finally:
-            renderer.close()
+    for _, preset, renderer in _presets(_installed()[:1]):
+        if (preset.bank, preset.program) == (DRUM_BANK, 0):
+            kind, keys = "rendered drums", RENDERED.drum_keys
+        elif preset.bank == 0 and preset.program >= FIRST_EFFECT_PROGRAM:
+            kind, keys = "rendered effects", RENDERED.effect_keys
+        else:
+            continue
+        for key, audio in _notes(renderer, preset, keys):
+            if float(audio.abs().max()) > 0.0:
+                yield OddSound(f"{preset.name} {key}", kind, audio)
 
 
-def rendered_notes(soundfonts: Sequence[Path] = ()) -> list[NamedSound]:
+def rendered_notes() -> list[NamedSound]:
     """One note of some presets of the first SoundFont, as far apart as their families are.
 
-    Args:
-        soundfonts: Files; those of Debian's packages that are there if empty.
-
     Raises:
-        TrainingError: A file is no SoundFont, or FluidSynth is missing.
+        TrainingError: FluidSynth is missing.
     """
-    sounds = []
-    for path in (soundfonts or [path for path, _ in DEBIAN_SOUNDFONTS if path.is_file()])[:1]:
-        renderer = Renderer(path)
-        try:
+    return [
+        NamedSound(preset.name, "rendered notes", float(key), audio)
+        for _, preset, renderer in _presets(_installed()[:1])
+        if preset.bank == 0 and preset.program in RENDERED.note_programs
+        for key, audio in _notes(renderer, preset, [RENDERED.note_key])
+    ]
+
+
+def _installed() -> list[Path]:
+    """The SoundFonts of Debian's packages that are there."""
+    return [path for path, _ in DEBIAN_SOUNDFONTS if path.is_file()]
+
+
+def _presets(fonts: Sequence[Path]) -> Iterator[tuple[Path, Preset, Renderer]]:
+    """Every preset of some SoundFonts, with what plays them."""
+    for path in fonts:
+        with closing(Renderer(path)) as renderer:
             for preset in read_presets(path):
-                if preset.bank == 0 and preset.program in RENDERED.note_programs:
-                    renderer.select(preset)
-                    audio = torch.from_numpy(renderer.render(RENDERED.note_key, RENDERED.velocity))
-                    sounds.append(NamedSound(preset.name, "rendered notes", float(RENDERED.note_key), audio))
-        finally:
-            renderer.close()
-    return sounds
+                yield path, preset, renderer
+
+
+def _notes(renderer: Renderer, preset: Preset, keys: Iterable[int]) -> Iterator[tuple[int, Tensor]]:
+    """Keys of a preset, and how each sounds, (T,)."""
+    renderer.select(preset)
+    for key in keys:
+        yield key, torch.from_numpy(renderer.render(key, RENDERED.velocity))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 FORMAT_VERSION = 2
@@ -35,12 +35,15 @@ class Section:
     Attributes:
         name: Its key in the JSON.
         tables: For people.
-        figures: Plain JSON values: no nan, no infinity.
+        figures: For programs, kept as `plain` makes them.
     """
 
     name: str
     tables: list[Table]
     figures: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "figures", plain(self.figures))
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,12 @@ def number(value: float, digits: int = 2) -> str:
     return "–" if math.isnan(value) else f"{value:.{digits}f}"
 
 
-def finite(value: float) -> float | None:
-    """A figure as JSON can hold it: None for nan and infinity."""
-    return value if math.isfinite(value) else None
+def plain(value: Any, *left_out: str) -> Any:
+    """Figures as JSON can hold them: of dataclasses the fields, but for some, and None for nan and infinity."""
+    if is_dataclass(value):
+        return {each.name: plain(getattr(value, each.name)) for each in fields(value) if each.name not in left_out}
+    if isinstance(value, Mapping):
+        return {name: plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -16,7 +16,7 @@ from hgs_cli.audio.source_pitch import SEARCH, Candidate, choose, find_candidate
 from hgs_cli.errors import UsageError
 from hgs_cli.evaluation.pitch_trackers import TRACKERS
 from hgs_cli.evaluation.recordings import read_entries, read_sound
-from hgs_cli.evaluation.report import Section, Table, finite, number
+from hgs_cli.evaluation.report import Section, Table, number
 from hgs_cli.pitch import note_name
 
 OURS = "hgs"
@@ -136,25 +136,23 @@ class SourcePitchResult:
 
     def section(self) -> Section:
         """Tables and figures."""
-        tables = [_by_family("Source pitch: recordings", self.heard)]
+        tables, confusions = [_by_family("Source pitch: recordings", self.heard)], []
+        confusions.append(_confusions("Source pitch: confusions", self.heard))
+        figures: dict[str, Any] = {"recordings": _figures(self.heard)}
         if self.rendered:
             tables.append(_by_family("Source pitch: rendered notes", self.rendered))
+            confusions.append(_confusions("Source pitch: confusions in rendered notes", self.rendered))
+            figures["rendered"] = _figures(self.rendered)
         tables.append(self._held_out_table())
         if self.peers or self.missing:
             tables.append(self._peers_table())
-        tables.append(_confusions("Source pitch: confusions", self.heard))
-        if self.rendered:
-            tables.append(_confusions("Source pitch: confusions in rendered notes", self.rendered))
-        figures: dict[str, Any] = {"recordings": _figures(self.heard)}
-        if self.rendered:
-            figures["rendered"] = _figures(self.rendered)
-        figures["held_out"] = [vars(half) for half in self.held_out]
+        figures["held_out"] = self.held_out
         figures["detectors"] = {
-            name: _figures(peer.heard) | {"seconds": finite(peer.seconds), "start_s": finite(peer.start_s)}
+            name: _figures(peer.heard) | {"seconds": peer.seconds, "start_s": peer.start_s}
             for name, peer in self.peers.items()
         }
         figures["missing"] = self.missing
-        return Section("source_pitch", tables, figures)
+        return Section("source_pitch", [*tables, *confusions], figures)
 
     def _held_out_table(self) -> Table:
         rows = [
@@ -321,13 +319,7 @@ def _read_manifest(real_dir: Path, quick: bool) -> list[dict[str, Any]]:
 
 def _read_sound(real_dir: Path, row: dict[str, Any]) -> Sound:
     midi = float(row["midi_measured"]) if row["pitched"] else None
-    return Sound(
-        row["file"],
-        row["instrument"],
-        row["family"],
-        midi,
-        read_sound(real_dir / row["file"]),
-    )
+    return Sound(row["file"], row["instrument"], row["family"], midi, read_sound(real_dir / row["file"]))
 
 
 def _hear(sound: Sound, note: float | None) -> Heard:
@@ -356,7 +348,6 @@ def measure_source_pitch(
     quick: bool = False,
     detectors: Sequence[str] = (),
     rendered: Iterable[Sound] = (),
-    advance: Callable[[], None] = lambda: None,
 ) -> SourcePitchResult:
     """Hear recordings as `hgs invert` does, and with other libraries where they are asked for.
 
@@ -365,7 +356,6 @@ def measure_source_pitch(
         quick: Take every SOURCE_PITCH.sparse-th pitched recording only.
         detectors: Names of TRACKERS; each hears every SOURCE_PITCH.sparse-th pitched recording and all unpitched ones.
         rendered: Further sounds for our detector, by whoever can make them.
-        advance: Called after each recording and after each detector.
 
     Raises:
         InputError: There is no manifest, or a recording cannot be read.
@@ -379,7 +369,6 @@ def measure_source_pitch(
         sound = _read_sound(real_dir, row)
         candidates.append((sound.instrument, sound.midi, find_candidates(sound.audio)))
         heard.append(_hear(sound, _note_of(sound.audio)))
-        advance()
     peers: dict[str, Peer] = {}
     if detectors:
         sparse = _read_manifest(real_dir, quick=True)
@@ -387,7 +376,6 @@ def measure_source_pitch(
         notes |= {name: TRACKERS[name].note for name in detectors if TRACKERS[name].installed()}
         for name, note in notes.items():
             peers[name] = _measure_peer(note, (_read_sound(real_dir, row) for row in sparse))
-            advance()
     return SourcePitchResult(
         heard,
         [_hear(sound, _note_of(sound.audio)) for sound in rendered],
