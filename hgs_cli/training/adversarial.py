@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from hgs_cli.models.discriminator import Discriminator
-from hgs_cli.models.hyperganstrument import HyperGANStrument
 from hgs_cli.training.bandwidth import mask_above
-from hgs_cli.training.config import GanConfig, HyperGanConfig, PitchGanConfig, StageConfig
-from hgs_cli.training.losses import (
-    Term,
-    gradient_penalty,
-    logged,
-    nearness,
-    relativistic_loss,
-    smoothness_loss,
-    total,
-)
+from hgs_cli.training.config import GanConfig, HyperGanConfig, PitchGanConfig
+from hgs_cli.training.losses import Term, gradient_penalty, near_terms, relativistic_loss, smoothness_loss, total
 from hgs_cli.training.stage import Figures, Optimiser, Stage, set_trainable
 
 
@@ -29,11 +18,9 @@ class Adversarial(Stage):
 
     config: GanConfig | HyperGanConfig | PitchGanConfig
 
-    def __init__(
-        self, model: HyperGANStrument, config: StageConfig, folder: Path, seed: int, device: torch.device
-    ) -> None:
-        super().__init__(model, config, folder, seed, device)
-        self.discriminator = self.build_discriminator().to(device)
+    def prepare(self) -> None:
+        """D."""
+        self.discriminator = self.build_discriminator().to(self.device)
         self.n_steps = 0
 
     def build_discriminator(self) -> Discriminator:
@@ -88,6 +75,14 @@ class Adversarial(Stage):
         set_trainable(self.discriminator, False)
         return figures
 
+    def fooling_loss(self, fake: Tensor, real: Tensor, p: Tensor, h: Tensor) -> Tensor:
+        """How far D takes log-mels for less real than the real ones; arguments as `discriminator_step`."""
+        with self.autocast():
+            fake_logits = self.discriminator(fake, p, h)
+            with torch.no_grad():
+                real_logits = self.discriminator(real, p, h)
+        return relativistic_loss(fake_logits, real_logits)
+
 
 class Gan(Adversarial):
     """G against D with instance conditioning; f frozen, reconstruction kept."""
@@ -96,16 +91,15 @@ class Gan(Adversarial):
     learns = ("generator",)
     config: GanConfig
 
-    def __init__(
-        self, model: HyperGANStrument, config: StageConfig, folder: Path, seed: int, device: torch.device
-    ) -> None:
-        super().__init__(model, config, folder, seed, device)
+    def prepare(self) -> None:
+        """D, and the nearest neighbours of all notes in f."""
+        super().prepare()
         self._notes = self.sampler.pitched_notes()
         shard = self.table.shard_of[self._notes]
         weight = 1.0 / np.bincount(shard)[shard]  # an instrument counts as every other, however many notes it has
         self.likelihood = weight / weight.sum()
         self._features = self._all_features()
-        timbre = self._features[:, : model.config.feature_extractor.timbre_dim]
+        timbre = self._features[:, : self.model.config.feature_extractor.timbre_dim]
         self._neighbours = nearest_neighbours(timbre, self.config.n_neighbours)
 
     @torch.no_grad()
@@ -154,24 +148,18 @@ class Gan(Adversarial):
             return figures
         h, real, p, bandwidth_hz = self._instances()
         fake = mask_above(self._generate(h, p), bandwidth_hz)
+        fooling = self.fooling_loss(fake, real, p, h)
+        batch = self.draw()
         with self.autocast():
-            fake_logits = self.discriminator(fake, p, h)
-            with torch.no_grad():
-                real_logits = self.discriminator(real, p, h)
-            batch = self.draw()
             with torch.no_grad():
                 h_pair = model.extract(batch.x).repeat_interleave(batch.targets, 0)
             envelopes = model.envelopes(h_pair, batch.q)
-        reconstruction, periodicity = nearness(model.generator, envelopes, batch)
         terms = {
-            "adversarial": Term(config.adversarial, relativistic_loss(fake_logits, real_logits)),
-            "reconstruction": Term(config.reconstruction, reconstruction),
-            "periodicity": Term(config.periodicity, periodicity),
+            "adversarial": Term(config.adversarial, fooling),
+            **near_terms(model.generator, envelopes, batch, config),
             "smoothness": Term(config.smoothness, smoothness_loss(envelopes)),
         }
-        loss = total(terms)
-        figures["gradient"] = optimisers["generator"].step(loss)
-        return figures | {"loss": loss.item(), **logged(terms)}
+        return figures | optimisers["generator"].descend(terms)
 
 
 def nearest_neighbours(features: Tensor, count: int) -> Tensor:

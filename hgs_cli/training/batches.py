@@ -15,6 +15,7 @@ from hgs_cli.audio.mel import LogMel
 from hgs_cli.spectrum import HOP_LENGTH, N_BANDS, N_FFT, N_FRAMES, N_MELS, N_STEPS, SAMPLE_RATE, power_to_level
 from hgs_cli.training.bandwidth import FULL_BANDWIDTH_HZ, mask_above
 from hgs_cli.training.config import DataConfig
+from hgs_cli.training.losses import band_power
 from hgs_cli.training.notes import Batch, NoteTable
 from hgs_cli.training.processes import WHOLE, Part
 from hgs_cli.training.transposition import transpose_level
@@ -300,12 +301,12 @@ class PairSampler:
         tilt_db = torch.from_numpy(rng.uniform(-20.0, 5.0, count)[ours]).float()
         floor_db = level_db[:, None] + tilt_db[:, None] * torch.linspace(0.0, 1.0, N_MELS)
         floor = torch.pow(10.0, floor_db / 10.0)[:, :, None]
-        clean_y, clean_x = _band_power(power_y[rows]), _band_power(power_x[noisy])
+        clean_y, clean_x = band_power(power_y[rows]), band_power(power_x[noisy])
         power_x[noisy] += floor * self._texture.draw(count, rng, ours)
         noise_texture = self._texture.draw(count * targets, rng, ours.repeat(targets))
         power_y[rows] += floor.repeat_interleave(targets, 0) * noise_texture
-        draft.periodicity_y[rows] *= clean_y / (_band_power(power_y[rows]) + BATCHES.tiny)
-        draft.periodicity_x[noisy] *= clean_x / (_band_power(power_x[noisy]) + BATCHES.tiny)
+        draft.periodicity_y[rows] *= clean_y / (band_power(power_y[rows]) + BATCHES.tiny)
+        draft.periodicity_x[noisy] *= clean_x / (band_power(power_x[noisy]) + BATCHES.tiny)
 
     def notes(self, indices: list[int]) -> tuple[Tensor, Tensor]:
         """Log-mels (B, n_mels, n_frames), each at its own gain, and pitches (B,) of notes of the table."""
@@ -323,17 +324,11 @@ class PairSampler:
         return np.flatnonzero(~np.isnan(self.table.pitch))
 
 
-def _band_power(power: Tensor) -> Tensor:
-    """Sum mel power (…, n_mels, n_frames) over bands and steps: (…, N_BANDS, N_STEPS)."""
-    shape = (*power.shape[:-2], N_BANDS, N_MELS // N_BANDS, N_STEPS, N_FRAMES // N_STEPS)
-    return power.reshape(shape).sum((-3, -1))
-
-
 def _mix_in(power: Tensor, periodicity: Tensor, other_db: Tensor, other_periodicity: Tensor) -> None:
     """Add notes (N, n_mels, n_frames) in dB to mel power, and to the periodicities what share they have; in place."""
     other = torch.pow(10.0, other_db / 10.0)
     power += other
-    share = _band_power(other) / (_band_power(power) + 1e-12)
+    share = band_power(other) / (band_power(power) + 1e-12)
     periodicity.lerp_(other_periodicity.float() / 255.0, share)
 
 

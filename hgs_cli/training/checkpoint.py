@@ -81,15 +81,15 @@ def load_checkpoint(path: Path) -> Checkpoint:
         ) from error
 
 
-def model_from_checkpoint(checkpoint: Checkpoint, *, averaged: bool = True) -> HyperGANStrument:
-    """The networks of a checkpoint, their running average by default.
+def model_from_checkpoint(checkpoint: Checkpoint) -> HyperGANStrument:
+    """The networks of a checkpoint, their running average.
 
     Raises:
         TrainingError: Its networks have other parts than those of this version.
     """
     try:
         model = build_model(ModelConfig.from_dict(checkpoint.config))
-        model.load_state_dict(checkpoint.averaged if averaged else checkpoint.model, strict=True)
+        model.load_state_dict(checkpoint.averaged, strict=True)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise TrainingError(
             f"the run of stage {checkpoint.stage} is of another version of the networks", "train it again"

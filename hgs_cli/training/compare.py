@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +12,9 @@ from hgs_cli.models.hyperganstrument import HyperGANStrument
 from hgs_cli.models.hypernetwork import add_offsets
 from hgs_cli.training.adversarial import Adversarial
 from hgs_cli.training.bandwidth import known_bands, mask_above
-from hgs_cli.training.config import EncoderConfig, MelHyperConfig, PitchGanConfig, StageConfig
+from hgs_cli.training.config import EncoderConfig, MelHyperConfig, PitchGanConfig
 from hgs_cli.training.hyper import Hyper
-from hgs_cli.training.losses import Term, logged, nearness, relativistic_loss, smoothness_loss, total
+from hgs_cli.training.losses import Term, logged, near_terms, smoothness_loss, total
 from hgs_cli.training.notes import Batch
 from hgs_cli.training.stage import Figures, Optimiser, Stage, set_trainable
 
@@ -32,10 +31,9 @@ class PitchGan(Adversarial):
     learns = ("generator",)
     config: PitchGanConfig
 
-    def __init__(
-        self, model: HyperGANStrument, config: StageConfig, folder: Path, seed: int, device: torch.device
-    ) -> None:
-        super().__init__(model, config, folder, seed, device)
+    def prepare(self) -> None:
+        """D, and which notes have a pitch."""
+        super().prepare()
         self._notes = self.sampler.pitched_notes()
 
     def trained(self) -> dict[str, nn.Module]:
@@ -69,12 +67,8 @@ class PitchGan(Adversarial):
         figures = self.discriminator_step(d_optimiser, real, fake.detach(), p, unconditioned, bandwidth_hz)
         if self.discriminator_alone:
             return figures
-        with self.autocast():
-            fake_logits = self.discriminator(fake, p, unconditioned)
-            with torch.no_grad():
-                real_logits = self.discriminator(real, p, unconditioned)
         terms = {
-            "adversarial": Term(1.0, relativistic_loss(fake_logits, real_logits)),
+            "adversarial": Term(1.0, self.fooling_loss(fake, real, p, unconditioned)),
             "smoothness": Term(config.smoothness, smoothness_loss(envelopes)),
         }
         figures["gradient"] = optimisers["generator"].step(total(terms))
@@ -98,19 +92,12 @@ class Encoder(Stage):
 
     def step(self, optimisers: dict[str, Optimiser]) -> Figures:
         """One batch of pairs."""
-        config, model = self.config, self.model.train()
+        model = self.model.train()
         batch = self.draw()
         with self.autocast():
             h = model.extract(batch.x).repeat_interleave(batch.targets, 0)
             envelopes = model.envelopes(h, batch.q)
-        reconstruction, periodicity = nearness(model.generator, envelopes, batch)
-        terms = {
-            "reconstruction": Term(config.reconstruction, reconstruction),
-            "periodicity": Term(config.periodicity, periodicity),
-        }
-        loss = total(terms)
-        norm = optimisers["encoder"].step(loss)
-        return {"loss": loss.item(), **logged(terms), "gradient": norm}
+        return optimisers["encoder"].descend(near_terms(model.generator, envelopes, batch, self.config))
 
 
 def refine_on_mels(
@@ -155,13 +142,11 @@ class MelHyper(Hyper):
     learns = ("hypernetwork", "feature_extractor")
     config: MelHyperConfig
 
-    def __init__(
-        self, model: HyperGANStrument, config: StageConfig, folder: Path, seed: int, device: torch.device
-    ) -> None:
-        super().__init__(model, config, folder, seed, device)
-        self.extractor = deepcopy(model.feature_extractor)
+    def prepare(self) -> None:
+        """f, frozen, beside its copy that learns to read for H."""
+        self.extractor = deepcopy(self.model.feature_extractor)
         set_trainable(self.extractor, False)
-        self._both = nn.ModuleList([model.hypernetwork, model.feature_extractor])
+        self._both = nn.ModuleList([self.model.hypernetwork, self.model.feature_extractor])
 
     def trained(self) -> dict[str, nn.Module]:
         """H and its reader."""

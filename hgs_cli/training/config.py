@@ -83,6 +83,14 @@ class DataConfig:
     noise_probability: float = 0.3
 
 
+@dataclass(frozen=True)
+class StageConfig:
+    """Settings that every stage has, beside those of its own."""
+
+    loop: LoopConfig = LoopConfig()
+    data: DataConfig = DataConfig()
+
+
 # G knows its training notes so well that H would have nothing to do: these are sounds that it does not know.
 HYPER_DATA = DataConfig(
     self_share=0.5, targets=3, mixture_probability=0.4, equaliser_probability=0.9, fine_probability=0.9, fine_db=5.0
@@ -90,7 +98,7 @@ HYPER_DATA = DataConfig(
 
 
 @dataclass(frozen=True)
-class WarmupConfig:
+class WarmupConfig(StageConfig):
     """Stage `warmup`: f and G together.
 
     Attributes:
@@ -101,8 +109,6 @@ class WarmupConfig:
         feature_noise: Length of the noise that is added to the timbre part of h, whose length is 1.
     """
 
-    loop: LoopConfig = LoopConfig()
-    data: DataConfig = DataConfig()
     reconstruction: float = 10.0
     periodicity: float = 0.3
     classification: float = 0.1
@@ -115,7 +121,7 @@ class WarmupConfig:
 
 
 @dataclass(frozen=True)
-class GanConfig:
+class GanConfig(StageConfig):
     """Stage `gan`: G against D, f frozen.
 
     Attributes:
@@ -130,7 +136,6 @@ class GanConfig:
     """
 
     loop: LoopConfig = LoopConfig(batch_size=32, learning_rate=2e-4, warmup_steps=100, ema_decay=0.998)
-    data: DataConfig = DataConfig()
     adversarial: float = 0.03
     reconstruction: float = 10.0
     periodicity: float = 0.3
@@ -144,7 +149,7 @@ class GanConfig:
 
 
 @dataclass(frozen=True)
-class HyperConfig:
+class HyperConfig(StageConfig):
     """Stage `hyper`: H by timbre and reconstruction loss, f and G frozen.
 
     Attributes:
@@ -162,36 +167,28 @@ class HyperConfig:
 
 
 @dataclass(frozen=True)
-class HyperGanConfig:
+class HyperGanConfig(HyperConfig):
     """Stage `hyper-gan`: H and D against each other, f and G frozen.
 
     Attributes:
-        timbre, reconstruction: λ of the paper.
-        periodicity: Weight of the periodicity loss.
         adversarial: Weight of H's relativistic loss.
         penalty, penalty_every: γ of R1 and R2, and steps between them.
         discriminator_share: Part of the budget in which D alone learns.
         discriminator_rate: Learning rate of D.
-        max_passes: Passes of H are drawn from 1 to this.
         projection: Whether D projects on pitch and timbre; without it, it is a row of the paper's table.
     """
 
     loop: LoopConfig = LoopConfig(batch_size=36, learning_rate=2e-4, warmup_steps=100, ema_decay=0.995)
-    data: DataConfig = HYPER_DATA
-    timbre: float = 20.0
-    reconstruction: float = 200.0
-    periodicity: float = 4.0
     adversarial: float = 0.3
     penalty: float = 5.0
     penalty_every: int = 8
     discriminator_share: float = 0.1
     discriminator_rate: float = 2e-4
-    max_passes: int = 1
     projection: bool = True
 
 
 @dataclass(frozen=True)
-class PitchGanConfig:
+class PitchGanConfig(StageConfig):
     """Stage `pitch-gan`, for the paper's table: G against D from random timbres alone, from scratch.
 
     Attributes:
@@ -202,7 +199,6 @@ class PitchGanConfig:
     """
 
     loop: LoopConfig = LoopConfig(batch_size=32, learning_rate=3e-4, warmup_steps=100, beta1=0.0)
-    data: DataConfig = DataConfig()
     smoothness: float = 0.2
     penalty: float = 5.0
     penalty_every: int = 4
@@ -211,15 +207,13 @@ class PitchGanConfig:
 
 
 @dataclass(frozen=True)
-class EncoderConfig:
+class EncoderConfig(StageConfig):
     """Stage `encoder`, for the paper's table: an encoder into the frozen G of `pitch-gan`.
 
     Attributes:
         reconstruction, periodicity: Weights of the loss terms.
     """
 
-    loop: LoopConfig = LoopConfig()
-    data: DataConfig = DataConfig()
     reconstruction: float = 10.0
     periodicity: float = 0.3
 
@@ -230,7 +224,7 @@ class MelHyperConfig(HyperConfig):
 
 
 @dataclass(frozen=True)
-class JudgeConfig:
+class JudgeConfig(StageConfig):
     """Stage `judge`: the classifier of pitch and instrument that measures generated notes.
 
     Attributes:
@@ -259,7 +253,7 @@ class JudgeConfig:
 
 
 @dataclass(frozen=True)
-class DetailConfig:
+class DetailConfig(StageConfig):
     """Stage `detail`: the detail transfer, f, G and H frozen.
 
     Attributes:
@@ -292,17 +286,6 @@ class DetailConfig:
     level: float = 0.02
 
 
-StageConfig = (
-    WarmupConfig
-    | GanConfig
-    | HyperConfig
-    | HyperGanConfig
-    | PitchGanConfig
-    | EncoderConfig
-    | MelHyperConfig
-    | JudgeConfig
-    | DetailConfig
-)
 STAGE_CONFIGS: dict[str, type[StageConfig]] = {
     "warmup": WarmupConfig,
     "gan": GanConfig,

@@ -12,7 +12,7 @@ from hgs_cli.models.hyperganstrument import HyperGANStrument
 from hgs_cli.training.adversarial import Adversarial
 from hgs_cli.training.bandwidth import mask_above
 from hgs_cli.training.config import HyperConfig, HyperGanConfig
-from hgs_cli.training.losses import Term, logged, nearness, relativistic_loss, timbre_loss, total
+from hgs_cli.training.losses import Term, logged, near_terms, timbre_loss, total
 from hgs_cli.training.notes import Batch
 from hgs_cli.training.stage import Figures, Optimiser, Stage
 
@@ -42,7 +42,7 @@ def _with_map(model: HyperGANStrument) -> nn.Module:
     return nn.ModuleList([model.hypernetwork, model.feature_extractor.map])
 
 
-def _try_hypernetwork(stage: Stage, config: HyperConfig | HyperGanConfig) -> _HyperTrial:
+def _try_hypernetwork(stage: Stage, config: HyperConfig) -> _HyperTrial:
     """Draw a batch and let H refine G for its inputs, in one to several passes."""
     model = stage.model.train()
     batch = stage.draw()
@@ -52,7 +52,7 @@ def _try_hypernetwork(stage: Stage, config: HyperConfig | HyperGanConfig) -> _Hy
         offsets = stage.refine(batch, h, n_passes)
         h = h.detach().repeat_interleave(batch.targets, 0)
         envelopes = model.envelopes(h, batch.q, offsets)
-    reconstruction, periodicity = nearness(model.generator, envelopes, batch)
+    near = near_terms(model.generator, envelopes, batch, config)
     # f knows the noise_texture of real noise: without it every reconstruction would seem to differ in timbre.
     with torch.autocast(stage.device.type, enabled=False):
         x_hat = model.generator.compose(envelopes, batch.q, stage.draw_texture(batch.q.shape[0]))
@@ -61,11 +61,7 @@ def _try_hypernetwork(stage: Stage, config: HyperConfig | HyperGanConfig) -> _Hy
         # The map learns too: it could please this term by saying nothing.
         width = model.config.feature_extractor.timbre_dim
         timbre = timbre_loss(h[:, :width], stage.extract(x_hat)[:, :width])
-    terms = {
-        "timbre": Term(config.timbre, timbre),
-        "reconstruction": Term(config.reconstruction, reconstruction),
-        "periodicity": Term(config.periodicity, periodicity),
-    }
+    terms = {"timbre": Term(config.timbre, timbre), **near}
     loss = total(terms)
     shares = {
         f"{name}_share": (terms[name].weight * terms[name].value / loss).item() for name in ("timbre", "reconstruction")
@@ -87,9 +83,7 @@ class Hyper(Stage):
     def step(self, optimisers: dict[str, Optimiser]) -> Figures:
         """One batch of pairs, one to several passes."""
         trial = _try_hypernetwork(self, self.config)
-        loss = total(trial.terms)
-        norm = optimisers["hypernetwork"].step(loss)
-        return trial.figures | {"loss": loss.item(), "gradient": norm}
+        return trial.figures | optimisers["hypernetwork"].descend(trial.terms)
 
 
 class HyperGan(Adversarial):
@@ -115,13 +109,7 @@ class HyperGan(Adversarial):
         real, q, h, figures = trial.batch.y, trial.batch.q, trial.h, trial.figures
         bandwidth_hz = trial.batch.bandwidth_hz
         if not self.discriminator_alone:
-            with self.autocast():
-                fake_logits = self.discriminator(trial.x_hat, q, h)
-                with torch.no_grad():
-                    real_logits = self.discriminator(real, q, h)
-            adversarial = relativistic_loss(fake_logits, real_logits)
-            loss = total(trial.terms | {"adversarial": Term(self.config.adversarial, adversarial)})
-            figures["gradient"] = optimisers["hypernetwork"].step(loss)
-            figures |= {"loss": loss.item(), "adversarial": adversarial.item()}
+            adversarial = Term(self.config.adversarial, self.fooling_loss(trial.x_hat, real, q, h))
+            figures |= optimisers["hypernetwork"].descend(trial.terms | {"adversarial": adversarial})
         fake = trial.x_hat.detach()
         return figures | self.discriminator_step(optimisers["discriminator"], real, fake, q, h, bandwidth_hz)

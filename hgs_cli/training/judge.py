@@ -21,13 +21,12 @@ from torch.nn import functional as F
 
 from hgs_cli.errors import TrainingError, WeightsError
 from hgs_cli.files.atomic import write_whole
-from hgs_cli.models.hyperganstrument import HyperGANStrument
 from hgs_cli.models.pitch_classifier import N_PITCHES, PitchClassifier, PitchClassifierSizes
 from hgs_cli.spectrum import level_to_power, power_to_level
 from hgs_cli.training.batches import PairSampler
 from hgs_cli.training.checkpoint import load_checkpoint
-from hgs_cli.training.config import DataConfig, JudgeConfig, StageConfig
-from hgs_cli.training.losses import Term, logged, total
+from hgs_cli.training.config import DataConfig, JudgeConfig
+from hgs_cli.training.losses import Term
 from hgs_cli.training.notes import NoteTable
 from hgs_cli.training.stage import Figures, Optimiser, Stage
 from hgs_cli.training.transposition import transpose_level
@@ -111,18 +110,16 @@ class Judging(Stage):
     sizes = PitchClassifierSizes()
     config: JudgeConfig
 
-    def __init__(
-        self, model: HyperGANStrument, config: StageConfig, folder: Path, seed: int, device: torch.device
-    ) -> None:
-        super().__init__(model, config, folder, seed, device)
+    def prepare(self) -> None:
+        """The judge, and the notes that it learns from."""
         table = self.table
         self._held_out = held_out_notes(table.label_of_shard[table.shard_of], table.pitch)
         kept = [notes[~self._held_out[notes]] for notes in table.notes_of_shard]
         table.notes_of_shard = [
             mine if mine.size else notes for mine, notes in zip(kept, table.notes_of_shard, strict=True)
         ]
-        self.sampler: PairSampler = _BalancedSampler(table, self.config.data, seed)
-        self.judge = PitchClassifier(self.sizes, instrument_names(table)).to(device)
+        self.sampler = _BalancedSampler(table, self.config.data, self.seed)
+        self.judge = PitchClassifier(self.sizes, instrument_names(table)).to(self.device)
 
     def trained(self) -> dict[str, nn.Module]:
         """The judge."""
@@ -151,14 +148,9 @@ class Judging(Stage):
         pitch = F.cross_entropy(keys, soft_pitch_target(p, config.pitch_smoothing))
         instrument = F.cross_entropy(instruments, label, label_smoothing=config.instrument_smoothing)
         terms = {"pitch": Term(1.0, pitch), "instrument": Term(config.instrument, instrument)}
-        loss = total(terms)
-        norm = optimisers["judge"].step(loss)
-        return {
-            "loss": loss.item(),
-            **logged(terms),
+        return optimisers["judge"].descend(terms) | {
             "pitch_accuracy": float((keys.argmax(1) == p.round()).float().mean()),
             "instrument_accuracy": float((instruments.argmax(1) == label).float().mean()),
-            "gradient": norm,
         }
 
     def validate(self) -> Figures:

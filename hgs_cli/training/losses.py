@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from hgs_cli.models.generator import Envelopes, Generator
 from hgs_cli.spectrum import DB_PER_UNIT, N_BANDS, N_FRAMES, N_MELS, N_STEPS, power_to_level
 from hgs_cli.training.bandwidth import known_bands, mask_above, mean_below
+from hgs_cli.training.config import EncoderConfig, GanConfig, HyperConfig, WarmupConfig
 from hgs_cli.training.notes import Batch
 from hgs_cli.training.processes import mean_over_processes
 
@@ -52,6 +53,18 @@ def logged(terms: Mapping[str, Term]) -> dict[str, float]:
     if "reconstruction" in values:
         values["reconstruction_db"] = values.pop("reconstruction") * DB_PER_UNIT
     return values
+
+
+def near_terms(
+    generator: Generator,
+    envelopes: Envelopes,
+    batch: Batch,
+    config: WarmupConfig | GanConfig | HyperConfig | EncoderConfig,
+) -> dict[str, Term]:
+    """Both terms of `nearness`, with a stage's weights."""
+    reconstruction, periodicity = nearness(generator, envelopes, batch)
+    weighted = Term(config.reconstruction, reconstruction), Term(config.periodicity, periodicity)
+    return dict(zip(("reconstruction", "periodicity"), weighted, strict=True))
 
 
 def nearness(generator: Generator, envelopes: Envelopes, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -93,10 +106,6 @@ def periodicity_loss(
         pitched: (B,); unpitched sounds count too: they are noise.
         bandwidth_hz: Up to where the periodicity was measured, (B,); everywhere when None.
     """
-
-    def band_power(power: Tensor) -> Tensor:
-        return power.reshape(-1, N_BANDS, N_MELS // N_BANDS, N_STEPS, N_FRAMES // N_STEPS).sum((2, 4))
-
     harmonic_bands = band_power(harmonic)
     log_harmonic, log_noise = torch.log(harmonic_bands + 1e-12), torch.log(band_power(noise) + 1e-12)
     audible = torch.maximum(log_harmonic, log_noise).detach()
@@ -109,6 +118,12 @@ def periodicity_loss(
     target = target.clamp(LOSSES.periodicity_edge, 1.0 - LOSSES.periodicity_edge)
     loss = F.binary_cross_entropy_with_logits(log_harmonic - log_noise, target, reduction="none")
     return (loss * weight).sum() / mean_over_processes(weight.sum()).clamp_min(1.0)
+
+
+def band_power(power: Tensor) -> Tensor:
+    """Sum mel power (…, n_mels, n_frames) over bands and steps: (…, N_BANDS, N_STEPS)."""
+    shape = (*power.shape[:-2], N_BANDS, N_MELS // N_BANDS, N_STEPS, N_FRAMES // N_STEPS)
+    return power.reshape(shape).sum((-3, -1))
 
 
 def smoothness_loss(envelopes: Envelopes) -> Tensor:
@@ -163,11 +178,7 @@ def confusion_loss(logits: Tensor, prior: Tensor) -> Tensor:
     )
 
 
-def audible_powers(
-    generator: Generator, envelopes: Envelopes, p: Tensor, noise_texture: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
+def audible_powers(generator: Generator, envelopes: Envelopes, p: Tensor) -> tuple[Tensor, Tensor]:
     """Mel powers of both parts in float32; arguments as `Generator.part_powers`."""
     with torch.autocast(p.device.type, enabled=False):
-        return generator.part_powers(
-            Envelopes(envelopes.harmonic.float(), envelopes.noise_part.float()), p.float(), noise_texture
-        )
+        return generator.part_powers(Envelopes(envelopes.harmonic.float(), envelopes.noise_part.float()), p.float())

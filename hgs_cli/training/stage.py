@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from hgs_cli.spectrum import DB_PER_UNIT
 from hgs_cli.training.bandwidth import known_bands
 from hgs_cli.training.batches import NoiseTextureBank, PairSampler
 from hgs_cli.training.config import LoopConfig, StageConfig
-from hgs_cli.training.losses import nearness
+from hgs_cli.training.losses import Term, logged, nearness, total
 from hgs_cli.training.notes import Batch, NoteTable
 from hgs_cli.training.processes import WHOLE, are_several, mean_over_processes
 
@@ -40,7 +41,7 @@ class Stage(ABC):
     def __init__(
         self, model: HyperGANStrument, config: StageConfig, folder: Path, seed: int, device: torch.device
     ) -> None:
-        self.model, self.config, self.device = model, config, device
+        self.model, self.config, self.device, self.seed = model, config, device, seed
         set_trainable(model, False)
         for name in self.learns:
             set_trainable(model.get_submodule(name), True)
@@ -51,6 +52,10 @@ class Stage(ABC):
         self._validation: list[Batch] | None = None
         self.part = WHOLE  # of every batch, set by the loop where several processes train
         self.progress = 0.0  # part of the budget that is spent, set by the loop before every step
+        self.prepare()
+
+    def prepare(self) -> None:  # noqa: B027 — most stages need nothing
+        """Make what a stage needs beside the model and its data."""
 
     @property
     def loop(self) -> LoopConfig:
@@ -149,6 +154,12 @@ class Optimiser:
         """Use this learning rate from now on."""
         for group in self.adam.param_groups:
             group["lr"] = rate
+
+    def descend(self, terms: Mapping[str, Term]) -> Figures:
+        """Step on the sum of some terms; returns it, each of them and the norm of its gradient."""
+        loss = total(terms)
+        norm = self.step(loss)
+        return {"loss": loss.item(), **logged(terms), "gradient": norm}
 
     def step(self, loss: Tensor) -> float:
         """Descend on a loss; returns the norm of its gradient."""

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hgs_cli.models.hyperganstrument import HyperGANStrument
 from hgs_cli.models.instrument_classifier import InstrumentClassifier
 from hgs_cli.models.pitch_adversary import Adversary
 from hgs_cli.models.pitch_classifier import N_PITCHES
-from hgs_cli.training.config import StageConfig, WarmupConfig
-from hgs_cli.training.losses import LOSSES, Term, confusion_loss, logged, nearness, smoothness_loss, total
+from hgs_cli.training.config import WarmupConfig
+from hgs_cli.training.losses import LOSSES, Term, confusion_loss, near_terms, smoothness_loss
 from hgs_cli.training.processes import gathered, mean_over_processes
 from hgs_cli.training.stage import Figures, Optimiser, Stage
 
@@ -30,18 +28,16 @@ class Warmup(Stage):
     learns = ("feature_extractor.trunk", "feature_extractor.timbre", "generator")
     config: WarmupConfig
 
-    def __init__(
-        self, model: HyperGANStrument, config: StageConfig, folder: Path, seed: int, device: torch.device
-    ) -> None:
-        super().__init__(model, config, folder, seed, device)
-        sizes = model.config.feature_extractor
-        self.classifier = InstrumentClassifier(sizes.timbre_dim, self.table.n_instruments).to(device)
-        self.adversary = Adversary(sizes.timbre_dim).to(device)
-        self.prior = torch.from_numpy(self.table.key_prior(N_PITCHES)).to(device)
+    def prepare(self) -> None:
+        """The classifier, the adversary and what could be known of pitch without the sound."""
+        timbre_dim = self.model.config.feature_extractor.timbre_dim
+        self.classifier = InstrumentClassifier(timbre_dim, self.table.n_instruments).to(self.device)
+        self.adversary = Adversary(timbre_dim).to(self.device)
+        self.prior = torch.from_numpy(self.table.key_prior(N_PITCHES)).to(self.device)
         self._learning = nn.ModuleDict(
             {
-                "feature_extractor": model.feature_extractor,
-                "generator": model.generator,
+                "feature_extractor": self.model.feature_extractor,
+                "generator": self.model.generator,
                 "classifier": self.classifier,
             }
         )
@@ -87,7 +83,7 @@ class Warmup(Stage):
             envelopes = model.envelopes(blurred, batch.q)
             known = batch.label >= 0
             instrument_logits = self.classifier(h[known])
-        reconstruction, periodicity = nearness(model.generator, envelopes, batch)
+        terms = near_terms(model.generator, envelopes, batch, config)
         key = batch.p.round().long().clamp(0, N_PITCHES - 1)
         everyones = gathered(batch.pitched.long()) > 0
         self.adversary.remember(gathered(h.float())[everyones], gathered(key)[everyones])
@@ -97,21 +93,16 @@ class Warmup(Stage):
         classification = _cross_entropy(instrument_logits, label)
         confusion = confusion_loss(pitch_logits, self.prior[batch.label[batch.pitched]])
         ramp = min(1.0, self.progress / config.adversary_ramp)
-        terms = {
-            "reconstruction": Term(config.reconstruction, reconstruction),
-            "periodicity": Term(config.periodicity, periodicity),
+        terms |= {
             "classification": Term(config.classification, classification),
             "adversary": Term(config.adversary * ramp, confusion),
             "smoothness": Term(config.smoothness, smoothness_loss(envelopes)),
         }
-        loss = total(terms)
-        norm = optimisers["main"].step(loss)
+        figures = optimisers["main"].descend(terms)
         self._teach_adversary(optimisers["adversary"])
-        accuracy = {
-            "instrument_accuracy": _accuracy(instrument_logits, label),
-            "pitch_accuracy": _accuracy(pitch_logits, key),
-        }
-        return {"loss": loss.item(), **logged(terms), **accuracy, "gradient": norm}
+        figures["instrument_accuracy"] = _accuracy(instrument_logits, label)
+        figures["pitch_accuracy"] = _accuracy(pitch_logits, key)
+        return figures
 
 
 def _cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
