@@ -29,36 +29,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WorkResult:
-    """How the work on one file went.
+    """How the work on one file went."""
 
-    Attributes:
-        how: In a few words, for people.
-        lines: Its results, for stdout.
-    """
-
-    how: str
-    lines: Sequence[str]
+    how: str  # in a few words, for people
+    lines: Sequence[str]  # its results, for stdout
 
 
 @dataclass(frozen=True)
 class Call:
-    """What all results of a call have in common.
+    """What all results of a call have in common."""
 
-    Attributes:
-        model: What makes them.
-        options: How notes are made.
-        force: Overwrite files that exist.
-        as_json: Print JSON instead of paths.
-        messages: Where people are told of it.
-        middle_c: Octave number of MIDI 60 in names.
-    """
-
-    model: Model
-    options: RenderOptions
-    force: bool
-    as_json: bool
-    messages: Messages
-    middle_c: int = MIDDLE_C
+    model: Model  # what makes them
+    options: RenderOptions  # how notes are made
+    force: bool  # overwrite files that exist
+    as_json: bool  # print JSON instead of paths
+    messages: Messages  # where people are told of it
+    middle_c: int = MIDDLE_C  # octave number of MIDI 60 in names
 
 
 # --- the work on each -----------------------------------------------------------------------------------------------

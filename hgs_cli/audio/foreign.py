@@ -41,15 +41,10 @@ _AGAIN = "copy or export it again"
 
 @dataclass(frozen=True)
 class Decoded:
-    """A sound as ffmpeg decodes it.
+    """A sound as ffmpeg decodes it."""
 
-    Attributes:
-        wave: A WAV file.
-        complaint: What ffmpeg said of it; empty if it was content.
-    """
-
-    wave: BinaryIO
-    complaint: str
+    wave: BinaryIO  # a WAV file
+    complaint: str  # what ffmpeg said of it; empty if it was content
 
 
 @contextlib.contextmanager

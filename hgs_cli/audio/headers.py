@@ -10,19 +10,14 @@ import soundfile
 
 @dataclass(frozen=True)
 class HeaderRules:
-    """Which promises of a header are believed.
+    """Which promises of a header are believed."""
 
-    Attributes:
-        cut_s: From which what a header promises beyond its file's end is told.
-        untold_s: For formats whose decoders only estimate their length: of an MP3 the encoder's padding is not played.
-        untold_bytes: From which a length stands for one that was not known; sox writes 2,130,706,440, others 2³² - 1.
-        max_claim_s: Of a length that was not known, likewise.
-    """
-
-    cut_s: float = 0.01
+    cut_s: float = 0.01  # from which what a header promises beyond its file's end is told
+    # for formats whose decoders only estimate their length: of an MP3 the encoder's padding is not played
     untold_s: float = 0.1
+    # from which a length stands for one that was not known; sox writes 2,130,706,440, others 2³² - 1
     untold_bytes: int = 0x7F00_0000 - 4096
-    max_claim_s: float = 100_000.0
+    max_claim_s: float = 100_000.0  # of a length that was not known, likewise
 
 
 HEADERS = HeaderRules()

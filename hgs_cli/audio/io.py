@@ -32,32 +32,23 @@ MIN_SAMPLES = 441  # 10 ms: less has no spectrum to speak of
 
 @dataclass(frozen=True)
 class FileRules:
-    """What sound files are taken.
+    """What sound files are taken."""
 
-    Attributes:
-        silence_db: A peak below this is the noise of an empty 16-bit file.
-        loudest: Whole numbers of 32 bits, stored as they are, are less; the power of more overflows.
-        max_channels: More is no sound.
-        min_rate_hz, max_rate_hz: Rates that are resampled from.
-        block_frames: Read in blocks, so that channels and rates only cost what is kept of them.
-        filter_frames: Beyond the last frame used: what the resampler's filter looks ahead to; 1,176 at 768 kHz.
-        resampled_frames: At once: a filter bank is made for each, and what it works on is a few times as large.
-        cancelled_db: A mono sum so far below its loudest channel has cancelled itself out.
-        peak_rounding: Float rounding at full scale is no clipping.
-        max_ratio_term: The largest term of a resampling ratio: a rate such as 44,056 Hz would otherwise ask for
-            a filter bank of gigabytes. Rounding the ratio costs less than 0.002 cents of pitch at any rate.
-    """
-
-    silence_db: float = -90.0
-    loudest: float = 1e10
-    max_channels: int = 64
+    silence_db: float = -90.0  # a peak below this is the noise of an empty 16-bit file
+    loudest: float = 1e10  # whole numbers of 32 bits, stored as they are, are less; the power of more overflows
+    max_channels: int = 64  # more is no sound
+    # rates that are resampled from
     min_rate_hz: int = 4_000
     max_rate_hz: int = 768_000
-    block_frames: int = 65_536
+    block_frames: int = 65_536  # read in blocks, so that channels and rates only cost what is kept of them
+    # beyond the last frame used: what the resampler's filter looks ahead to; 1,176 at 768 kHz
     filter_frames: int = 4096
+    # at once: a filter bank is made for each, and what it works on is a few times as large
     resampled_frames: int = 1 << 20
-    cancelled_db: float = -20.0
-    peak_rounding: float = 1e-6
+    cancelled_db: float = -20.0  # a mono sum so far below its loudest channel has cancelled itself out
+    peak_rounding: float = 1e-6  # float rounding at full scale is no clipping
+    # the largest term of a resampling ratio: a rate such as 44,056 Hz would otherwise ask for a filter bank of
+    # gigabytes. Rounding the ratio costs less than 0.002 cents of pitch at any rate
     max_ratio_term: int = 1000
 
 
@@ -67,21 +58,13 @@ _NOT_READ = (soundfile.SoundFileError, OSError, RuntimeError, TypeError)  # Type
 
 @dataclass(frozen=True)
 class Recording:
-    """A sound as it is read.
+    """A sound as it is read."""
 
-    Attributes:
-        audio: Mono at SAMPLE_RATE, (T,), as loud as in its file.
-        cropped_s: Seconds at the file's end that are not read; 0 if all is.
-        cancelled: Whether the channels cancel each other out, so that `audio` is the loudest one alone.
-        channels: The first two channels, (2, T); None for mono, or where not asked for.
-        flaw: What is wrong with its file, `ends early: …`; empty if nothing is known to be.
-    """
-
-    audio: Tensor
-    cropped_s: float
-    cancelled: bool
-    channels: Tensor | None = None
-    flaw: str = ""
+    audio: Tensor  # mono at SAMPLE_RATE, (T,), as loud as in its file
+    cropped_s: float  # seconds at the file's end that are not read; 0 if all is
+    cancelled: bool  # whether the channels cancel each other out, so that `audio` is the loudest one alone
+    channels: Tensor | None = None  # the first two channels, (2, T); None for mono, or where not asked for
+    flaw: str = ""  # what is wrong with its file, `ends early: …`; empty if nothing is known to be
 
 
 def read_audio(path: Path, stereo: bool = False, *, max_seconds: float = DEFAULT_SECONDS) -> Recording:

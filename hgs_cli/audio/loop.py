@@ -18,30 +18,18 @@ from hgs_cli.audio.sustain import SUSTAIN, Bands, measure_bands, steadiest
 
 @dataclass(frozen=True)
 class LoopRules:
-    """Which two moments of a sustain are joined, and how.
+    """Which two moments of a sustain are joined, and how."""
 
-    Attributes:
-        fade_s: Over which two moments are faded into each other; they are compared over twice this.
-        fade_periods: Of the note, at least, over which moments are faded.
-        cut_fade_samples: Where a held note ends a little before its own end.
-        shortest_loop_s: In shorter ones repeated noise is heard as a flutter.
-        n_starts: Tried for a loop.
-        n_refined: Of the pairs found at a quarter of the rate, which are looked at again at the full rate.
-        decimation: Of the rate at which pairs are looked for first.
-        unlike_cost: DB that two moments without any likeness count as.
-        length_gain: DB of difference that a loop of twice the length is worth.
-        fade_bands_per_octave, n_fade_bands: From 100 Hz up: tone and noise are faded apart.
-    """
-
-    fade_s: float = 0.1
-    fade_periods: int = 4
-    cut_fade_samples: int = 256
-    shortest_loop_s: float = 0.4
-    n_starts: int = 16
-    n_refined: int = 8
-    decimation: int = 4
-    unlike_cost: float = 25.0
-    length_gain: float = 2.0
+    fade_s: float = 0.1  # over which two moments are faded into each other; they are compared over twice this
+    fade_periods: int = 4  # of the note, at least, over which moments are faded
+    cut_fade_samples: int = 256  # where a held note ends a little before its own end
+    shortest_loop_s: float = 0.4  # in shorter ones repeated noise is heard as a flutter
+    n_starts: int = 16  # tried for a loop
+    n_refined: int = 8  # of the pairs found at a quarter of the rate, which are looked at again at the full rate
+    decimation: int = 4  # of the rate at which pairs are looked for first
+    unlike_cost: float = 25.0  # dB that two moments without any likeness count as
+    length_gain: float = 2.0  # dB of difference that a loop of twice the length is worth
+    # from 100 Hz up: tone and noise are faded apart
     fade_bands_per_octave: int = 3
     n_fade_bands: int = 24
 
@@ -51,21 +39,14 @@ LOOP = LoopRules()
 
 @dataclass(frozen=True)
 class HeldRules:
-    """How a note goes on beyond its end.
+    """How a note goes on beyond its end."""
 
-    Attributes:
-        least_segment_s: That a held note plays in one go.
-        new_lag_s: By which jumps of a held note differ from the last ones, so that nothing repeats in rhythm.
-        remembered_lags: Last jumps that the next one differs from.
-        nearly_as_like: Of correlation: which of such moments is next, is drawn.
-        shortened_fade_s: Of a note that is cut to a length.
-    """
-
-    least_segment_s: float = 0.2
+    least_segment_s: float = 0.2  # that a held note plays in one go
+    # by which jumps of a held note differ from the last ones, so that nothing repeats in rhythm
     new_lag_s: float = 0.02
-    remembered_lags: int = 6
-    nearly_as_like: float = 0.03
-    shortened_fade_s: float = 0.25
+    remembered_lags: int = 6  # last jumps that the next one differs from
+    nearly_as_like: float = 0.03  # of correlation: which of such moments is next, is drawn
+    shortened_fade_s: float = 0.25  # of a note that is cut to a length
 
 
 HELD = HeldRules()
@@ -73,34 +54,23 @@ HELD = HeldRules()
 
 @dataclass(frozen=True)
 class Loop:
-    """A sustain loop: playing start … end - 1 again and again is seamless.
+    """A sustain loop: playing start … end - 1 again and again is seamless."""
 
-    Attributes:
-        start: First sample.
-        end: One past the last.
-    """
-
-    start: int
-    end: int
+    start: int  # first sample
+    end: int  # one past the last
 
 
 @dataclass(frozen=True)
 class LoopedNote:
-    """A note that can be held.
+    """A note that can be held."""
 
-    Attributes:
-        audio: (T,) or (C, T): the note, with its level evened out within the loop and its ends faded into each other.
-            What follows the loop is the note's own ending, faded in after it: players that do not loop, and those
-            that leave the loop on release, hear no seam either.
-        loop: Where it repeats.
-        period_samples: Of the tone.
-        sample_rate: In Hz.
-    """
-
+    # (T,) or (C, T): the note, with its level evened out within the loop and its ends faded into each other. What
+    # follows the loop is the note's own ending, faded in after it: players that do not loop, and those that leave the
+    # loop on release, hear no seam either
     audio: Tensor
-    loop: Loop
-    period_samples: float
-    sample_rate: int
+    loop: Loop  # where it repeats
+    period_samples: float  # of the tone
+    sample_rate: int  # in Hz
 
 
 def find_loop(audio: Tensor, f0_hz: float, sample_rate: int) -> LoopedNote | None:

@@ -27,27 +27,20 @@ LASTING = 16  # steps of a block, 0.1 s each: within a tenth of it the filters h
 
 @dataclass(frozen=True)
 class GainRules:
-    """Where the one gain of an instrument brings its notes.
+    """Where the one gain of an instrument brings its notes."""
 
-    Attributes:
-        headroom_db: Between the loudest reference note and full scale.
-        ceiling_db: Where a note that would clip is brought to.
-        most_raised_db, most_lowered_db: By which a note is brought to the loudness curve of its instrument: what is 12
-            dB too quiet has hardly anything of the sound.
-        octave_db: By which real instruments get louder over an octave upwards: the median of 127, whose quartiles are
-            0.2 and 2.2 dB.
-        own_share: Of the slope that an instrument's own notes have before they are levelled, in its natural curve: 1.7
-            dB from the real one on average over 125 instruments, one slope for all 1.9.
-        steepest_db: Of a natural curve over an octave, so that neighbouring keys are within half a decibel.
-    """
-
-    headroom_db: float = 3.0
-    ceiling_db: float = -0.1
+    headroom_db: float = 3.0  # between the loudest reference note and full scale
+    ceiling_db: float = -0.1  # where a note that would clip is brought to
+    # by which a note is brought to the loudness curve of its instrument: what is 12 dB too quiet has hardly anything of
+    # the sound
     most_raised_db: float = 12.0
     most_lowered_db: float = 30.0
+    # by which real instruments get louder over an octave upwards: the median of 127, whose quartiles are 0.2 and 2.2 dB
     octave_db: float = 0.9
+    # of the slope that an instrument's own notes have before they are levelled, in its natural curve: 1.7 dB from the
+    # real one on average over 125 instruments, one slope for all 1.9
     own_share: float = 0.83
-    steepest_db: float = 5.0
+    steepest_db: float = 5.0  # of a natural curve over an octave, so that neighbouring keys are within half a decibel
 
 
 GAIN = GainRules()

@@ -19,21 +19,15 @@ class FloorRules:
 
     White noise 40 dB below the note, added to one recording of each of 89 instruments, is told from its neighbours' own
     floors for 93 %, and 3 of 721 recordings without any are taken for noisy; from 2 kHz on it is 83 % and 10 of 721.
-
-    Attributes:
-        n_fft: 93 ms, so that harmonics leave room between them.
-        lasting_db: Below its loudest frame a sound has ended: what a gate left is no floor.
-        quiet: Of the frames, and then of the bins of an octave: the quantile that is floor.
-        low_hz, octaves: In which it is looked for.
-        unheard_db: Below it no floor is heard.
     """
 
-    n_fft: int = 4096
-    lasting_db: float = 60.0
-    quiet: float = 0.1
+    n_fft: int = 4096  # 93 ms, so that harmonics leave room between them
+    lasting_db: float = 60.0  # below its loudest frame a sound has ended: what a gate left is no floor
+    quiet: float = 0.1  # of the frames, and then of the bins of an octave: the quantile that is floor
+    # in which it is looked for
     low_hz: float = 4000.0
     octaves: int = 2
-    unheard_db: float = -65.0
+    unheard_db: float = -65.0  # below it no floor is heard
 
 
 FLOOR = FloorRules()

@@ -16,48 +16,32 @@ from hgs_cli.spectrum import SAMPLE_RATE
 
 @dataclass(frozen=True)
 class OnsetRules:
-    """Where a sound begins after what comes before it.
+    """Where a sound begins after what comes before it."""
 
-    Attributes:
-        frame_samples: 20 ms, a period of mains hum: its level is the same in every frame.
-        hop_samples: 5 ms.
-        fine_samples: 2 ms: where in its frame the sound begins.
-        range_db: Below the loudest frame: further down everything is silence.
-        loud_db: Below the loudest frame: whatever comes before, here the sound has begun.
-        above_floor_db: 20 ms of noise are within 1 dB of their mean, of rumble within 4.
-        floor_quantiles: Of the lead-in's level: less of it may be noise where a swell has begun in it.
-        steady_db: A swell that rises evenly is 6 dB above its own median only after it has risen by 6 dB
-            between the halves of what lies before: a lead-in that rises less is steady. A sharp attack ends any
-            lead-in.
-        sharp_db, sharp_frames: A rise within 60 ms.
-        sharp_lead_db, lead_db: Of the loudest frame, the median of a lead-in that ends sharply or not: bowed
-            notes begin steadily at -20.
-        gap_frames: 60 ms: a shorter pause does not part what comes before it from the sound.
-        soft_db, soft_frames: What is that far below the loudest for 100 ms is a soft beginning; less is a
-            click.
-        min_lead_samples: 50 ms: a shorter lead-in is no delay that anyone would cut.
-        before_samples: 10 ms are left before the onset: the softest part of an attack is not yet seen as one.
-        cut_fade_samples: 2 ms.
-    """
-
-    frame_samples: int = 882
-    hop_samples: int = 220
-    fine_samples: int = 88
-    range_db: float = 66.0
-    loud_db: float = 12.0
-    above_floor_db: float = 6.0
+    frame_samples: int = 882  # 20 ms, a period of mains hum: its level is the same in every frame
+    hop_samples: int = 220  # 5 ms
+    fine_samples: int = 88  # 2 ms: where in its frame the sound begins
+    range_db: float = 66.0  # below the loudest frame: further down everything is silence
+    loud_db: float = 12.0  # below the loudest frame: whatever comes before, here the sound has begun
+    above_floor_db: float = 6.0  # 20 ms of noise are within 1 dB of their mean, of rumble within 4
+    # of the lead-in's level: less of it may be noise where a swell has begun in it
     floor_quantiles: tuple[float, ...] = (0.5, 0.25, 0.1)
+    # a swell that rises evenly is 6 dB above its own median only after it has risen by 6 dB between the halves of what
+    # lies before: a lead-in that rises less is steady. A sharp attack ends any lead-in
     steady_db: float = 3.0
+    # a rise within 60 ms
     sharp_db: float = 12.0
     sharp_frames: int = 12
+    # of the loudest frame, the median of a lead-in that ends sharply or not: bowed notes begin steadily at -20
     sharp_lead_db: float = 26.0
     lead_db: float = 34.0
-    gap_frames: int = 12
+    gap_frames: int = 12  # 60 ms: a shorter pause does not part what comes before it from the sound
+    # what is that far below the loudest for 100 ms is a soft beginning; less is a click
     soft_db: float = 40.0
     soft_frames: int = 20
-    min_lead_samples: int = 2205
-    before_samples: int = 441
-    cut_fade_samples: int = 88
+    min_lead_samples: int = 2205  # 50 ms: a shorter lead-in is no delay that anyone would cut
+    before_samples: int = 441  # 10 ms are left before the onset: the softest part of an attack is not yet seen as one
+    cut_fade_samples: int = 88  # 2 ms
 
 
 ONSET = OnsetRules()
@@ -65,54 +49,34 @@ ONSET = OnsetRules()
 
 @dataclass(frozen=True)
 class HitRules:
-    """Which rises of a sound are separate hits.
+    """Which rises of a sound are separate hits."""
 
-    Attributes:
-        n_fft: 93 ms.
-        level_hops: Over which a level is measured, 40 ms: a period of the lowest notes.
-        hop: 10 ms.
-        reach: Frames: half a window.
-        bottom_hz, top_hz: Between which new energy counts.
-        bins_per_octave: Of the spectrum in which it is looked for.
-        bins_around: 60 cents: vibrato brings nothing new.
-        piece_frames: At once.
-        after_frames: In which it has to stay.
-        later_frames: And again so much later: where a sound stops short, a click seems new, and is gone by
-            then.
-        before_frames: 200 ms: each swing of a tremolo is compared with the last.
-        last_frames: Of these, where the level has just risen: a stroke may repeat what was there a little
-            earlier.
-        new_ratio: A bin is new by as much as it is more than 6 dB above all that was just before.
-        compression: Of power: a hit is seen in all that it brings, not in its strongest partial alone.
-        new_share: Of 1,876 recorded single notes 9 seem to hold two at 0.4, most of them hummed after a cough;
-            15 at 0.3. Notes in a row that are two semitones or more apart, not an octave, show 0.43 and more.
-        restruck_db, restruck_frames: A rise within 60 ms; that of beating strings is as steep, and not as new.
-        db: Below the loudest frame: what is softer is no hit of its own.
-        first_hit_db: Below the loudest frame: the first hit is over when the sound was louder once.
-        distance: Frames: hits nearer than 120 ms are one.
-    """
-
-    n_fft: int = 4096
-    level_hops: int = 4
-    hop: int = 441
-    reach: int = 5
+    n_fft: int = 4096  # 93 ms
+    level_hops: int = 4  # over which a level is measured, 40 ms: a period of the lowest notes
+    hop: int = 441  # 10 ms
+    reach: int = 5  # frames: half a window
+    # between which new energy counts
     bottom_hz: float = 60.0
     top_hz: float = 8000.0
-    bins_per_octave: int = 60
-    bins_around: int = 3
-    piece_frames: int = 1000
-    after_frames: int = 5
-    later_frames: int = 9
-    before_frames: int = 20
+    bins_per_octave: int = 60  # of the spectrum in which it is looked for
+    bins_around: int = 3  # 60 cents: vibrato brings nothing new
+    piece_frames: int = 1000  # at once
+    after_frames: int = 5  # in which it has to stay
+    later_frames: int = 9  # and again so much later: where a sound stops short, a click seems new, and is gone by then
+    before_frames: int = 20  # 200 ms: each swing of a tremolo is compared with the last
+    # of these, where the level has just risen: a stroke may repeat what was there a little earlier
     last_frames: int = 2
-    new_ratio: float = 4.0
-    compression: float = 0.3
+    new_ratio: float = 4.0  # a bin is new by as much as it is more than 6 dB above all that was just before
+    compression: float = 0.3  # of power: a hit is seen in all that it brings, not in its strongest partial alone
+    # of 1,876 recorded single notes 9 seem to hold two at 0.4, most of them hummed after a cough; 15 at 0.3. Notes in a
+    # row that are two semitones or more apart, not an octave, show 0.43 and more
     new_share: float = 0.4
+    # a rise within 60 ms; that of beating strings is as steep, and not as new
     restruck_db: float = 12.0
     restruck_frames: int = 6
-    db: float = 25.0
-    first_hit_db: float = 18.0
-    distance: int = 12
+    db: float = 25.0  # below the loudest frame: what is softer is no hit of its own
+    first_hit_db: float = 18.0  # below the loudest frame: the first hit is over when the sound was louder once
+    distance: int = 12  # frames: hits nearer than 120 ms are one
 
 
 HITS = HitRules()

@@ -14,39 +14,29 @@ from hgs_cli.spectrum import HOP_LENGTH, SAMPLE_RATE
 
 @dataclass(frozen=True)
 class PartialRules:
-    """How the partials of a sound are found.
+    """How the partials of a sound are found."""
 
-    Attributes:
-        n_fft: 0.34 Hz a bin: zeros are added to the window.
-        longest_s, shortest_s: Of the window.
-        step_samples: 50 ms.
-        nearly_loudest: Of the energy of the loudest: the first such second and a half, a decay's from its onset
-            on.
-        held_energy, held_more: So much of a sound's energy is in the window, and a little time more: what dies
-            away early is not drowned in what comes after it.
-        lobe_periods: Half the main lobe of a Blackman window, in reciprocals of its length.
-        lowest_hz, highest_hz: Between which partials are looked for.
-        range_db: Below the strongest partial.
-        standing_db: Above the median around it; the highest of a thousand bins of noise is 10 dB above that.
-        median_octaves, median_lobes: The wider of the two: the main lobe of a low mode is no floor for itself.
-        max_partials: The strongest of them.
-    """
-
-    n_fft: int = 1 << 17
+    n_fft: int = 1 << 17  # 0.34 Hz a bin: zeros are added to the window
+    # of the window
     longest_s: float = 1.5
     shortest_s: float = 0.1
-    step_samples: int = 2205
+    step_samples: int = 2205  # 50 ms
+    # of the energy of the loudest: the first such second and a half, a decay's from its onset on
     nearly_loudest: float = 0.9
+    # so much of a sound's energy is in the window, and a little time more: what dies away early is not drowned in what
+    # comes after it
     held_energy: float = 0.95
     held_more: float = 1.3
-    lobe_periods: float = 3.0
+    lobe_periods: float = 3.0  # half the main lobe of a Blackman window, in reciprocals of its length
+    # between which partials are looked for
     lowest_hz: float = 25.0
     highest_hz: float = 10_000.0
-    range_db: float = 60.0
-    standing_db: float = 14.0
+    range_db: float = 60.0  # below the strongest partial
+    standing_db: float = 14.0  # above the median around it; the highest of a thousand bins of noise is 10 dB above that
+    # the wider of the two: the main lobe of a low mode is no floor for itself
     median_octaves: float = 0.5
     median_lobes: float = 6.0
-    max_partials: int = 60
+    max_partials: int = 60  # the strongest of them
 
 
 PARTIALS = PartialRules()
@@ -54,24 +44,17 @@ PARTIALS = PartialRules()
 
 @dataclass(frozen=True)
 class ShareRules:
-    """How much of a sound stands on the harmonics of a pitch.
+    """How much of a sound stands on the harmonics of a pitch."""
 
-    Attributes:
-        low_hz, high_hz: Between which the share is measured.
-        cents: From a harmonic: what is nearer belongs to it.
-        of_spacing: Of the distance between harmonics: near high ones there would else be no room between them.
-        db: Partials further down have no say in the share of amplitudes.
-        tuned_cents: By which the fundamental may be off.
-        stretches: B of pianos and guitars.
-    """
-
+    # between which the share is measured
     low_hz: float = 50.0
     high_hz: float = 8000.0
-    cents: float = 20.0
+    cents: float = 20.0  # from a harmonic: what is nearer belongs to it
+    # of the distance between harmonics: near high ones there would else be no room between them
     of_spacing: float = 0.12
-    db: float = 30.0
-    tuned_cents: tuple[float, ...] = (-12.0, -8.0, -4.0, 0.0, 4.0, 8.0, 12.0)
-    stretches: tuple[float, ...] = (0.0, 1e-4, 3e-4, 6e-4, 1e-3)
+    db: float = 30.0  # partials further down have no say in the share of amplitudes
+    tuned_cents: tuple[float, ...] = (-12.0, -8.0, -4.0, 0.0, 4.0, 8.0, 12.0)  # by which the fundamental may be off
+    stretches: tuple[float, ...] = (0.0, 1e-4, 3e-4, 6e-4, 1e-3)  # B of pianos and guitars
 
 
 SHARE = ShareRules()
@@ -79,15 +62,10 @@ SHARE = ShareRules()
 
 @dataclass(frozen=True)
 class ModeRules:
-    """When an unpitched sound has a strongest mode.
+    """When an unpitched sound has a strongest mode."""
 
-    Attributes:
-        share: Of the energy: the strongest of a hi-hat's, a tambourine's or a crash's has less.
-        highest_hz: A mode above C7 is a colour; a triangle played from it would come four octaves too low.
-    """
-
-    share: float = 0.12
-    highest_hz: float = 2100.0
+    share: float = 0.12  # of the energy: the strongest of a hi-hat's, a tambourine's or a crash's has less
+    highest_hz: float = 2100.0  # a mode above C7 is a colour; a triangle played from it would come four octaves too low
 
 
 MODE = ModeRules()
@@ -98,19 +76,12 @@ BIN_HZ = SAMPLE_RATE / PARTIALS.n_fft
 
 @dataclass(frozen=True)
 class Partials:
-    """What stands out of a long spectrum.
+    """What stands out of a long spectrum."""
 
-    Attributes:
-        hz: Frequencies in rising order, (n,).
-        level_db: Relative to the strongest, (n,).
-        power: The whole spectrum, (PARTIALS.n_fft // 2 + 1,).
-        lobe_hz: What a partial covers on either side.
-    """
-
-    hz: Tensor
-    level_db: Tensor
-    power: Tensor
-    lobe_hz: float
+    hz: Tensor  # frequencies in rising order, (n,)
+    level_db: Tensor  # relative to the strongest, (n,)
+    power: Tensor  # the whole spectrum, (PARTIALS.n_fft // 2 + 1,)
+    lobe_hz: float  # what a partial covers on either side
 
     @property
     def concentration(self) -> float:

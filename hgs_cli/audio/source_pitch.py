@@ -16,37 +16,21 @@ from hgs_cli.spectrum import HOP_LENGTH, MODEL_SAMPLES, N_FRAMES, SAMPLE_RATE
 
 @dataclass(frozen=True)
 class SearchRules:
-    """How the pitch of a recording is searched for.
+    """How the pitch of a recording is searched for."""
 
-    Attributes:
-        rate: The coarse search hears up to 5.5 kHz: beyond the highest note of a piano.
-        window: 186 ms: almost four periods of the lowest note searched.
-        hop: Samples between windows.
-        finer: Points per lag: the highest notes have a period of less than three lags.
-        lowest_hz: Of the notes that are searched.
-        highest_hz: Likewise.
-        max_candidates: Periods that are looked at closely.
-        peak_fraction: A lower peak, beside the tallest, is no candidate.
-        pitched_height: Of the mean autocorrelation: drums stay below, notes with a noisy attack above.
-        pitched_contrast: A lone sine shows 0.27; a period of which the spectrum shows less is chance.
-        contrast_weight: Of the spectrum's word against the autocorrelation's.
-        near_height: Enough where the note is known beforehand.
-        near_ratio: Of a note that is known beforehand: how far off it may be found.
-    """
-
-    rate: int = 11_025
-    window: int = 2048
-    hop: int = 512
-    finer: int = 8
-    lowest_hz: float = 19.5
-    highest_hz: float = 4400.0
-    max_candidates: int = 12
-    peak_fraction: float = 0.75
-    pitched_height: float = 0.6
-    pitched_contrast: float = 0.22
-    contrast_weight: float = 0.5
-    near_height: float = 0.3
-    near_ratio: float = 2.0 ** (1.0 / 12.0)
+    rate: int = 11_025  # the coarse search hears up to 5.5 kHz: beyond the highest note of a piano
+    window: int = 2048  # 186 ms: almost four periods of the lowest note searched
+    hop: int = 512  # samples between windows
+    finer: int = 8  # points per lag: the highest notes have a period of less than three lags
+    lowest_hz: float = 19.5  # of the notes that are searched
+    highest_hz: float = 4400.0  # likewise
+    max_candidates: int = 12  # periods that are looked at closely
+    peak_fraction: float = 0.75  # a lower peak, beside the tallest, is no candidate
+    pitched_height: float = 0.6  # of the mean autocorrelation: drums stay below, notes with a noisy attack above
+    pitched_contrast: float = 0.22  # a lone sine shows 0.27; a period of which the spectrum shows less is chance
+    contrast_weight: float = 0.5  # of the spectrum's word against the autocorrelation's
+    near_height: float = 0.3  # enough where the note is known beforehand
+    near_ratio: float = 2.0 ** (1.0 / 12.0)  # of a note that is known beforehand: how far off it may be found
 
 
 SEARCH = SearchRules()
@@ -54,17 +38,11 @@ SEARCH = SearchRules()
 
 @dataclass(frozen=True)
 class ContourRules:
-    """How the pitch is followed over time.
+    """How the pitch is followed over time."""
 
-    Attributes:
-        periods: A Hann window of four periods tells neighbouring harmonics apart.
-        top_hz: Higher harmonics are weaker and, on strings, stretched.
-        floor: Frames 40 dB below the loudest are half believed.
-    """
-
-    periods: float = 4.0
-    top_hz: float = 2000.0
-    floor: float = 1e-4
+    periods: float = 4.0  # a Hann window of four periods tells neighbouring harmonics apart
+    top_hz: float = 2000.0  # higher harmonics are weaker and, on strings, stretched
+    floor: float = 1e-4  # frames 40 dB below the loudest are half believed
 
 
 CONTOUR = ContourRules()
@@ -89,17 +67,11 @@ class SourcePitch:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A note that a sound may have.
+    """A note that a sound may have."""
 
-    Attributes:
-        f0_hz: Its frequency.
-        height: Of the mean autocorrelation at its period, at most about 1.
-        harmonic_salience: How far its harmonics stand above the points half-way between them, at most 1.
-    """
-
-    f0_hz: float
-    height: float
-    harmonic_salience: float
+    f0_hz: float  # its frequency
+    height: float  # of the mean autocorrelation at its period, at most about 1
+    harmonic_salience: float  # how far its harmonics stand above the points half-way between them, at most 1
 
     @property
     def midi(self) -> float:

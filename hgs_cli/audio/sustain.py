@@ -11,37 +11,28 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class SustainRules:
-    """When a note is one that can be held.
+    """When a note is one that can be held."""
 
-    Attributes:
-        n_fft, hop: Of the bands in which steadiness is measured.
-        bands_per_octave, lowest_hz, n_bands: The bands in which steadiness is measured, from the lowest up.
-        floor_db: Below the loudest band: further down nothing is measured.
-        audible_db: Below the loudest band of a stretch: bands further down have no say in its colour.
-        silent_db: Of 400 recorded notes these three limits miss 3 of 137 bowed and blown ones, short ones all
-            of them, and take 2 of 263 plucked and struck ones for sustained; with 10 dB it were 5. The
-            steadiest second of the former moves by at most 1.6 dB a second in level and colour together, that
-            of nine in ten of the latter by more than 4. of a frame's summed power: about -125 dB of full scale.
-        loud_db: A sustain is no further below the note's loudest moment.
-        steady_db_s: By which a sustain may fall or rise in a second.
-        uneven_db: Spread of the level around its trend: an onset, a gap or an end is in the stretch, and no
-            tremolo.
-        gap_db: Below its mean no moment of a sustain is: the rise of an onset would make a decay look level.
-        stretches_s: Lengths of what may be a sustain, the longest that is steady counts.
-    """
-
+    # of the bands in which steadiness is measured
     n_fft: int = 2048
     hop: int = 512
+    # the bands in which steadiness is measured, from the lowest up
     bands_per_octave: int = 2
     lowest_hz: float = 80.0
     n_bands: int = 17
-    floor_db: float = 70.0
-    audible_db: float = 40.0
+    floor_db: float = 70.0  # below the loudest band: further down nothing is measured
+    audible_db: float = 40.0  # below the loudest band of a stretch: bands further down have no say in its colour
+    # of 400 recorded notes these three limits miss 3 of 137 bowed and blown ones, short ones all of them, and take 2 of
+    # 263 plucked and struck ones for sustained; with 10 dB it were 5. The steadiest second of the former moves by at
+    # most 1.6 dB a second in level and colour together, that of nine in ten of the latter by more than 4. of a frame's
+    # summed power: about -125 dB of full scale
     silent_db: float = -70.0
-    loud_db: float = 8.0
-    steady_db_s: float = 2.5
+    loud_db: float = 8.0  # a sustain is no further below the note's loudest moment
+    steady_db_s: float = 2.5  # by which a sustain may fall or rise in a second
+    # spread of the level around its trend: an onset, a gap or an end is in the stretch, and no tremolo
     uneven_db: float = 4.0
-    gap_db: float = 10.0
+    gap_db: float = 10.0  # below its mean no moment of a sustain is: the rise of an onset would make a decay look level
+    # lengths of what may be a sustain, the longest that is steady counts
     stretches_s: tuple[float, ...] = (0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5, 2.75, 3.0, 3.25, 3.5)
 
 

@@ -21,21 +21,13 @@ from hgs_cli.options import ScriptOptions
 
 @dataclass(frozen=True)
 class Planned:
-    """Files that a call makes together.
+    """Files that a call makes together."""
 
-    Attributes:
-        name: What people are told that they are of.
-        sounds: That they are made of.
-        folder: That no link may lead them out of.
-        files: All of them.
-        facts: What --dry-run --json prints beside each.
-    """
-
-    name: str
-    sounds: Sequence[Path]
-    folder: Path
-    files: Sequence[Path]
-    facts: dict[str, Any]
+    name: str  # what people are told that they are of
+    sounds: Sequence[Path]  # that they are made of
+    folder: Path  # that no link may lead them out of
+    files: Sequence[Path]  # all of them
+    facts: dict[str, Any]  # what --dry-run --json prints beside each
 
 
 _THERE = "--force makes them anew, -o DIR puts them elsewhere, --skip-existing leaves out sounds that have all theirs"

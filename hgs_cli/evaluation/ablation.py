@@ -42,19 +42,14 @@ WITH_ALL = "none"
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule, and how to do without it.
+    """A rule, and how to do without it."""
 
-    Attributes:
-        name: What it does.
-        switches: What is replaced: module, name in it, and what to put there, given what is there.
-        change: What is changed of an inversion, where the rule's outcome is kept in it.
-        analysed: Whether the rule is part of the analysis of a recording, which is then made again.
-    """
-
-    name: str
+    name: str  # what it does
+    # what is replaced: module, name in it, and what to put there, given what is there
     switches: tuple[tuple[Any, str, Callable[[Any], Any]], ...] = ()
+    # what is changed of an inversion, where the rule's outcome is kept in it
     change: Callable[[Inversion], Inversion] | None = None
-    analysed: bool = False
+    analysed: bool = False  # whether the rule is part of the analysis of a recording, which is then made again
 
 
 def _value(value: Any) -> Callable[[Any], Any]:
@@ -124,28 +119,18 @@ def without(rule: Rule) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class AblatedNote:
-    """One note, with all rules and without each.
+    """One note, with all rules and without each."""
 
-    Attributes:
-        group: Its instrument, or its family of made sounds.
-        interval: Whole semitones from the source, without sign.
-        distance_db: To the truth, by the rule that was done without; WITH_ALL for none.
-    """
-
-    group: str
-    interval: int
-    distance_db: dict[str, float]
+    group: str  # its instrument, or its family of made sounds
+    interval: int  # whole semitones from the source, without sign
+    distance_db: dict[str, float]  # to the truth, by the rule that was done without; WITH_ALL for none
 
 
 @dataclass(frozen=True)
 class AblationResult:
-    """What rules are worth.
+    """What rules are worth."""
 
-    Attributes:
-        notes: By what they were measured on.
-    """
-
-    notes: dict[str, list[AblatedNote]]
+    notes: dict[str, list[AblatedNote]]  # by what they were measured on
 
     def distance(self, notes: Sequence[AblatedNote], rule: str, least: int, most: int) -> Mean:
         """Distance without a rule in a band, dB."""

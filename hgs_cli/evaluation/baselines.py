@@ -34,15 +34,10 @@ RUNS = {
 
 @dataclass(frozen=True)
 class Heard:
-    """What a baseline made of sounds: a timbre for its G, and offsets of G's weights.
+    """What a baseline made of sounds: a timbre for its G, and offsets of G's weights."""
 
-    Attributes:
-        h: (B, h_dim).
-        offsets: Δ by layer name, each of batch B; empty for none.
-    """
-
-    h: Tensor
-    offsets: dict[str, Tensor]
+    h: Tensor  # (B, h_dim)
+    offsets: dict[str, Tensor]  # Δ by layer name, each of batch B; empty for none
 
 
 class Baseline(ABC):

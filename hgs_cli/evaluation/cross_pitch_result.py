@@ -27,19 +27,12 @@ SIDE_TITLES = (
 
 @dataclass(frozen=True)
 class CrossPitchResult:
-    """The cross-pitch test of one model.
+    """The cross-pitch test of one model."""
 
-    Attributes:
-        options: What was rendered.
-        instruments: Results by name.
-        versions: Of the peers, by row.
-        missing: Peers that are not installed, and why.
-    """
-
-    options: CrossPitchOptions
-    instruments: dict[str, InstrumentResult]
-    versions: dict[str, str]
-    missing: dict[str, str]
+    options: CrossPitchOptions  # what was rendered
+    instruments: dict[str, InstrumentResult]  # results by name
+    versions: dict[str, str]  # of the peers, by row
+    missing: dict[str, str]  # peers that are not installed, and why
 
     @property
     def pairs(self) -> list[Pair]:

@@ -26,34 +26,21 @@ Band = tuple[str, int, int]
 
 @dataclass(frozen=True)
 class DecayRule:
-    """By what notes are said to die away, and to rise again.
+    """By what notes are said to die away, and to rise again."""
 
-    Attributes:
-        level_s: Over which levels are measured for a fall.
-        smooth_s: Over which they are for a rise.
-        step_s: From one level to the next.
-        begin_s, end_s: After the onset, between which a note falls.
-        fade_s: Of a recording's end, where it may be faded out.
-        min_fall_s: Between the two, for a fall to be measured.
-        onset_db: Below the loudest moment: there the note has begun.
-        floor_db: Below the loudest moment everything is silence.
-        decaying_db: By which a note falls that is not held.
-        died_db: Below the loudest moment: what comes louder after that has risen again.
-        risen_db: Beyond what real notes do: heard.
-    """
-
-    level_s: float = 0.05
-    smooth_s: float = 0.1
-    step_s: float = 0.01
+    level_s: float = 0.05  # over which levels are measured for a fall
+    smooth_s: float = 0.1  # over which they are for a rise
+    step_s: float = 0.01  # from one level to the next
+    # after the onset, between which a note falls
     begin_s: float = 0.2
     end_s: float = 3.6
-    fade_s: float = 0.1
-    min_fall_s: float = 0.3
-    onset_db: float = 20.0
-    floor_db: float = 70.0
-    decaying_db: float = 6.0
-    died_db: float = 25.0
-    risen_db: float = 3.0
+    fade_s: float = 0.1  # of a recording's end, where it may be faded out
+    min_fall_s: float = 0.3  # between the two, for a fall to be measured
+    onset_db: float = 20.0  # below the loudest moment: there the note has begun
+    floor_db: float = 70.0  # below the loudest moment everything is silence
+    decaying_db: float = 6.0  # by which a note falls that is not held
+    died_db: float = 25.0  # below the loudest moment: what comes louder after that has risen again
+    risen_db: float = 3.0  # beyond what real notes do: heard
 
 
 RULE = DecayRule()
@@ -61,35 +48,22 @@ RULE = DecayRule()
 
 @dataclass(frozen=True)
 class Decay:
-    """How one note dies away.
+    """How one note dies away."""
 
-    Attributes:
-        fall_db: Between begin_s and end_s after its onset, or as long as all sounds last that it is compared with.
-        rise_db: The most that it rises after it has been died_db below its loudest moment.
-    """
-
-    fall_db: float
-    rise_db: float
+    fall_db: float  # between begin_s and end_s after its onset, or as long as all sounds last that it is compared with
+    rise_db: float  # the most that it rises after it has been died_db below its loudest moment
 
 
 @dataclass(frozen=True)
 class DecayPair:
-    """A note that was asked for, by row, beside the real one and the recording that it was made of.
+    """A note that was asked for, by row, beside the real one and the recording that it was made of."""
 
-    Attributes:
-        name: Instrument, source and target.
-        instrument: Whose notes they are.
-        interval: Whole semitones, without sign.
-        real: Of the real note at that pitch, as long as the source lasts.
-        source: Of the recording that was given, as long as the real one lasts.
-        rows: Of the renders, beside the real and the source's fall in the same time: a row may end early.
-    """
-
-    name: str
-    instrument: str
-    interval: int
-    real: Decay
-    source: Decay
+    name: str  # instrument, source and target
+    instrument: str  # whose notes they are
+    interval: int  # whole semitones, without sign
+    real: Decay  # of the real note at that pitch, as long as the source lasts
+    source: Decay  # of the recording that was given, as long as the real one lasts
+    # of the renders, beside the real and the source's fall in the same time: a row may end early
     rows: dict[str, tuple[Decay, float, float]]
 
     @property

@@ -33,22 +33,15 @@ DYNAMICS = DynamicsRules()
 
 @dataclass(frozen=True)
 class SoftPair:
-    """The spectra of a loud and a soft note of one key, each (2, n_mels) in dB: loud, soft.
+    """The spectra of a loud and a soft note of one key, each (2, n_mels) in dB: loud, soft."""
 
-    Attributes:
-        shard: Name of the shard that both are in.
-        recorded: Whether they were recorded, not rendered.
-        octaves: Of the bands above the fundamental, (n_mels,).
-        harmonic, noise_part: Powers of tone and of noise, while the loud note sounds.
-        level_db: How much louder the soft note's loudest frame is: below 0, unless someone evened them out.
-    """
-
-    shard: str
-    recorded: bool
-    octaves: Tensor
+    shard: str  # name of the shard that both are in
+    recorded: bool  # whether they were recorded, not rendered
+    octaves: Tensor  # of the bands above the fundamental, (n_mels,)
+    # powers of tone and of noise, while the loud note sounds
     harmonic: Tensor
     noise_part: Tensor
-    level_db: float
+    level_db: float  # how much louder the soft note's loudest frame is: below 0, unless someone evened them out
 
     def audible(self, part: Tensor) -> Tensor:
         """Bands of a part (2, n_mels) in which both notes can be compared, from just below the fundamental up."""

@@ -45,22 +45,15 @@ FAMILIES = tuple(RECIPES)
 
 @dataclass(frozen=True)
 class Patch:
-    """A made sound that can be played at any pitch.
+    """A made sound that can be played at any pitch."""
 
-    Attributes:
-        family: One of TRAINING_FAMILIES or HELD_OUT_FAMILIES.
-        seed: With the family it says all.
-        midi: The pitch that a user would tell of it: of a chord its lowest note, of a bell the strike note, of a plate
-            the strongest mode, of a drum the lowest, of FM the carrier, NOISE_MIDI of noise.
-        seconds: Length.
-        sound: How it is made.
-    """
-
-    family: str
-    seed: int
+    family: str  # one of TRAINING_FAMILIES or HELD_OUT_FAMILIES
+    seed: int  # with the family it says all
+    # the pitch that a user would tell of it: of a chord its lowest note, of a bell the strike note, of a plate the
+    # strongest mode, of a drum the lowest, of FM the carrier, NOISE_MIDI of noise
     midi: float
-    seconds: float
-    sound: Sound = field(repr=False, compare=False)
+    seconds: float  # length
+    sound: Sound = field(repr=False, compare=False)  # how it is made
 
     @property
     def name(self) -> str:

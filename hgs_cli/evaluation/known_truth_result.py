@@ -41,20 +41,14 @@ PEERS = (RUBBER_BAND_R3, RESAMPLING, SIGNALSMITH)
 
 @dataclass(frozen=True)
 class PatchResult:
-    """What was measured of one patch.
+    """What was measured of one patch."""
 
-    Attributes:
-        family, name: Of the patch.
-        midi: The pitch that is told of it.
-        found_midi: The pitch that hgs finds, None for none.
-        distance_db: By row and semitones, to the patch played there.
-    """
-
+    # of the patch
     family: str
     name: str
-    midi: float
-    found_midi: float | None
-    distance_db: dict[str, dict[float, float]]
+    midi: float  # the pitch that is told of it
+    found_midi: float | None  # the pitch that hgs finds, None for none
+    distance_db: dict[str, dict[float, float]]  # by row and semitones, to the patch played there
 
     @property
     def right(self) -> bool:
@@ -69,19 +63,12 @@ class PatchResult:
 
 @dataclass(frozen=True)
 class KnownTruthResult:
-    """The test of one model.
+    """The test of one model."""
 
-    Attributes:
-        patches: In the order of their families.
-        spreads: Of noise.
-        versions: Of the peers, by row.
-        missing: Peers that are not installed, and why.
-    """
-
-    patches: list[PatchResult]
-    spreads: NoiseSpreads
-    versions: dict[str, str]
-    missing: dict[str, str]
+    patches: list[PatchResult]  # in the order of their families
+    spreads: NoiseSpreads  # of noise
+    versions: dict[str, str]  # of the peers, by row
+    missing: dict[str, str]  # peers that are not installed, and why
 
     @property
     def rows(self) -> list[str]:

@@ -56,21 +56,13 @@ PROBE = Probe()
 
 @dataclass(frozen=True)
 class Notes:
-    """Notes of one side of the split.
+    """Notes of one side of the split."""
 
-    Attributes:
-        table: Where they are.
-        index: Their indices in it, (N,).
-        key: Their pitch rounded to a MIDI note, (N,).
-        instrument: (N,); presets that share samples are one.
-        shard: Preset or recorded instrument, (N,).
-    """
-
-    table: NoteTable
-    index: NDArray[np.int64]
-    key: Tensor
-    instrument: Tensor
-    shard: Tensor
+    table: NoteTable  # where they are
+    index: NDArray[np.int64]  # their indices in it, (N,)
+    key: Tensor  # their pitch rounded to a MIDI note, (N,)
+    instrument: Tensor  # (N,); presets that share samples are one
+    shard: Tensor  # preset or recorded instrument, (N,)
 
 
 def probe_leakage(

@@ -15,16 +15,11 @@ SIDES = ("training", "validation")
 
 @dataclass(frozen=True)
 class Accuracy:
-    """How often a key is named.
+    """How often a key is named."""
 
-    Attributes:
-        exact: Share of right keys, the mean over instruments of each instrument's share.
-        exact_interval: 95 %, over instruments.
-        near, near_interval: Likewise, within a semitone.
-    """
-
-    exact: float
-    exact_interval: tuple[float, float]
+    exact: float  # share of right keys, the mean over instruments of each instrument's share
+    exact_interval: tuple[float, float]  # 95 %, over instruments
+    # likewise, within a semitone
     near: float
     near_interval: tuple[float, float]
 
@@ -36,36 +31,24 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Distances:
-    """L2 distances of h, the mean over instruments of the mean over notes.
+    """L2 distances of h, the mean over instruments of the mean over notes."""
 
-    Attributes:
-        own: To the notes at other keys of the same preset or recorded instrument.
-        others_same_key: To the notes at the same key of other instruments.
-        others: To all notes of other instruments.
-        stranger_farther: Share of notes whose nearest note of another instrument is farther than `own` of that note.
-    """
-
-    own: float
-    others_same_key: float
-    others: float
+    own: float  # to the notes at other keys of the same preset or recorded instrument
+    others_same_key: float  # to the notes at the same key of other instruments
+    others: float  # to all notes of other instruments
+    # share of notes whose nearest note of another instrument is farther than `own` of that note
     stranger_farther: float
 
 
 @dataclass(frozen=True)
 class LeakageResult:
-    """What the probe found.
+    """What the probe found."""
 
-    Attributes:
-        accuracy: By row and side: `training`, probed by folds of instruments, and `validation`.
-        distances: By model, part of h and side.
-        notes: By side: notes and instruments.
-        n_folds: In which the training side was probed.
-    """
-
+    # by row and side: `training`, probed by folds of instruments, and `validation`
     accuracy: dict[str, dict[str, Accuracy]]
-    distances: dict[str, dict[str, Distances]]
-    notes: dict[str, tuple[int, int]]
-    n_folds: int
+    distances: dict[str, dict[str, Distances]]  # by model, part of h and side
+    notes: dict[str, tuple[int, int]]  # by side: notes and instruments
+    n_folds: int  # in which the training side was probed
 
     def section(self) -> Section:
         """Tables and figures."""

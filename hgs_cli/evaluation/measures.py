@@ -35,17 +35,11 @@ MEASURED = MeasureRules()
 
 @dataclass(frozen=True)
 class Yin:
-    """How pitch is tracked.
+    """How pitch is tracked."""
 
-    Attributes:
-        threshold: Of the normalised difference, below which a lag is a period.
-        rate_hz: At which it is looked for.
-        finer: Points per lag: between whole lags bright sounds repeat too, and are else heard an octave low.
-    """
-
-    threshold: float = 0.15
-    rate_hz: int = 22_050
-    finer: int = 4
+    threshold: float = 0.15  # of the normalised difference, below which a lag is a period
+    rate_hz: int = 22_050  # at which it is looked for
+    finer: int = 4  # points per lag: between whole lags bright sounds repeat too, and are else heard an octave low
 
 
 YIN = Yin()
@@ -53,19 +47,12 @@ YIN = Yin()
 
 @dataclass(frozen=True)
 class SideMeasures:
-    """What the distance forgives: blur, buzz, noise, a wrong flutter.
+    """What the distance forgives: blur, buzz, noise, a wrong flutter."""
 
-    Attributes:
-        rise_ms: Time in which the onset rises from a tenth to nine tenths of its peak.
-        crest_db: Peak over root mean square.
-        hnr_db: Harmonic-to-noise ratio between 0.1 and 5 kHz at the known pitch.
-        modulation_db: Mean change of a mel band from one frame to the next.
-    """
-
-    rise_ms: float
-    crest_db: float
-    hnr_db: float
-    modulation_db: float
+    rise_ms: float  # time in which the onset rises from a tenth to nine tenths of its peak
+    crest_db: float  # peak over root mean square
+    hnr_db: float  # harmonic-to-noise ratio between 0.1 and 5 kHz at the known pitch
+    modulation_db: float  # mean change of a mel band from one frame to the next
 
     def minus(self, other: SideMeasures) -> SideMeasures:
         """Their differences."""
@@ -268,21 +255,13 @@ def _sharpen(audio: Tensor, f0_hz: float) -> float:
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over instruments of each one's mean, and how far it can be trusted.
+    """A mean over instruments of each one's mean, and how far it can be trusted."""
 
-    Attributes:
-        mean: The figure; nan where nothing was measured.
-        low: Lower end of its 95 % interval, bootstrap over instruments.
-        high: Upper end.
-        n: Values.
-        n_instruments: Instruments they are of.
-    """
-
-    mean: float
-    low: float
-    high: float
-    n: int
-    n_instruments: int
+    mean: float  # the figure; nan where nothing was measured
+    low: float  # lower end of its 95 % interval, bootstrap over instruments
+    high: float  # upper end
+    n: int  # values
+    n_instruments: int  # instruments they are of
 
     @classmethod
     def over_instruments(cls, values: Iterable[tuple[str, float]]) -> Mean:

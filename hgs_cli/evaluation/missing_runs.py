@@ -21,18 +21,13 @@ COMMON_SETTINGS = ""  # of all runs, as TOML
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a run is trained.
+    """How a run is trained."""
 
-    Attributes:
-        stage: Of `hgs train run`.
-        init: What it starts from: FRESH, networks of the released sizes; WITHOUT_H, the released f and G with a fresh
-            H; or another run.
-        settings: That differ from the stage's own, as TOML.
-    """
-
-    stage: str
+    stage: str  # of `hgs train run`
+    # what it starts from: FRESH, networks of the released sizes; WITHOUT_H, the released f and G with a fresh H; or
+    # another run
     init: str
-    settings: str = ""
+    settings: str = ""  # that differ from the stage's own, as TOML
 
 
 RECIPES = {

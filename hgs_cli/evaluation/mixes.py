@@ -51,29 +51,17 @@ class NamedSound:
 
 @dataclass(frozen=True)
 class MixedNote:
-    """One note, from all of one sound to all of another.
+    """One note, from all of one sound to all of another."""
 
-    Attributes:
-        pair: Both names.
-        kind: Where the sounds are from.
-        pitch: The note.
-        cents: From there to what a tracker hears at every step; nan where it hears none.
-        keys: Whether the judge hears the key at every step; empty without a judge.
-        progress: Place of h on the line from the first end (0) to the second (1), at every step.
-        nearing: Whether with every step h gets further from the first end and nearer to the second.
-        lufs: Loudness at every step.
-        ends: Whether both ends are the plain notes, bit for bit.
-    """
-
-    pair: str
-    kind: str
-    pitch: float
-    cents: tuple[float, ...]
-    keys: tuple[bool, ...]
-    progress: tuple[float, ...]
-    nearing: bool
-    lufs: tuple[float, ...]
-    ends: bool
+    pair: str  # both names
+    kind: str  # where the sounds are from
+    pitch: float  # the note
+    cents: tuple[float, ...]  # from there to what a tracker hears at every step; nan where it hears none
+    keys: tuple[bool, ...]  # whether the judge hears the key at every step; empty without a judge
+    progress: tuple[float, ...]  # place of h on the line from the first end (0) to the second (1), at every step
+    nearing: bool  # whether with every step h gets further from the first end and nearer to the second
+    lufs: tuple[float, ...]  # loudness at every step
+    ends: bool  # whether both ends are the plain notes, bit for bit
 
     @property
     def monotone(self) -> bool:

@@ -28,24 +28,16 @@ SEMITONES = (7.0, 12.0, -12.0)
 
 @dataclass(frozen=True)
 class SpreadRules:
-    """How the fine spectrum of noise is measured.
+    """How the fine spectrum of noise is measured."""
 
-    Attributes:
-        burst_s: Length of the noise.
-        margin_s: Left out at both ends.
-        range_hz: Between which its spectrum is looked at.
-        n_fft, hop: Of that spectrum.
-        smoothed_octaves: Of the outline that the bins are compared with.
-        smoothed_bins: At least.
-    """
-
-    burst_s: float = 1.5
-    margin_s: float = 0.1
-    range_hz: tuple[float, ...] = (200.0, 12_000.0)
+    burst_s: float = 1.5  # length of the noise
+    margin_s: float = 0.1  # left out at both ends
+    range_hz: tuple[float, ...] = (200.0, 12_000.0)  # between which its spectrum is looked at
+    # of that spectrum
     n_fft: int = 2048
     hop: int = 512
-    smoothed_octaves: float = 1.0 / 3.0
-    smoothed_bins: int = 13
+    smoothed_octaves: float = 1.0 / 3.0  # of the outline that the bins are compared with
+    smoothed_bins: int = 13  # at least
 
 
 SPREAD = SpreadRules()
@@ -67,12 +59,9 @@ ROWS = (
 
 @dataclass(frozen=True)
 class NoiseSpreads:
-    """Spread of the fine spectrum of noise.
+    """Spread of the fine spectrum of noise."""
 
-    Attributes:
-        spread_db: By name of the noise, semitones as text, and row; rows of peers that are not installed are left out.
-    """
-
+    # by name of the noise, semitones as text, and row; rows of peers that are not installed are left out
     spread_db: dict[str, dict[str, dict[str, float]]]
 
     def table(self) -> Table:

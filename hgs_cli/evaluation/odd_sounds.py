@@ -36,39 +36,25 @@ ODD = OddSoundRules()
 
 @dataclass(frozen=True)
 class OddSound:
-    """A sound that is no plain note.
+    """A sound that is no plain note."""
 
-    Attributes:
-        name: For the list of failures.
-        kind: Where it is from; a row of the table.
-        audio: Mono at 44.1 kHz, (T,).
-    """
-
-    name: str
-    kind: str
-    audio: Tensor
+    name: str  # for the list of failures
+    kind: str  # where it is from; a row of the table
+    audio: Tensor  # mono at 44.1 kHz, (T,)
 
 
 @dataclass(frozen=True)
 class OddNote:
-    """One note of an odd sound.
+    """One note of an odd sound."""
 
-    Attributes:
-        name, kind: Of the sound.
-        source_pitch: What hgs takes the sound's note to be; None for none.
-        pitch: The note that was asked for.
-        cents: From there to the note that an independent tracker hears; nan where it hears none.
-        hnr_db: Harmonic-to-noise ratio at `pitch` between 0.1 and 5 kHz.
-        further: Share of the other sounds whose h is further from that of the note than the sound's own h is.
-    """
-
+    # of the sound
     name: str
     kind: str
-    source_pitch: float | None
-    pitch: float
-    cents: float
-    hnr_db: float
-    further: float
+    source_pitch: float | None  # what hgs takes the sound's note to be; None for none
+    pitch: float  # the note that was asked for
+    cents: float  # from there to the note that an independent tracker hears; nan where it hears none
+    hnr_db: float  # harmonic-to-noise ratio at `pitch` between 0.1 and 5 kHz
+    further: float  # share of the other sounds whose h is further from that of the note than the sound's own h is
 
     @property
     def in_tune(self) -> bool:

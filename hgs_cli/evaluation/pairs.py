@@ -14,26 +14,17 @@ BANDS = (("0", 0, 0), ("1-5", 1, 5), ("6-12", 6, 12), ("13-24", 13, 24))
 
 @dataclass(frozen=True)
 class Pair:
-    """One note that was asked for beside its real recording.
+    """One note that was asked for beside its real recording."""
 
-    Attributes:
-        source: The recording that was given.
-        target: The recording that is compared with.
-        distance_db: By row.
-        side: Side measures minus the real recording's, by row.
-        cents: Between the pitch asked for and heard, of the last row and of the real recording; nan where none is
-            heard; None where it is not tracked.
-        real_cents: Of the real recording.
-        decay: How some of the rows die away.
-    """
-
-    source: Note
-    target: Note
-    distance_db: dict[str, float]
-    side: dict[str, SideMeasures]
+    source: Note  # the recording that was given
+    target: Note  # the recording that is compared with
+    distance_db: dict[str, float]  # by row
+    side: dict[str, SideMeasures]  # side measures minus the real recording's, by row
+    # between the pitch asked for and heard, of the last row and of the real recording; nan where none is heard; None
+    # where it is not tracked
     cents: float | None
-    real_cents: float | None
-    decay: DecayPair
+    real_cents: float | None  # of the real recording
+    decay: DecayPair  # how some of the rows die away
 
     @property
     def instrument(self) -> str:
@@ -59,16 +50,11 @@ class HyperNote:
 
 @dataclass(frozen=True)
 class InstrumentResult:
-    """What was measured of one instrument.
+    """What was measured of one instrument."""
 
-    Attributes:
-        pairs: Every note that was asked for.
-        hyper: Recordings of it with and without H.
-        source_pitch_cents: Between the source pitch that hgs found and the real one; None where it found none.
-    """
-
-    pairs: list[Pair]
-    hyper: list[HyperNote]
+    pairs: list[Pair]  # every note that was asked for
+    hyper: list[HyperNote]  # recordings of it with and without H
+    # between the source pitch that hgs found and the real one; None where it found none
     source_pitch_cents: float | None
 
 

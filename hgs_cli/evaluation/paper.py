@@ -165,19 +165,12 @@ def paper_table(
 
 @dataclass(frozen=True)
 class _Task:
-    """What every row is asked for with a chunk of notes.
+    """What every row is asked for with a chunk of notes."""
 
-    Attributes:
-        name: One of TASKS.
-        q: Pitches, (B,).
-        y: The real notes there, (B, n_mels, n_frames); None for mixes, which nobody recorded.
-        h: Timbres that are to come out, (B, timbre_dim).
-    """
-
-    name: str
-    q: Tensor
-    y: Tensor | None
-    h: Tensor
+    name: str  # one of TASKS
+    q: Tensor  # pitches, (B,)
+    y: Tensor | None  # the real notes there, (B, n_mels, n_frames); None for mixes, which nobody recorded
+    h: Tensor  # timbres that are to come out, (B, timbre_dim)
 
 
 class _TableBuilder:

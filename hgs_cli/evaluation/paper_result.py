@@ -16,42 +16,26 @@ TASKS = ("reconstruction", "generation", *MIXES)
 
 @dataclass(frozen=True)
 class Cell:
-    """One row in one task.
+    """One row in one task."""
 
-    Attributes:
-        mse: Mean square error of the log-mel in [-1, 1]; nan for mixes.
-        pitch_accuracy: Share of notes that the judge hears at the asked key.
-        fid: Fréchet distance of the judge's features to those of the real notes.
-        timbre: Mean ‖f(x) − f(x̂)‖² of the timbre part; for mixes to the mixed feature.
-    """
-
-    mse: float
-    pitch_accuracy: float
-    fid: float
-    timbre: float
+    mse: float  # mean square error of the log-mel in [-1, 1]; nan for mixes
+    pitch_accuracy: float  # share of notes that the judge hears at the asked key
+    fid: float  # Fréchet distance of the judge's features to those of the real notes
+    timbre: float  # mean ‖f(x) − f(x̂)‖² of the timbre part; for mixes to the mixed feature
 
 
 @dataclass(frozen=True)
 class PaperTable:
-    """All rows.
+    """All rows."""
 
-    Attributes:
-        n_notes: Notes in every cell.
-        n_instruments: Instruments they are of.
-        cells: Row → task → cell.
-        trained: Row → how long.
-        missing: Rows that no run was given for.
-        ratios: Of HyperGANStrument to GANStrument: task → (MSE ratio, its 95 % interval over instruments).
-        judge: Accuracies of the judge on real notes.
-    """
-
-    n_notes: int
-    n_instruments: int
-    cells: dict[str, dict[str, Cell]]
-    trained: dict[str, str]
-    missing: list[str]
+    n_notes: int  # notes in every cell
+    n_instruments: int  # instruments they are of
+    cells: dict[str, dict[str, Cell]]  # row → task → cell
+    trained: dict[str, str]  # row → how long
+    missing: list[str]  # rows that no run was given for
+    # of HyperGANStrument to GANStrument: task → (MSE ratio, its 95 % interval over instruments)
     ratios: dict[str, tuple[float, tuple[float, float]]]
-    judge: dict[str, float]
+    judge: dict[str, float]  # accuracies of the judge on real notes
 
     def section(self) -> Section:
         """Tables and figures."""

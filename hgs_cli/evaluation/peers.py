@@ -50,32 +50,21 @@ Shift = Callable[[float], Tensor]
 
 @dataclass(frozen=True)
 class Peer:
-    """One way to play a recording at another pitch.
+    """One way to play a recording at another pitch."""
 
-    Attributes:
-        name: Its row.
-        version: Of what does it; empty for our own code.
-        open: Takes a recording (T,) and its MIDI note, gives the function that shifts it.
-        while_it_lasts: Compared only for as long as its output lasts; otherwise silence follows.
-    """
-
-    name: str
-    version: str
+    name: str  # its row
+    version: str  # of what does it; empty for our own code
+    # takes a recording (T,) and its MIDI note, gives the function that shifts it
     open: Callable[[Tensor, float], Shift]
-    while_it_lasts: bool = False
+    while_it_lasts: bool = False  # compared only for as long as its output lasts; otherwise silence follows
 
 
 @dataclass(frozen=True)
 class Peers:
-    """What can be compared here.
+    """What can be compared here."""
 
-    Attributes:
-        found: In the order of the table.
-        missing: Name → why it is not there.
-    """
-
-    found: list[Peer]
-    missing: dict[str, str]
+    found: list[Peer]  # in the order of the table
+    missing: dict[str, str]  # name → why it is not there
 
 
 def find_peers() -> Peers:
@@ -122,17 +111,11 @@ def _open_resampling(audio: Tensor, midi: float) -> Shift:
 
 @dataclass(frozen=True)
 class Program:
-    """Another program.
+    """Another program."""
 
-    Attributes:
-        path: Where it is, None where it cannot be used.
-        version: With its name.
-        reason: Why it cannot be used.
-    """
-
-    path: Path | None
-    version: str = ""
-    reason: str = ""
+    path: Path | None  # where it is, None where it cannot be used
+    version: str = ""  # with its name
+    reason: str = ""  # why it cannot be used
 
 
 def find_rubber_band() -> Program:

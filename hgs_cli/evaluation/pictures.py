@@ -21,17 +21,11 @@ N_WORST = 10
 
 @dataclass(frozen=True)
 class Picture:
-    """A note to draw.
+    """A note to draw."""
 
-    Attributes:
-        path: Its file; names sort from the worst on, typical notes last.
-        pair: The note.
-        distance_db: Of the main row.
-    """
-
-    path: Path
-    pair: Pair
-    distance_db: float
+    path: Path  # its file; names sort from the worst on, typical notes last
+    pair: Pair  # the note
+    distance_db: float  # of the main row
 
 
 def choose_pictures(result: CrossPitchResult, folder: Path) -> list[Picture]:

@@ -36,30 +36,19 @@ TRACKER = TrackerRules()
 
 @dataclass(frozen=True)
 class Track:
-    """The pitch of a recording over time.
+    """The pitch of a recording over time."""
 
-    Attributes:
-        f0_hz: Frequency of each frame; only where it is voiced does it count.
-        voiced: Whether the tracker hears a pitch in the frame.
-        hop_s: Time from one frame to the next; frame 0 is at 0 s.
-    """
-
-    f0_hz: Floats
-    voiced: NDArray[np.bool_]
-    hop_s: float
+    f0_hz: Floats  # frequency of each frame; only where it is voiced does it count
+    voiced: NDArray[np.bool_]  # whether the tracker hears a pitch in the frame
+    hop_s: float  # time from one frame to the next; frame 0 is at 0 s
 
 
 @dataclass(frozen=True)
 class Tracker:
-    """A tracker of another library.
+    """A tracker of another library."""
 
-    Attributes:
-        package: What Python imports.
-        track: Module of the package and mono sound at 44.1 kHz, (T,), to its track.
-    """
-
-    package: str
-    track: Callable[[Any, Tensor], Track]
+    package: str  # what Python imports
+    track: Callable[[Any, Tensor], Track]  # module of the package and mono sound at 44.1 kHz, (T,), to its track
 
     def installed(self) -> bool:
         """Whether the package is there; it is not imported."""

@@ -13,34 +13,21 @@ FORMAT_VERSION = 2
 
 @dataclass(frozen=True)
 class Table:
-    """A table for people.
+    """A table for people."""
 
-    Attributes:
-        title: Printed above it.
-        header: Names of the columns.
-        rows: Cells as text, every row as long as the header.
-        notes: Lines printed below it.
-    """
-
-    title: str
-    header: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
-    notes: tuple[str, ...] = ()
+    title: str  # printed above it
+    header: tuple[str, ...]  # names of the columns
+    rows: Sequence[tuple[str, ...]]  # cells as text, every row as long as the header
+    notes: tuple[str, ...] = ()  # lines printed below it
 
 
 @dataclass(frozen=True)
 class Section:
-    """One measurement.
+    """One measurement."""
 
-    Attributes:
-        name: Its key in the JSON.
-        tables: For people.
-        figures: For programs, kept as `plain` makes them.
-    """
-
-    name: str
-    tables: list[Table]
-    figures: dict[str, Any]
+    name: str  # its key in the JSON
+    tables: list[Table]  # for people
+    figures: dict[str, Any]  # for programs, kept as `plain` makes them
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "figures", plain(self.figures))
@@ -48,17 +35,11 @@ class Section:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that one evaluation measured.
+    """Everything that one evaluation measured."""
 
-    Attributes:
-        weights: Version and sha256 of the bundle.
-        settings: What was asked for, plain JSON values.
-        sections: In the order in which they are shown.
-    """
-
-    weights: dict[str, str]
-    settings: dict[str, Any]
-    sections: list[Section]
+    weights: dict[str, str]  # version and sha256 of the bundle
+    settings: dict[str, Any]  # what was asked for, plain JSON values
+    sections: list[Section]  # in the order in which they are shown
 
     def tables(self) -> list[Table]:
         """The tables of all sections."""

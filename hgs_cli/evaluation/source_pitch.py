@@ -38,37 +38,25 @@ SOURCE_PITCH = SourcePitchRules()
 
 @dataclass(frozen=True)
 class Sound:
-    """A sound whose note is known.
+    """A sound whose note is known."""
 
-    Attributes:
-        name: For the list of confusions.
-        instrument: Sounds of one instrument fall on the same side of a cross-validation.
-        family: For tables.
-        midi: Its note, cents included; None for an unpitched sound.
-        audio: Mono at 44.1 kHz, (T,).
-    """
-
-    name: str
-    instrument: str
-    family: str
-    midi: float | None
-    audio: Tensor
+    name: str  # for the list of confusions
+    instrument: str  # sounds of one instrument fall on the same side of a cross-validation
+    family: str  # for tables
+    midi: float | None  # its note, cents included; None for an unpitched sound
+    audio: Tensor  # mono at 44.1 kHz, (T,)
 
 
 @dataclass(frozen=True)
 class Heard:
-    """What a detector heard in a sound.
+    """What a detector heard in a sound."""
 
-    Attributes:
-        name, instrument, family, midi: As in Sound.
-        heard: The note found; None for "unpitched".
-    """
-
+    # as in Sound
     name: str
     instrument: str
     family: str
     midi: float | None
-    heard: float | None
+    heard: float | None  # the note found; None for "unpitched"
 
     @property
     def outcome(self) -> str:
@@ -85,54 +73,38 @@ class Heard:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """One half of the instruments, heard with thresholds that were chosen on the other half.
+    """One half of the instruments, heard with thresholds that were chosen on the other half."""
 
-    Attributes:
-        contrast_weight, pitched_height: Chosen on the other half.
-        n_notes, n_notes_right: Pitched recordings of this half, and those within 50 cents.
-        n_shots, n_shots_right: Unpitched ones, and those heard as unpitched.
-    """
-
+    # chosen on the other half
     contrast_weight: float
     pitched_height: float
+    # pitched recordings of this half, and those within 50 cents
     n_notes: int
     n_notes_right: int
+    # unpitched ones, and those heard as unpitched
     n_shots: int
     n_shots_right: int
 
 
 @dataclass(frozen=True)
 class Peer:
-    """Another library on every SOURCE_PITCH.sparse-th recording.
+    """Another library on every SOURCE_PITCH.sparse-th recording."""
 
-    Attributes:
-        heard: What it heard.
-        seconds: Processor time for one sound, the first left out.
-        start_s: Processor time of its import and first sound, beyond that.
-    """
-
-    heard: list[Heard]
-    seconds: float
-    start_s: float
+    heard: list[Heard]  # what it heard
+    seconds: float  # processor time for one sound, the first left out
+    start_s: float  # processor time of its import and first sound, beyond that
 
 
 @dataclass(frozen=True)
 class SourcePitchResult:
-    """What detectors heard.
+    """What detectors heard."""
 
-    Attributes:
-        heard: Our detector on the recordings.
-        rendered: Our detector on rendered notes; empty where there were none.
-        held_out: Both halves of the cross-validation.
-        peers: Detector → what it heard, ours on the same recordings among them; empty where none was asked for.
-        missing: Detectors that were asked for and are not installed.
-    """
-
-    heard: list[Heard]
-    rendered: list[Heard]
-    held_out: list[HeldOut]
+    heard: list[Heard]  # our detector on the recordings
+    rendered: list[Heard]  # our detector on rendered notes; empty where there were none
+    held_out: list[HeldOut]  # both halves of the cross-validation
+    # detector → what it heard, ours on the same recordings among them; empty where none was asked for
     peers: dict[str, Peer]
-    missing: list[str]
+    missing: list[str]  # detectors that were asked for and are not installed
 
     def section(self) -> Section:
         """Tables and figures."""

@@ -36,27 +36,16 @@ VARIED = VariationRules()
 
 @dataclass(frozen=True)
 class VariedNote:
-    """One note with one amount of variation, over several seeds.
+    """One note with one amount of variation, over several seeds."""
 
-    Attributes:
-        sound: Its sound.
-        amount: Of variation.
-        plain_db: Distance of each seed's note to the note without variation of that seed.
-        between_db: Distance of every two seeds' notes.
-        cents: From the note asked for to what a tracker hears, for each seed; nan where it hears none.
-        timbre: Distance of h to that of the note without variation, for each seed.
-        louder_db: Loudness above the note without variation, for each seed.
-        peak_db: Of each seed's note.
-    """
-
-    sound: str
-    amount: float
-    plain_db: tuple[float, ...]
-    between_db: tuple[float, ...]
-    cents: tuple[float, ...]
-    timbre: tuple[float, ...]
-    louder_db: tuple[float, ...]
-    peak_db: tuple[float, ...]
+    sound: str  # its sound
+    amount: float  # of variation
+    plain_db: tuple[float, ...]  # distance of each seed's note to the note without variation of that seed
+    between_db: tuple[float, ...]  # distance of every two seeds' notes
+    cents: tuple[float, ...]  # from the note asked for to what a tracker hears, for each seed; nan where it hears none
+    timbre: tuple[float, ...]  # distance of h to that of the note without variation, for each seed
+    louder_db: tuple[float, ...]  # loudness above the note without variation, for each seed
+    peak_db: tuple[float, ...]  # of each seed's note
 
 
 @dataclass(frozen=True)

@@ -37,32 +37,20 @@ _POLICY = (
 
 @dataclass(frozen=True)
 class AuditionSet:
-    """The notes of one instrument; of a mix in steps, those of one step.
+    """The notes of one instrument; of a mix in steps, those of one step."""
 
-    Attributes:
-        label: What tells it from the other sets, `25 %`.
-        samples: Its notes, of all layers.
-        read: Gives the sound of one of them, (T, C), in [-1, 1].
-    """
-
-    label: str
-    samples: Sequence[Sample]
-    read: Callable[[Sample], NDArray[np.float32]]
+    label: str  # what tells it from the other sets, `25 %`
+    samples: Sequence[Sample]  # its notes, of all layers
+    read: Callable[[Sample], NDArray[np.float32]]  # gives the sound of one of them, (T, C), in [-1, 1]
 
 
 @dataclass(frozen=True)
 class AuditionInput:
-    """A sound that the instrument was made of.
+    """A sound that the instrument was made of."""
 
-    Attributes:
-        label: Its name.
-        audio: (T,) or (T, C), in [-1, 1].
-        sample_rate: In Hz.
-    """
-
-    label: str
-    audio: NDArray[np.float32]
-    sample_rate: int
+    label: str  # its name
+    audio: NDArray[np.float32]  # (T,) or (T, C), in [-1, 1]
+    sample_rate: int  # in Hz
 
 
 def write_audition(

@@ -54,67 +54,39 @@ DELIVERY = DeliveryRules()
 
 @dataclass(frozen=True)
 class NoteFiles:
-    """One note and its files.
+    """One note and its files."""
 
-    Attributes:
-        key: Its pitch, dynamic layer and take.
-        paths: Its files by format.
-        peak_db: Its peak, in dB of full scale.
-        lufs: Its loudness; None where it was not asked for or the note is silent.
-        n_frames: Its length in samples.
-        sample_rate: In Hz.
-        channels: 1 or 2.
-        loop: Where it can be held.
-        gain_db: The instrument's gain, lowering included.
-        lowered_db: What all notes of the instrument were lowered by against clipping.
-    """
-
-    key: NoteKey
-    paths: Mapping[str, Path]
-    peak_db: float
-    lufs: float | None
-    n_frames: int
-    sample_rate: int
-    channels: int
-    loop: Loop | None
-    gain_db: float
-    lowered_db: float
+    key: NoteKey  # its pitch, dynamic layer and take
+    paths: Mapping[str, Path]  # its files by format
+    peak_db: float  # its peak, in dB of full scale
+    lufs: float | None  # its loudness; None where it was not asked for or the note is silent
+    n_frames: int  # its length in samples
+    sample_rate: int  # in Hz
+    channels: int  # 1 or 2
+    loop: Loop | None  # where it can be held
+    gain_db: float  # the instrument's gain, lowering included
+    lowered_db: float  # what all notes of the instrument were lowered by against clipping
 
 
 @dataclass(frozen=True)
 class Job:
-    """An instrument to deliver.
+    """An instrument to deliver."""
 
-    Attributes:
-        instrument: One sound, a mix, or many recordings.
-        plan: Its files.
-        label: Of its notes, where a page has several instruments.
-        facts: Names and values that a page shows.
-        maps: Rows of keys that a picture shows.
-    """
-
-    instrument: Playable
-    plan: Plan
-    label: str
-    facts: tuple[tuple[str, str], ...] = ()
-    maps: tuple[KeyMap, ...] = ()
+    instrument: Playable  # one sound, a mix, or many recordings
+    plan: Plan  # its files
+    label: str  # of its notes, where a page has several instruments
+    facts: tuple[tuple[str, str], ...] = ()  # names and values that a page shows
+    maps: tuple[KeyMap, ...] = ()  # rows of keys that a picture shows
 
 
 @dataclass(frozen=True)
 class RenderOptions:
-    """What all instruments of a call have in common.
+    """What all instruments of a call have in common."""
 
-    Attributes:
-        settings: How notes sound.
-        finish: How long they are and how they end.
-        subtype: PCM_24, PCM_16 or FLOAT.
-        measured: Whether every note's loudness is measured, which takes a while.
-    """
-
-    settings: Settings
-    finish: Finish
-    subtype: str
-    measured: bool = False
+    settings: Settings  # how notes sound
+    finish: Finish  # how long they are and how they end
+    subtype: str  # PCM_24, PCM_16 or FLOAT
+    measured: bool = False  # whether every note's loudness is measured, which takes a while
 
 
 def deliver(

@@ -28,25 +28,15 @@ _TEMPLATE_HELP = "use {stem}, {midi:03d}, {note}, {cents}, {layer}, {velocity} a
 
 @dataclass(frozen=True)
 class PlanOptions:
-    """Which files every instrument of a call has.
+    """Which files every instrument of a call has."""
 
-    Attributes:
-        pitches: Of the notes.
-        formats: From `parse_formats`.
-        extras: Suffix of each further file, by kind.
-        layers: Number of dynamic layers.
-        template: Of the notes' file names without suffix; it may have folders. None for the usual one.
-        middle_c: Octave number of MIDI 60 in names.
-        takes: Of every note.
-    """
-
-    pitches: Sequence[float]
-    formats: Sequence[str]
-    extras: Mapping[str, str] = field(default_factory=dict)
-    layers: int = 1
-    template: str | None = None
-    middle_c: int = MIDDLE_C
-    takes: int = 1
+    pitches: Sequence[float]  # of the notes
+    formats: Sequence[str]  # from `parse_formats`
+    extras: Mapping[str, str] = field(default_factory=dict)  # suffix of each further file, by kind
+    layers: int = 1  # number of dynamic layers
+    template: str | None = None  # of the notes' file names without suffix; it may have folders. None for the usual one
+    middle_c: int = MIDDLE_C  # octave number of MIDI 60 in names
+    takes: int = 1  # of every note
 
     @property
     def n_notes(self) -> int:
@@ -56,25 +46,16 @@ class PlanOptions:
 
 @dataclass(frozen=True)
 class Plan:
-    """The files of one instrument.
+    """The files of one instrument."""
 
-    Attributes:
-        name: Of the instrument.
-        notes: Of every note, its sound files by format; none if the call asks for no sound files.
-        instruments: Files that samplers read, by format.
-        extras: The page and the picture, by kind.
-        layers: Number of dynamic layers.
-        middle_c: Octave number of MIDI 60 in names.
-        takes: Of every note.
-    """
-
-    name: str
+    name: str  # of the instrument
+    # of every note, its sound files by format; none if the call asks for no sound files
     notes: Mapping[NoteKey, Mapping[str, Path]]
-    instruments: Mapping[str, Path]
-    extras: Mapping[str, Path] = field(default_factory=dict)
-    layers: int = 1
-    middle_c: int = MIDDLE_C
-    takes: int = 1
+    instruments: Mapping[str, Path]  # files that samplers read, by format
+    extras: Mapping[str, Path] = field(default_factory=dict)  # the page and the picture, by kind
+    layers: int = 1  # number of dynamic layers
+    middle_c: int = MIDDLE_C  # octave number of MIDI 60 in names
+    takes: int = 1  # of every note
 
     @property
     def sounding(self) -> list[Path]:
@@ -89,30 +70,19 @@ class Plan:
 
 @dataclass(frozen=True)
 class MixPlan:
-    """One of the mixes of a call.
+    """One of the mixes of a call."""
 
-    Attributes:
-        shares: Of every sound; they sum to 1.
-        plan: The mix's files; its page and picture are those of all mixes.
-    """
-
-    shares: Sequence[float]
-    plan: Plan
+    shares: Sequence[float]  # of every sound; they sum to 1
+    plan: Plan  # the mix's files; its page and picture are those of all mixes
 
 
 @dataclass(frozen=True)
 class InversionPlan:
-    """The files of one inversion.
+    """The files of one inversion."""
 
-    Attributes:
-        inversion: The .hgs file.
-        audio: The sound as it is heard; None if the call does not ask for it.
-        picture: How near the reconstruction comes; likewise.
-    """
-
-    inversion: Path
-    audio: Path | None
-    picture: Path | None
+    inversion: Path  # the .hgs file
+    audio: Path | None  # the sound as it is heard; None if the call does not ask for it
+    picture: Path | None  # how near the reconstruction comes; likewise
 
     @property
     def files(self) -> list[Path]:

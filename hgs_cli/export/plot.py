@@ -18,25 +18,15 @@ from hgs_cli.spectrum import DB_PER_UNIT, HOP_LENGTH, SAMPLE_RATE
 
 @dataclass(frozen=True)
 class Layout:
-    """Sizes in a picture, in pixels.
+    """Sizes in a picture, in pixels."""
 
-    Attributes:
-        band_pixels: Height of a mel band.
-        panel_pixels: Width of a panel, whatever the sound's length.
-        wave_pixels: Height of a waveform.
-        sheet_columns: Panels beside each other.
-        bar_pixels: Height of a bar.
-        key_pixels: Height of a row of keys.
-        margin: Around panels.
-    """
-
-    band_pixels: int = 3
-    panel_pixels: int = 480
-    wave_pixels: int = 96
-    sheet_columns: int = 4
-    bar_pixels: int = 22
-    key_pixels: int = 40
-    margin: int = 36
+    band_pixels: int = 3  # height of a mel band
+    panel_pixels: int = 480  # width of a panel, whatever the sound's length
+    wave_pixels: int = 96  # height of a waveform
+    sheet_columns: int = 4  # panels beside each other
+    bar_pixels: int = 22  # height of a bar
+    key_pixels: int = 40  # height of a row of keys
+    margin: int = 36  # around panels
 
 
 LAYOUT = Layout()
@@ -51,32 +41,20 @@ _FREQUENCY_LABELS = ((100.0, "100 Hz"), (1000.0, "1 kHz"), (5000.0, "5 kHz"), (1
 
 @dataclass(frozen=True)
 class Panel:
-    """A sound as `draw_sheet` shows it.
+    """A sound as `draw_sheet` shows it."""
 
-    Attributes:
-        title: Above it.
-        audio: Mono at SAMPLE_RATE, (T,).
-        mel: Its log-mel, (N_MELS, n_frames); frames after the sound's end are not drawn.
-    """
-
-    title: str
-    audio: Tensor
-    mel: Tensor
+    title: str  # above it
+    audio: Tensor  # mono at SAMPLE_RATE, (T,)
+    mel: Tensor  # its log-mel, (N_MELS, n_frames); frames after the sound's end are not drawn
 
 
 @dataclass(frozen=True)
 class KeyMap:
-    """Which recording carries which key.
+    """Which recording carries which key."""
 
-    Attributes:
-        title: Above it.
-        carriers: Of every key, from low to high, the recording's name.
-        shares: What the recording on the other side says in it, 0 at known keys … 1 / 2.
-    """
-
-    title: str
-    carriers: Sequence[str]
-    shares: Sequence[float]
+    title: str  # above it
+    carriers: Sequence[str]  # of every key, from low to high, the recording's name
+    shares: Sequence[float]  # what the recording on the other side says in it, 0 at known keys … 1 / 2
 
 
 def spread(n_items: int, most: int) -> list[int]:

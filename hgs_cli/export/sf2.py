@@ -25,25 +25,15 @@ from hgs_cli.pitch import MIDDLE_C, note_name
 
 @dataclass(frozen=True)
 class Limits:
-    """Of the format; numbers in brackets are sections of its specification.
+    """Of the format; numbers in brackets are sections of its specification."""
 
-    Attributes:
-        gap_frames: Zeros after every sample (6.1), which players read ahead into.
-        min_frames: Of a sample (7.10).
-        min_loop_frames: (7.10).
-        loop_margin: Sample points that players read around a loop (7.10).
-        max_records: Records of a list are counted with 16 bits.
-        max_release_s: (8.1.3, releaseVolEnv).
-        velocity_depth_cb: Of the default velocity to attenuation modulator (8.4.1).
-    """
-
-    gap_frames: int = 46
-    min_frames: int = 48
-    min_loop_frames: int = 32
-    loop_margin: int = 8
-    max_records: int = 2**16 - 1
-    max_release_s: float = 100.0
-    velocity_depth_cb: int = 960
+    gap_frames: int = 46  # zeros after every sample (6.1), which players read ahead into
+    min_frames: int = 48  # of a sample (7.10)
+    min_loop_frames: int = 32  # (7.10)
+    loop_margin: int = 8  # sample points that players read around a loop (7.10)
+    max_records: int = 2**16 - 1  # records of a list are counted with 16 bits
+    max_release_s: float = 100.0  # (8.1.3, releaseVolEnv)
+    velocity_depth_cb: int = 960  # of the default velocity to attenuation modulator (8.4.1)
 
 
 LIMITS = Limits()
@@ -94,19 +84,12 @@ Read = Callable[[Sample], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class _Layout:
-    """How one channel of a sample lies in the file, in sample points.
+    """How one channel of a sample lies in the file, in sample points."""
 
-    Attributes:
-        repeats: Times that the loop is there.
-        loop_start: Of the loop that players play.
-        loop_end: One past its last.
-        length: All that is written before the gap.
-    """
-
-    repeats: int
-    loop_start: int
-    loop_end: int
-    length: int
+    repeats: int  # times that the loop is there
+    loop_start: int  # of the loop that players play
+    loop_end: int  # one past its last
+    length: int  # all that is written before the gap
 
 
 def write_sf2(

@@ -20,18 +20,12 @@ PLAYED_SUFFIXES = (*LISTENED_SUFFIXES, INVERSION_SUFFIX)
 
 @dataclass(frozen=True)
 class Source:
-    """A sound to read, and where its files go.
+    """A sound to read, and where its files go."""
 
-    Attributes:
-        path: The sound.
-        folder: Below the output folder, as the sound's own lies below the folder that was given; empty for one given
-            by itself.
-        name: Its stem, with what tells it from another sound of that stem.
-    """
-
-    path: Path
+    path: Path  # the sound
+    # below the output folder, as the sound's own lies below the folder that was given; empty for one given by itself
     folder: Path
-    name: str
+    name: str  # its stem, with what tells it from another sound of that stem
 
 
 def looks_like_sound(name: str) -> bool:

@@ -22,50 +22,29 @@ _NO_TEXT = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # neither UTF-8 nor XML h
 
 @dataclass(frozen=True)
 class Sample:
-    """One written note as samplers need to know it.
+    """One written note as samplers need to know it."""
 
-    Attributes:
-        path: The sound file, where it will stand in the end.
-        pitch: MIDI note that it sounds at (69 is 440 Hz), fractions allowed, 0 … 127.
-        layer: Dynamic layer, 0 the softest.
-        n_frames: Samples a channel.
-        sample_rate: In Hz.
-        channels: 1 or 2.
-        loop: Sustain loop; None for a one-shot.
-        take: Of several that are played in turn, 0 the first.
-    """
-
-    path: Path
-    pitch: float
-    layer: int
-    n_frames: int
-    sample_rate: int
-    channels: int
-    loop: Loop | None
-    take: int = 0
+    path: Path  # the sound file, where it will stand in the end
+    pitch: float  # MIDI note that it sounds at (69 is 440 Hz), fractions allowed, 0 … 127
+    layer: int  # dynamic layer, 0 the softest
+    n_frames: int  # samples a channel
+    sample_rate: int  # in Hz
+    channels: int  # 1 or 2
+    loop: Loop | None  # sustain loop; None for a one-shot
+    take: int = 0  # of several that are played in turn, 0 the first
 
 
 @dataclass(frozen=True)
 class Zone:
-    """The keys and velocities on which a sample sounds.
+    """The keys and velocities on which a sample sounds."""
 
-    Attributes:
-        sample: Which.
-        low_key: Lowest MIDI key.
-        high_key: Highest MIDI key, included.
-        root_key: MIDI note nearest to the sample's pitch.
-        tune_cents: What a player must add for the keys to sound in tune: -100 * (pitch - root_key), -50 … 50.
-        low_velocity: Softest velocity, 1 or more.
-        high_velocity: Hardest velocity, included, at most 127.
-    """
-
-    sample: Sample
-    low_key: int
-    high_key: int
-    root_key: int
-    tune_cents: float
-    low_velocity: int
-    high_velocity: int
+    sample: Sample  # which
+    low_key: int  # lowest MIDI key
+    high_key: int  # highest MIDI key, included
+    root_key: int  # MIDI note nearest to the sample's pitch
+    tune_cents: float  # what a player must add for the keys to sound in tune: -100 * (pitch - root_key), -50 … 50
+    low_velocity: int  # softest velocity, 1 or more
+    high_velocity: int  # hardest velocity, included, at most 127
 
 
 def zones(samples: Sequence[Sample]) -> list[Zone]:

@@ -25,28 +25,18 @@ _SIZES = {"F16": 2, "F32": 4, "U8": 1}  # bytes of the types that hgs writes
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """What a header says of a tensor.
+    """What a header says of a tensor."""
 
-    Attributes:
-        dtype: `F16`, `F32` or `U8`.
-        shape: Its shape.
-    """
-
-    dtype: str
-    shape: tuple[int, ...]
+    dtype: str  # `F16`, `F32` or `U8`
+    shape: tuple[int, ...]  # its shape
 
 
 @dataclass(frozen=True)
 class Stored:
-    """What the header of a safetensors file of hgs says.
+    """What the header of a safetensors file of hgs says."""
 
-    Attributes:
-        facts: What hgs wrote beside the tensors.
-        tensors: By name.
-    """
-
-    facts: dict[str, Any]
-    tensors: dict[str, StoredTensor]
+    facts: dict[str, Any]  # what hgs wrote beside the tensors
+    tensors: dict[str, StoredTensor]  # by name
 
 
 def check_file(path: Path, remedy: str) -> int:

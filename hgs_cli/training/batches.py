@@ -66,29 +66,22 @@ class NoiseTextureBank:
 
 @dataclass
 class _Draft:
-    """Pairs while a batch is made of them; every step changes them in place.
+    """Pairs while a batch is made of them; every step changes them in place."""
 
-    Attributes:
-        size: Inputs of the whole batch, for which everything random is drawn.
-        mine: Which of them these are.
-        targets: Of each input.
-        power_x, power_y: Mel power of the inputs, (N, n_mels, n_frames), and of the targets, (B, n_mels, n_frames).
-        periodicity_x, periodicity_y, p, q, label, pitched: As `Batch` has them.
-        bandwidth_hz: Of each input, its targets and what is mixed with them, the smallest, (N,).
-    """
-
-    size: int
-    mine: slice
-    targets: int
+    size: int  # inputs of the whole batch, for which everything random is drawn
+    mine: slice  # which of them these are
+    targets: int  # of each input
+    # mel power of the inputs, (N, n_mels, n_frames), and of the targets, (B, n_mels, n_frames)
     power_x: Tensor
     power_y: Tensor
+    # as `Batch` has them
     periodicity_x: Tensor
     periodicity_y: Tensor
     p: Tensor
     q: Tensor
     label: Tensor
     pitched: Tensor
-    bandwidth_hz: NDArray[np.float32]
+    bandwidth_hz: NDArray[np.float32]  # of each input, its targets and what is mixed with them, the smallest, (N,)
 
     def batch(self) -> Batch:
         """What has become of them."""

@@ -13,74 +13,51 @@ from hgs_cli.errors import TrainingError
 
 @dataclass(frozen=True)
 class LoopConfig:
-    """What all stages share.
+    """What all stages share."""
 
-    Attributes:
-        batch_size: Examples a step; several processes share them.
-        learning_rate: Of the stage's main optimiser, at its peak.
-        final_learning_rate: Where the cosine ends, as a part of the peak.
-        warmup_steps: Steps over which the rate rises.
-        ema_decay: Of the averaged weights that are released.
-        gradient_clip: Largest norm of a gradient.
-        beta1: Part of Adam's mean gradient that survives a step; with an adversary alone, 0 keeps it from swinging.
-        tick_s: Seconds between lines of the log.
-        checkpoint_s: Seconds between checkpoints.
-        validation_batches: Batches of the fixed validation set.
-    """
-
-    batch_size: int = 48
-    learning_rate: float = 8e-4
-    final_learning_rate: float = 0.03
-    warmup_steps: int = 200
-    ema_decay: float = 0.998
-    gradient_clip: float = 5.0
+    batch_size: int = 48  # examples a step; several processes share them
+    learning_rate: float = 8e-4  # of the stage's main optimiser, at its peak
+    final_learning_rate: float = 0.03  # where the cosine ends, as a part of the peak
+    warmup_steps: int = 200  # steps over which the rate rises
+    ema_decay: float = 0.998  # of the averaged weights that are released
+    gradient_clip: float = 5.0  # largest norm of a gradient
+    # part of Adam's mean gradient that survives a step; with an adversary alone, 0 keeps it from swinging
     beta1: float = 0.9
-    tick_s: float = 30.0
-    checkpoint_s: float = 180.0
-    validation_batches: int = 6
+    tick_s: float = 30.0  # seconds between lines of the log
+    checkpoint_s: float = 180.0  # seconds between checkpoints
+    validation_batches: int = 6  # batches of the fixed validation set
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """How examples are drawn and augmented.
+    """How examples are drawn and augmented."""
 
-    Attributes:
-        recorded_share: Part of the examples that comes from recordings, not SoundFonts.
-        unpitched_share: Part that has no pitch and is reconstructed only.
-        self_share: Part whose target is the input itself, at the same pitch.
-        targets: Notes that one input has to explain; a multiple makes H cheaper, whose offsets then serve several.
-        reach: Largest interval between input and target in semitones.
-        fold: 1 or 2: half of the recorded training instruments, and some of the rendered ones, are set aside; 0: none.
-        set_aside: Draw from those instead of the others. An f and a G that learnt from the others do not know them.
-        new_sample: A rendered target plays another sample of its SoundFont than the input, if there is one. A sample
-            at two pitches is resampled, which no instrument does.
-        shift_probability: Of moving input and targets along frequency together, colour and pitch and all: another
-            instrument, as if recorded at another speed.
-        shift: Largest such move in semitones.
-        mixture_probability: Of a power-domain mixture with a second instrument at the same two pitches.
-        equaliser_probability, equaliser_db: Of a random smooth equaliser, and its standard deviation.
-        fine_probability, fine_db: Of an equaliser with detail down to three mel bands, and its standard deviation.
-        envelope_probability: Of a random decay, and of a random end.
-        noise_probability: Of a random noise floor.
-    """
-
-    recorded_share: float = 0.4
-    unpitched_share: float = 0.12
-    self_share: float = 0.2
+    recorded_share: float = 0.4  # part of the examples that comes from recordings, not SoundFonts
+    unpitched_share: float = 0.12  # part that has no pitch and is reconstructed only
+    self_share: float = 0.2  # part whose target is the input itself, at the same pitch
+    # notes that one input has to explain; a multiple makes H cheaper, whose offsets then serve several
     targets: int = 1
-    reach: float = 24.0
+    reach: float = 24.0  # largest interval between input and target in semitones
+    # 1 or 2: half of the recorded training instruments, and some of the rendered ones, are set aside; 0: none
     fold: int = 0
+    # draw from those instead of the others. An f and a G that learnt from the others do not know them
     set_aside: bool = False
+    # a rendered target plays another sample of its SoundFont than the input, if there is one. A sample at two pitches
+    # is resampled, which no instrument does
     new_sample: bool = False
+    # of moving input and targets along frequency together, colour and pitch and all: another instrument, as if recorded
+    # at another speed
     shift_probability: float = 0.4
-    shift: float = 3.0
-    mixture_probability: float = 0.25
+    shift: float = 3.0  # largest such move in semitones
+    mixture_probability: float = 0.25  # of a power-domain mixture with a second instrument at the same two pitches
+    # of a random smooth equaliser, and its standard deviation
     equaliser_probability: float = 0.8
     equaliser_db: float = 6.0
+    # of an equaliser with detail down to three mel bands, and its standard deviation
     fine_probability: float = 0.3
     fine_db: float = 3.0
-    envelope_probability: float = 0.25
-    noise_probability: float = 0.3
+    envelope_probability: float = 0.25  # of a random decay, and of a random end
+    noise_probability: float = 0.3  # of a random noise floor
 
 
 @dataclass(frozen=True)
@@ -99,121 +76,83 @@ HYPER_DATA = DataConfig(
 
 @dataclass(frozen=True)
 class WarmupConfig(StageConfig):
-    """Stage `warmup`: f and G together.
+    """Stage `warmup`: f and G together."""
 
-    Attributes:
-        reconstruction, periodicity, classification, adversary, smoothness: Weights of the loss terms.
-        adversary_ramp: Part of the budget over which the pitch adversary's weight is turned up.
-        adversary_steps: Steps of the adversary for one of f.
-        adversary_rate: Its learning rate.
-        feature_noise: Length of the noise that is added to the timbre part of h, whose length is 1.
-    """
-
+    # weights of the loss terms
     reconstruction: float = 10.0
     periodicity: float = 0.3
     classification: float = 0.1
     adversary: float = 0.03
     smoothness: float = 0.05
-    adversary_ramp: float = 0.1
-    adversary_steps: int = 2
-    adversary_rate: float = 1e-3
-    feature_noise: float = 0.15
+    adversary_ramp: float = 0.1  # part of the budget over which the pitch adversary's weight is turned up
+    adversary_steps: int = 2  # steps of the adversary for one of f
+    adversary_rate: float = 1e-3  # its learning rate
+    feature_noise: float = 0.15  # length of the noise that is added to the timbre part of h, whose length is 1
 
 
 @dataclass(frozen=True)
 class GanConfig(StageConfig):
-    """Stage `gan`: G against D, f frozen.
-
-    Attributes:
-        adversarial: Weight of G's relativistic loss.
-        reconstruction, periodicity, smoothness: Weights of the terms kept from the warm-up.
-        penalty: γ of R1 and R2.
-        penalty_every: Steps between penalties (lazy regularisation).
-        n_neighbours: Neighbours in feature space among which the real sample for h is drawn.
-        discriminator_share: Part of the budget in which D alone learns.
-        discriminator_rate: Learning rate of D.
-        z_scale: Standard deviation of z.
-    """
+    """Stage `gan`: G against D, f frozen."""
 
     loop: LoopConfig = LoopConfig(batch_size=32, learning_rate=2e-4, warmup_steps=100, ema_decay=0.998)
-    adversarial: float = 0.03
+    adversarial: float = 0.03  # weight of G's relativistic loss
+    # weights of the terms kept from the warm-up
     reconstruction: float = 10.0
     periodicity: float = 0.3
     smoothness: float = 0.05
-    penalty: float = 1.0
-    penalty_every: int = 8
-    n_neighbours: int = 10
-    discriminator_share: float = 0.1
-    discriminator_rate: float = 5e-4
-    z_scale: float = 1.0
+    penalty: float = 1.0  # γ of R1 and R2
+    penalty_every: int = 8  # steps between penalties (lazy regularisation)
+    n_neighbours: int = 10  # neighbours in feature space among which the real sample for h is drawn
+    discriminator_share: float = 0.1  # part of the budget in which D alone learns
+    discriminator_rate: float = 5e-4  # learning rate of D
+    z_scale: float = 1.0  # standard deviation of z
 
 
 @dataclass(frozen=True)
 class HyperConfig(StageConfig):
-    """Stage `hyper`: H by timbre and reconstruction loss, f and G frozen.
-
-    Attributes:
-        timbre, reconstruction: λ of the paper.
-        periodicity: Weight of the periodicity loss.
-        max_passes: Passes of H are drawn from 1 to this.
-    """
+    """Stage `hyper`: H by timbre and reconstruction loss, f and G frozen."""
 
     loop: LoopConfig = LoopConfig(batch_size=36, learning_rate=7e-4, warmup_steps=100, ema_decay=0.995)
     data: DataConfig = HYPER_DATA
+    # λ of the paper
     timbre: float = 20.0
     reconstruction: float = 200.0
-    periodicity: float = 4.0
-    max_passes: int = 1
+    periodicity: float = 4.0  # weight of the periodicity loss
+    max_passes: int = 1  # passes of H are drawn from 1 to this
 
 
 @dataclass(frozen=True)
 class HyperGanConfig(HyperConfig):
-    """Stage `hyper-gan`: H and D against each other, f and G frozen.
-
-    Attributes:
-        adversarial: Weight of H's relativistic loss.
-        penalty, penalty_every: γ of R1 and R2, and steps between them.
-        discriminator_share: Part of the budget in which D alone learns.
-        discriminator_rate: Learning rate of D.
-        projection: Whether D projects on pitch and timbre; without it, it is a row of the paper's table.
-    """
+    """Stage `hyper-gan`: H and D against each other, f and G frozen."""
 
     loop: LoopConfig = LoopConfig(batch_size=36, learning_rate=2e-4, warmup_steps=100, ema_decay=0.995)
-    adversarial: float = 0.3
+    adversarial: float = 0.3  # weight of H's relativistic loss
+    # γ of R1 and R2, and steps between them
     penalty: float = 5.0
     penalty_every: int = 8
-    discriminator_share: float = 0.1
-    discriminator_rate: float = 2e-4
-    projection: bool = True
+    discriminator_share: float = 0.1  # part of the budget in which D alone learns
+    discriminator_rate: float = 2e-4  # learning rate of D
+    projection: bool = True  # whether D projects on pitch and timbre; without it, it is a row of the paper's table
 
 
 @dataclass(frozen=True)
 class PitchGanConfig(StageConfig):
-    """Stage `pitch-gan`, for the paper's table: G against D from random timbres alone, from scratch.
-
-    Attributes:
-        smoothness: Weight of the envelopes' smoothness.
-        penalty, penalty_every: γ of R1 and R2, and steps between them.
-        discriminator_share: Part of the budget in which D alone learns.
-        discriminator_rate: Learning rate of D.
-    """
+    """Stage `pitch-gan`, for the paper's table: G against D from random timbres alone, from scratch."""
 
     loop: LoopConfig = LoopConfig(batch_size=32, learning_rate=3e-4, warmup_steps=100, beta1=0.0)
-    smoothness: float = 0.2
+    smoothness: float = 0.2  # weight of the envelopes' smoothness
+    # γ of R1 and R2, and steps between them
     penalty: float = 5.0
     penalty_every: int = 4
-    discriminator_share: float = 0.0
-    discriminator_rate: float = 3e-4
+    discriminator_share: float = 0.0  # part of the budget in which D alone learns
+    discriminator_rate: float = 3e-4  # learning rate of D
 
 
 @dataclass(frozen=True)
 class EncoderConfig(StageConfig):
-    """Stage `encoder`, for the paper's table: an encoder into the frozen G of `pitch-gan`.
+    """Stage `encoder`, for the paper's table: an encoder into the frozen G of `pitch-gan`."""
 
-    Attributes:
-        reconstruction, periodicity: Weights of the loss terms.
-    """
-
+    # weights of the loss terms
     reconstruction: float = 10.0
     periodicity: float = 0.3
 
@@ -225,15 +164,7 @@ class MelHyperConfig(HyperConfig):
 
 @dataclass(frozen=True)
 class JudgeConfig(StageConfig):
-    """Stage `judge`: the classifier of pitch and instrument that measures generated notes.
-
-    Attributes:
-        instrument: Weight of the instrument's loss beside the pitch's.
-        pitch_smoothing, instrument_smoothing: Shares of the targets that go to all classes alike.
-        reach: Semitones by which a note is moved along frequency, up or down.
-        unmoved_share: Part of the notes that stay where they are.
-        gain_db: Largest attenuation.
-    """
+    """Stage `judge`: the classifier of pitch and instrument that measures generated notes."""
 
     loop: LoopConfig = LoopConfig(batch_size=64, learning_rate=2e-3, warmup_steps=100, tick_s=60.0)
     data: DataConfig = DataConfig(
@@ -244,24 +175,18 @@ class JudgeConfig(StageConfig):
         mixture_probability=0.0,
         fine_probability=0.0,
     )
-    instrument: float = 0.5
+    instrument: float = 0.5  # weight of the instrument's loss beside the pitch's
+    # shares of the targets that go to all classes alike
     pitch_smoothing: float = 0.05
     instrument_smoothing: float = 0.1
-    reach: float = 2.0
-    unmoved_share: float = 0.3
-    gain_db: float = 20.0
+    reach: float = 2.0  # semitones by which a note is moved along frequency, up or down
+    unmoved_share: float = 0.3  # part of the notes that stay where they are
+    gain_db: float = 20.0  # largest attenuation
 
 
 @dataclass(frozen=True)
 class DetailConfig(StageConfig):
-    """Stage `detail`: the detail transfer, f, G and H frozen.
-
-    Attributes:
-        distance: Weight of the distance after the best common gain.
-        periodicity: Weight of the periodicity loss.
-        movement: Weight of how lively bands are.
-        level: Weight of the loudness.
-    """
+    """Stage `detail`: the detail transfer, f, G and H frozen."""
 
     loop: LoopConfig = LoopConfig(
         batch_size=32, learning_rate=6e-4, warmup_steps=30, ema_decay=0.98, tick_s=60.0, gradient_clip=0.2
@@ -280,10 +205,10 @@ class DetailConfig(StageConfig):
         envelope_probability=0.1,
         noise_probability=0.1,
     )
-    distance: float = 1.0
-    periodicity: float = 0.01
-    movement: float = 0.3
-    level: float = 0.02
+    distance: float = 1.0  # weight of the distance after the best common gain
+    periodicity: float = 0.01  # weight of the periodicity loss
+    movement: float = 0.3  # weight of how lively bands are
+    level: float = 0.02  # weight of the loudness
 
 
 STAGE_CONFIGS: dict[str, type[StageConfig]] = {

@@ -19,21 +19,14 @@ from hgs_cli.training.stage import Figures, Optimiser, Stage
 
 @dataclass(frozen=True)
 class _HyperTrial:
-    """What H made of one batch.
+    """What H made of one batch."""
 
-    Attributes:
-        terms: Timbre, reconstruction and periodicity.
-        figures: Each of them, and what share of their sum the first two have.
-        batch: The batch.
-        h: Features of its inputs, a row for every target, (B, h_dim).
-        x_hat: Log-mels at the targets' pitches with random noise texture, nothing above the targets' bandwidth,
-            (B, n_mels, n_frames).
-    """
-
-    terms: dict[str, Term]
-    figures: Figures
-    batch: Batch
-    h: Tensor
+    terms: dict[str, Term]  # timbre, reconstruction and periodicity
+    figures: Figures  # each of them, and what share of their sum the first two have
+    batch: Batch  # the batch
+    h: Tensor  # features of its inputs, a row for every target, (B, h_dim)
+    # log-mels at the targets' pitches with random noise texture, nothing above the targets' bandwidth, (B, n_mels,
+    # n_frames)
     x_hat: Tensor
 
 

@@ -34,31 +34,18 @@ Callback = Callable[[dict[str, Any]], None]
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What a run is asked for.
+    """What a run is asked for."""
 
-    Attributes:
-        data: The data set.
-        out: Folder of the run.
-        budget_s: Seconds to train; the learning rate follows the time.
-        steps: Steps to train; the learning rate follows the steps. One of the two is given.
-        device: `cpu` or `cuda`.
-        seed: Of everything random.
-        resume: Go on from the checkpoint in `out`.
-        init: What to start from: a run, a checkpoint, a bundle; fresh networks when None.
-        config: TOML file with settings.
-        dry_run: Say what would be trained, and stop.
-    """
-
-    data: Path
-    out: Path
-    budget_s: float | None = None
-    steps: int | None = None
-    device: str = "cpu"
-    seed: int = 0
-    resume: bool = False
-    init: Path | None = None
-    config: Path | None = None
-    dry_run: bool = False
+    data: Path  # the data set
+    out: Path  # folder of the run
+    budget_s: float | None = None  # seconds to train; the learning rate follows the time
+    steps: int | None = None  # steps to train; the learning rate follows the steps. One of the two is given
+    device: str = "cpu"  # `cpu` or `cuda`
+    seed: int = 0  # of everything random
+    resume: bool = False  # go on from the checkpoint in `out`
+    init: Path | None = None  # what to start from: a run, a checkpoint, a bundle; fresh networks when None
+    config: Path | None = None  # TOML file with settings
+    dry_run: bool = False  # say what would be trained, and stop
 
 
 class Average:
@@ -124,18 +111,12 @@ def describe(stage: Stage) -> dict[str, Any]:
 
 @dataclass
 class _Run:
-    """Where a run stands.
+    """Where a run stands."""
 
-    Attributes:
-        step: Steps taken.
-        elapsed_s: Seconds of training spent.
-        figures: The last validation.
-        carried: Networks of the run it started from that this stage has no use for: D waits here while H learns alone.
-    """
-
-    step: int = 0
-    elapsed_s: float = 0.0
-    figures: Figures = dataclasses.field(default_factory=dict)
+    step: int = 0  # steps taken
+    elapsed_s: float = 0.0  # seconds of training spent
+    figures: Figures = dataclasses.field(default_factory=dict)  # the last validation
+    # networks of the run it started from that this stage has no use for: D waits here while H learns alone
     carried: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
 
 

@@ -20,32 +20,20 @@ LICENCE = "CC-BY-4.0"
 
 @dataclass(frozen=True)
 class Choice:
-    """Which notes are wanted.
+    """Which notes are wanted."""
 
-    Attributes:
-        folders: Unpacked ones; those named …valid and …test are never trained on.
-        sources: How an instrument was made, of SOURCES.
-        pitches: MIDI note numbers; all when None.
-    """
-
-    folders: Sequence[Path]
-    sources: tuple[str, ...] = SOURCES
-    pitches: frozenset[int] | None = None
+    folders: Sequence[Path]  # unpacked ones; those named …valid and …test are never trained on
+    sources: tuple[str, ...] = SOURCES  # how an instrument was made, of SOURCES
+    pitches: frozenset[int] | None = None  # MIDI note numbers; all when None
 
 
 @dataclass(frozen=True)
 class Example:
-    """A note.
+    """A note."""
 
-    Attributes:
-        path: Its sound file.
-        pitch: MIDI note number on its label.
-        velocity: MIDI velocity.
-    """
-
-    path: Path
-    pitch: int
-    velocity: int
+    path: Path  # its sound file
+    pitch: int  # MIDI note number on its label
+    velocity: int  # MIDI velocity
 
 
 @dataclass(frozen=True)

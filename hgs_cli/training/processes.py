@@ -13,15 +13,10 @@ from hgs_cli.errors import TrainingError
 
 @dataclass(frozen=True)
 class Part:
-    """Which of several processes this is.
+    """Which of several processes this is."""
 
-    Attributes:
-        rank: From 0.
-        size: How many there are.
-    """
-
-    rank: int = 0
-    size: int = 1
+    rank: int = 0  # from 0
+    size: int = 1  # how many there are
 
     def of(self, count: int) -> slice:
         """Its part of `count` things.

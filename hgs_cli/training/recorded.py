@@ -43,28 +43,18 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class PreparingRules:
-    """How recordings are prepared, and what they are told by.
+    """How recordings are prepared, and what they are told by."""
 
-    Attributes:
-        onset_db: Below its peak: a recording begins where it first is louder.
-        lead_s: Kept before that.
-        seconds: Kept of it at the most.
-        peak_db: Of an instrument's loudest note.
-        pitch_cents: That a file may be off the pitch that was measured by two other trackers: of 500 of the very files
-            489 are heard within 10, all within 35.
-        length_s: And off its length: of 500 some begin up to 0.2 s from where they did.
-        max_bytes: Of a source's file.
-        timeout_s: Of a connection.
-    """
-
-    onset_db: float = -40.0
-    lead_s: float = 0.005
-    seconds: float = 4.0
-    peak_db: float = -1.0
+    onset_db: float = -40.0  # below its peak: a recording begins where it first is louder
+    lead_s: float = 0.005  # kept before that
+    seconds: float = 4.0  # kept of it at the most
+    peak_db: float = -1.0  # of an instrument's loudest note
+    # that a file may be off the pitch that was measured by two other trackers: of 500 of the very files 489 are heard
+    # within 10, all within 35
     pitch_cents: float = 40.0
-    length_s: float = 0.25
-    max_bytes: int = 256 * 2**20
-    timeout_s: float = 60.0
+    length_s: float = 0.25  # and off its length: of 500 some begin up to 0.2 s from where they did
+    max_bytes: int = 256 * 2**20  # of a source's file
+    timeout_s: float = 60.0  # of a connection
 
 
 RULES = PreparingRules()
@@ -72,33 +62,21 @@ RULES = PreparingRules()
 
 @dataclass(frozen=True)
 class Recorded:
-    """One recording of the table.
+    """One recording of the table."""
 
-    Attributes:
-        folder: The set that it belongs to, `real` or `real2`.
-        instrument, family, licence: As a manifest has them.
-        repository: `owner/name` on GitHub.
-        commit: Of the repository.
-        path: In the repository.
-        midi: That it sounds at; None for a one-shot.
-        dynamic: `loud` or `soft`.
-        seconds: Of the file that was used.
-        how: What was done besides: `read at 40517 Hz`, or how it was rendered; empty for most.
-        sha256: Of the file that was used.
-    """
-
-    folder: str
+    folder: str  # the set that it belongs to, `real` or `real2`
+    # as a manifest has them
     instrument: str
     family: str
     licence: str
-    repository: str
-    commit: str
-    path: str
-    midi: float | None
-    dynamic: str
-    seconds: float
-    how: str
-    sha256: str
+    repository: str  # `owner/name` on GitHub
+    commit: str  # of the repository
+    path: str  # in the repository
+    midi: float | None  # that it sounds at; None for a one-shot
+    dynamic: str  # `loud` or `soft`
+    seconds: float  # of the file that was used
+    how: str  # what was done besides: `read at 40517 Hz`, or how it was rendered; empty for most
+    sha256: str  # of the file that was used
 
     @property
     def stem(self) -> str:

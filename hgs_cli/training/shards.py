@@ -33,29 +33,17 @@ def to_decibels(levels: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Shard:
-    """What the index says of one shard.
+    """What the index says of one shard."""
 
-    Attributes:
-        name: File name without its ending.
-        instrument: Presets and recordings of the same instrument share this, and its side of the split.
-        source: SoundFont file, or the folder of recordings or of NSynth.
-        family: For tables; the General MIDI group, the manifest's or NSynth's word.
-        pitched: Whether its notes have a verified pitch.
-        validation: Never trained on.
-        n_notes: Notes kept.
-        n_dropped: Notes whose pitch could not be verified.
-        licence: As stated by the source.
-    """
-
-    name: str
-    instrument: str
-    source: str
-    family: str
-    pitched: bool
-    validation: bool
-    n_notes: int
-    n_dropped: int
-    licence: str
+    name: str  # file name without its ending
+    instrument: str  # presets and recordings of the same instrument share this, and its side of the split
+    source: str  # SoundFont file, or the folder of recordings or of NSynth
+    family: str  # for tables; the General MIDI group, the manifest's or NSynth's word
+    pitched: bool  # whether its notes have a verified pitch
+    validation: bool  # never trained on
+    n_notes: int  # notes kept
+    n_dropped: int  # notes whose pitch could not be verified
+    licence: str  # as stated by the source
 
 
 def validation_instruments() -> frozenset[str]:

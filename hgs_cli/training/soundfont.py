@@ -29,24 +29,19 @@ GEN_INSTRUMENT, GEN_KEY_RANGE, GEN_VELOCITY_RANGE, GEN_SAMPLE, GEN_ROOT_KEY = 41
 
 @dataclass
 class Preset:
-    """A preset of a SoundFont.
+    """A preset of a SoundFont."""
 
-    Attributes:
-        bank, program: Its MIDI address.
-        name: As the SoundFont spells it.
-        samples: Indices of the samples that it plays.
-        zones: What plays which sample: lowest and highest key, lowest and highest velocity, sample.
-        key_low, key_high: Keys that its zones answer to.
-        root_low, root_high: Lowest and highest pitch that was recorded for it.
-    """
-
+    # its MIDI address
     bank: int
     program: int
-    name: str
-    samples: set[int] = field(default_factory=set)
+    name: str  # as the SoundFont spells it
+    samples: set[int] = field(default_factory=set)  # indices of the samples that it plays
+    # what plays which sample: lowest and highest key, lowest and highest velocity, sample
     zones: list[tuple[int, int, int, int, int]] = field(default_factory=list)
+    # keys that its zones answer to
     key_low: int = 127
     key_high: int = 0
+    # lowest and highest pitch that was recorded for it
     root_low: int = 127
     root_high: int = 0
 
