@@ -37,14 +37,14 @@ MAX_PASSES = 64
 MAX_TEXT = 1000
 
 _REMAKE = "make it again with hgs invert"
-_GRID = (N_MELS, N_FRAMES)
-_SHAPES = {
-    "mel": _GRID,
-    "first.harmonic": _GRID,
-    "first.noise_part": _GRID,
-    "detail.harmonic": _GRID,
-    "detail.noise_part": _GRID,
-}
+_SHAPES = dict.fromkeys(
+    ("mel", "first.harmonic", "first.noise_part", "detail.harmonic", "detail.noise_part"), (N_MELS, N_FRAMES)
+)
+_FACTS = (
+    "passes", "source_pitch", "length_samples", "input_gain_db", "reference_lufs", "reference_peak_db",
+    "weights_sha256",
+)  # fmt: skip
+_LATER_FACTS = ("stands_at", "harmonic_share", "trust", "cropped", "heard", "kind")  # since format 3
 _FORMER = ("detail.attack", "detail.phases", "detail.stretch", "detail.remainder", "side")  # of formats 1 and 2
 # What no sound comes near, and from which finite notes can be made; see `Inversion.impossible`.
 _MAX_OF = {
@@ -212,22 +212,11 @@ def _header(inversion: Inversion) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        "passes": inversion.passes,
-        "source_pitch": inversion.source_pitch,
-        "length_samples": inversion.length_samples,
-        "input_gain_db": inversion.input_gain_db,
-        "reference_lufs": inversion.reference_lufs,
-        "reference_peak_db": inversion.reference_peak_db,
-        "weights_sha256": inversion.weights_sha256,
+        **{name: getattr(inversion, name) for name in _FACTS},
         "recording_exponent": 0 if recording is None else _exponent(recording),
         "channels": 1 if recording is None else len(recording),
         "mono_weights": None if weights is None else weights.tolist(),
-        "stands_at": inversion.stands_at,
-        "harmonic_share": inversion.harmonic_share,
-        "trust": inversion.trust,
-        "cropped": inversion.cropped,
-        "heard": inversion.heard,
-        "kind": inversion.kind,
+        **{name: getattr(inversion, name) for name in _LATER_FACTS},
     }
 
 
@@ -252,30 +241,22 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor], recording: Ten
     def part(prefix: str) -> dict[str, Tensor]:
         return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
-    source = header["source_pitch"]
+    facts = {name: header[name] for name in _FACTS}
+    if header["source_pitch"] is not None:
+        facts["stands_at"] = header["source_pitch"]
+    facts["cropped"] = header["length_samples"] == MODEL_SAMPLES  # of formats 1 and 2, which do not say
+    facts |= {name: header[name] for name in _LATER_FACTS if name in header}
     weights = header.get("mono_weights")
     return Inversion(
         feature=tensors["feature"],
         offsets=part("offsets."),
-        passes=header["passes"],
-        source_pitch=header["source_pitch"],
         pitch_contour_cents=tensors["cents"],
         mel=tensors["mel"],
         source_envelopes=Envelopes(**part("first.")),
         detail=Detail(**part("detail.")),
-        length_samples=header["length_samples"],
-        input_gain_db=header["input_gain_db"],
-        reference_lufs=header["reference_lufs"],
-        reference_peak_db=header["reference_peak_db"],
-        weights_sha256=header["weights_sha256"],
         recording=recording,
         mono_weights=None if weights is None else torch.tensor(weights),
-        stands_at=header.get("stands_at", 60.0 if source is None else source),
-        harmonic_share=header.get("harmonic_share"),
-        trust=header.get("trust", 1.0),
-        cropped=header.get("cropped", header["length_samples"] == MODEL_SAMPLES),
-        heard=header.get("heard", ""),
-        kind=header.get("kind", ""),
+        **facts,
     )
 
 
