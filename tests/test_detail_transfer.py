@@ -92,12 +92,18 @@ def test_silence_and_noise_of_any_level_stay_finite(transfer: DetailTransfer, le
 
 
 def test_harmonics_take_their_detail_with_them_and_formants_stay() -> None:
-    octave = mel_warp(torch.tensor([12.0]))[0]
+    octave = mel_warp(torch.tensor([12.0])).matrix[0]
     bump = torch.zeros(N_MELS)
     bump[20] = 1.0
     assert 38 <= int((octave @ bump).argmax()) <= 42  # linear below 1 kHz: twice as high
     blur = mel_blur(midi_to_hz(torch.tensor([60.0])), 0.4, 6.0)[0]
     assert int((blur @ bump).argmax()) == pytest.approx(20, abs=2)
+
+
+def test_bands_move_by_the_weights_of_their_matrix() -> None:
+    warp = mel_warp(torch.tensor([-7.3, 0.0, 19.0]))
+    value = torch.randn(3, N_MELS, 5)
+    torch.testing.assert_close(warp(value), warp.matrix @ value)
 
 
 def test_the_distance_forgives_a_gain_and_nothing_else() -> None:

@@ -16,7 +16,7 @@ import torch
 import torchaudio
 from torch import Tensor
 
-from hgs_cli.spectrum import SAMPLE_RATE
+from hgs_cli.spectrum import SAMPLE_RATE, power_of
 
 BLOCK_S = 0.4  # the shortest sound that BS.1770 defines a loudness for
 SILENCE_DB = -120.0
@@ -102,8 +102,7 @@ def _block_energies(note: Tensor) -> Tensor:
     step = round(BLOCK_S * SAMPLE_RATE / BLOCK_STEPS)
     n_steps = max(BLOCK_STEPS, math.ceil(note.shape[0] / step))
     pieces = torch.nn.functional.pad(note.float(), (0, n_steps * step - note.shape[0])).view(n_steps, step)
-    power = torch.view_as_real(torch.fft.rfft(pieces)).square().sum(-1)
-    return torch.mv(power, _k_weights(step)).unfold(0, BLOCK_STEPS, 1).mean(1).double()
+    return torch.mv(power_of(torch.fft.rfft(pieces)), _k_weights(step)).unfold(0, BLOCK_STEPS, 1).mean(1).double()
 
 
 @lru_cache(maxsize=1)

@@ -9,7 +9,7 @@ import torch
 import torchaudio
 from torch import Tensor
 
-from hgs_cli.spectrum import MelConfig, band_blocks, bins_to_bands, mel_filters, power_to_level
+from hgs_cli.spectrum import MelConfig, band_blocks, bins_to_bands, mel_filters, power_of, power_to_level
 
 
 def resample(audio: Tensor, orig_hz: int, new_hz: int) -> Tensor:
@@ -53,9 +53,8 @@ class LogMel:
         wanted = (n_heard - 1) * config.hop_length + half
         audio = torch.nn.functional.pad(audio[..., :wanted], (half, max(0, wanted - audio.shape[-1])))
         spectrum = torch.fft.rfft(audio.unfold(-1, config.n_fft, config.hop_length) * self._window)
-        power = torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag)
-        bands = bins_to_bands(power, self.filters, self._blocks).transpose(1, 2)
-        return torch.nn.functional.pad(bands, (0, config.n_frames - n_heard)).contiguous()
+        bands = bins_to_bands(power_of(spectrum), self.filters, self._blocks)
+        return torch.nn.functional.pad(bands, (0, config.n_frames - n_heard))
 
     def __call__(self, audio: Tensor) -> Tensor:
         """Log-mel x of audio (B, T): (B, n_mels, n_frames), about [-1, 1]; 1 unit is 50 dB."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -12,16 +13,18 @@ from torch.nn import functional as F
 
 from hgs_cli.models.feature_extractor import timbre_part
 from hgs_cli.models.layers import (
+    ACTIVATION_GAIN,
     FoldedWeight,
     ModulatedConv1d,
     PitchEmbedding,
     WeightUpdate,
     activate,
     apply_offsets,
+    rectify,
     serve_rows,
 )
 from hgs_cli.pitch import midi_to_hz
-from hgs_cli.spectrum import N_FRAMES, N_MELS, comb_power, level_to_power, noise_log_mean, power_to_level
+from hgs_cli.spectrum import N_FRAMES, N_MELS, comb_power, level_to_power, noise_template, power_to_level
 
 FRAMES_PER_STEP = 4
 N_PARTS = 2  # harmonic, noise
@@ -75,6 +78,13 @@ FoldedWeights = dict[str, FoldedWeight]
 """θ(1 + Δ) of one sound by layer name, from `Generator.fold`."""
 
 
+@lru_cache(maxsize=4)
+def _expected_noise(filters: Tensor) -> Tensor:
+    """`noise_template` of filters that stay as they are: a millisecond of every call without it."""
+    with torch.inference_mode(False):
+        return noise_template(filters)
+
+
 class MappingNetwork(nn.Module):
     """Timbre, noise and pitch → style w."""
 
@@ -123,10 +133,10 @@ class SynthesisBlock(nn.Module):
         """Map (B, in_channels, T) to (B, out_channels, T or 2T); `name` prefixes this block's offsets."""
         if self.up:  # in two dimensions the channels may stay last in memory
             x = F.interpolate(x[:, :, None], scale_factor=(1, 2), mode="bilinear")[:, :, 0]
-        y = self.conv0(x, w, offsets.get(f"{name}.conv0"))
-        y = y + apply_offsets(self.position, offsets.get(f"{name}.position"), y.shape[0])
-        y = activate(self.conv1(activate(y), w, offsets.get(f"{name}.conv1")))
-        return (y + self.shortcut(x)) * math.sqrt(0.5)
+        position = apply_offsets(self.position, offsets.get(f"{name}.position"), x.shape[0])
+        y = rectify(self.conv0(x, w, offsets.get(f"{name}.conv0"), added=position))
+        y = rectify(self.conv1(y, w, offsets.get(f"{name}.conv1"), gain=ACTIVATION_GAIN))
+        return torch.add(self.shortcut(x), y, alpha=ACTIVATION_GAIN).mul_(math.sqrt(0.5))
 
 
 class Generator(nn.Module):
@@ -189,7 +199,8 @@ class Generator(nn.Module):
         for index, block in enumerate(self.blocks):
             assert isinstance(block, SynthesisBlock)
             name = f"block{index}.position"
-            folded[name] = FoldedWeight(apply_offsets(block.position, offsets.get(name), 1)[0])
+            position = apply_offsets(block.position, offsets.get(name), 1)[0]
+            folded[name] = FoldedWeight(position.T.contiguous().T)  # channels last, as what it is added to
             for part in ("conv0", "conv1"):
                 name = f"block{index}.{part}"
                 folded[name] = getattr(block, part).fold(offsets.get(name))
@@ -237,6 +248,11 @@ class Generator(nn.Module):
         """Mel power of noise with unit expected power in every DFT bin, (n_mels,)."""
         return self.filters.sum(0)
 
+    @property
+    def _noise_power(self) -> Tensor:
+        """As `noise_template`, of the expectation of the logarithm; kept."""
+        return _expected_noise(self.filters)
+
     def part_powers(
         self, envelopes: Envelopes, p: Tensor, noise_texture: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
@@ -252,11 +268,10 @@ class Generator(nn.Module):
             Two tensors (B, n_mels, n_frames).
         """
         harmonic = level_to_power(envelopes.harmonic.clamp(-3.0, MAX_LEVEL)) * self.comb_template(p)[:, :, None]
-        texture = noise_log_mean(self.filters)[None, :, None] if noise_texture is None else noise_texture
-        noise = (
-            level_to_power(envelopes.noise_part.clamp(-3.0, MAX_LEVEL)) * self.noise_template()[None, :, None] * texture
-        )
-        return harmonic, noise
+        noise = level_to_power(envelopes.noise_part.clamp(-3.0, MAX_LEVEL))
+        if noise_texture is None:
+            return harmonic, noise * self._noise_power[:, None]
+        return harmonic, noise * self.noise_template()[None, :, None] * noise_texture
 
     def compose(self, envelopes: Envelopes, p: Tensor, noise_texture: Tensor | None = None) -> Tensor:
         """The log-mel x̂ of both envelopes on their templates; arguments as `part_powers`: (B, n_mels, n_frames)."""

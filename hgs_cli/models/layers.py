@@ -19,7 +19,12 @@ ACTIVATION_GAIN = math.sqrt(2.0 / (1.0 + LEAK**2))  # keeps the variance through
 
 def activate(x: Tensor) -> Tensor:
     """Leaky ReLU that keeps the variance of its input."""
-    return F.leaky_relu(x, LEAK) * ACTIVATION_GAIN
+    return F.leaky_relu(x, LEAK).mul_(ACTIVATION_GAIN)
+
+
+def rectify(x: Tensor) -> Tensor:
+    """Leaky ReLU in place of what is read by nobody else; ACTIVATION_GAIN is left to the layer behind it."""
+    return F.leaky_relu_(x, LEAK)
 
 
 class PitchEmbedding(nn.Module):
@@ -162,7 +167,9 @@ class ModulatedConv1d(nn.Module):
         energy = weight.square().sum(2).T if self.demodulate else None
         return FoldedWeight(weight[:, :, None].contiguous(memory_format=torch.channels_last), energy)
 
-    def forward(self, x: Tensor, w: Tensor, update: WeightUpdate = None) -> Tensor:
+    def forward(
+        self, x: Tensor, w: Tensor, update: WeightUpdate = None, *, gain: float = 1.0, added: Tensor | None = None
+    ) -> Tensor:
         """Convolve x (B, in_channels, T) under the style w (B, w_dim).
 
         Args:
@@ -170,12 +177,14 @@ class ModulatedConv1d(nn.Module):
             w: Style, (B, w_dim).
             update: Low-rank factors of Δ, (N, out_channels + in_channels, rank), or nothing; N divides B, and each of
                 the N sounds serves B / N rows in a row. Or the folded weight of one sound.
+            gain: On x, which demodulation does not take back.
+            added: To the bias, (B or 1, out_channels, T).
 
         Returns:
             (B, out_channels, T), bias added, not activated.
         """
         style = self.affine(w)
-        x = x * style[:, :, None]
+        x = x * (style * gain)[:, :, None]
         if update is None or (isinstance(update, Tensor) and update.shape[0] == 1):
             update = self.fold(update)
         if isinstance(update, FoldedWeight):
@@ -183,9 +192,10 @@ class ModulatedConv1d(nn.Module):
             total = None if energy is None else torch.matmul(style.square(), energy)
         else:
             y, total = self._convolve_by_sound(x, style, low_rank_product(update, self.out_channels))
-        if total is not None:
-            y = y * torch.rsqrt(total.float() + 1e-8).to(y.dtype)[:, :, None]
-        return y + self.bias[:, None]
+        bias = self.bias[:, None] if added is None else self.bias[:, None] + added
+        if total is None:
+            return y + bias
+        return torch.addcmul(bias, y, torch.rsqrt(total.float() + 1e-8).to(y.dtype)[:, :, None])
 
     def _convolve_by_sound(self, x: Tensor, style: Tensor, delta: Tensor) -> tuple[Tensor, Tensor | None]:
         """The layer's own convolution and, beside it, that with θ·Δ, of several sounds, Δ (N, out, in).

@@ -11,6 +11,7 @@ from torch import Tensor
 from hgs_cli.pitch import midi_to_hz
 from hgs_cli.side_by_side import side_by_side
 from hgs_cli.spectrum import (
+    AMPLITUDE_OCTAVES,
     DB_PER_UNIT,
     FLOOR_DB,
     HOP_LENGTH,
@@ -18,6 +19,7 @@ from hgs_cli.spectrum import (
     N_FFT,
     N_FRAMES,
     SAMPLE_RATE,
+    BandBlock,
     MelConfig,
     band_blocks,
     bands_to_bins,
@@ -25,6 +27,7 @@ from hgs_cli.spectrum import (
     lines_between_bands,
     mel_points_hz,
     noise_template,
+    power_of,
 )
 
 
@@ -124,10 +127,11 @@ class Vocoder:
         noise = self._spectra(self._noise((seed * 1_000_003 + round(100.0 * midi)) % 2**63, n_frames).to(e_h.device))
         spectrum = self._spectra(periodic_source(midi_to_hz(pitch.double()), seed, n_frames).to(e_h.device))
         # (n_frames, n_freqs) both: unit power at the peak of a harmonic, unit expected power in a bin of noise
-        e_h, e_n = e_h[:, :n_frames].T, e_n[:, :n_frames].T
+        e_h, e_n = e_h[:, :n_frames], e_n[:, :n_frames]
         even = torch.where(e_n > -1.0, e_n - self._texture(noise), e_n)  # the floor stays silence
-        spectrum.mul_(amplitude(self._at_harmonics(e_h, float(midi_to_hz(pitch.median())))))
-        spectrum.add_(noise.mul_(amplitude(self._between_bands(even))))
+        between_harmonics = self._between_harmonics(float(midi_to_hz(pitch.median())))
+        spectrum.mul_(amplitudes(e_h, between_harmonics.T, band_blocks(between_harmonics)))
+        spectrum.add_(noise.mul_(amplitudes(even, self.interpolation, self._noise_blocks)))
         return self._overlap_add(spectrum, length_samples)
 
     def _noise(self, seed: int, n_frames: int) -> Tensor:
@@ -141,12 +145,12 @@ class Vocoder:
 
         Source: Griffin & Lim, Signal estimation from modified short-time Fourier transform (1984).
         """
-        frames = torch.fft.irfft(spectrum, N_FFT).mul_(self.window)
+        frames = torch.fft.irfft(spectrum, N_FFT)
         n_frames, n_hops = frames.shape[0], N_FFT // HOP_LENGTH
         hops = frames.new_zeros(n_frames + n_hops - 1, HOP_LENGTH)
         pieces = frames.reshape(n_frames, n_hops, HOP_LENGTH)
         for hop in range(n_hops):
-            hops[hop : hop + n_frames] += pieces[:, hop]
+            hops[hop : hop + n_frames].addcmul_(pieces[:, hop], self.window[hop * HOP_LENGTH :][:HOP_LENGTH])
         begin = N_FFT // 2
         audio = hops.flatten()[begin : begin + length_samples]
         return audio / self.window_power[begin : begin + length_samples]
@@ -156,23 +160,18 @@ class Vocoder:
         return torch.fft.rfft(audio.unfold(0, N_FFT, HOP_LENGTH) * self.window)
 
     def _texture(self, spectrum: Tensor) -> Tensor:
-        """By how much spectra of unit noise (n_frames, n_freqs) are above their level, (n_frames, n_mels).
+        """By how much spectra of unit noise (n_frames, n_freqs) are above their level, (n_mels, n_frames).
 
         E_n that was measured has the texture of the recording in it, and a network's is a mean of logarithms: either
         would flutter once more with that of our own noise.
         """
         scale = (self.window.sum() / 2) ** 2
-        power = torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag)
-        heard = bins_to_bands(power, self.filters, self._texture_blocks)
-        level = torch.log10(heard / (scale * self.template) + 1e-12).mul_(10.0 / DB_PER_UNIT)
+        heard = bins_to_bands(power_of(spectrum), self.filters, self._texture_blocks)
+        level = torch.log10(heard / (scale * self.template[:, None]) + 1e-12).mul_(10.0 / DB_PER_UNIT)
         return level.clamp_(-VOCODER.max_texture_level, VOCODER.max_texture_level)
 
-    def _between_bands(self, level: Tensor) -> Tensor:
-        """Levels (n_frames, n_mels) at every bin, on straight lines between the bands, (n_frames, n_freqs)."""
-        return bands_to_bins(level, self.interpolation, self._noise_blocks)
-
-    def _at_harmonics(self, level: Tensor, f0_hz: float) -> Tensor:
-        """Levels (n_frames, n_mels) read at the harmonics of f0, and straight lines between, (n_frames, n_freqs).
+    def _between_harmonics(self, f0_hz: float) -> Tensor:
+        """Weights that read mel bands at the harmonics of f0 and draw straight lines between, (n_freqs, n_mels).
 
         Bands between the harmonics of a high note, and those below its fundamental, say nothing that was ever heard;
         read directly, they would sound through the side lobes of the window.
@@ -184,21 +183,24 @@ class Vocoder:
         position = (harmonic * (f0_hz / bin_hz)).clamp(max=n_freqs - 1)
         below = position.long().clamp(max=n_freqs - 2)
         bins = self.interpolation.T
-        read = torch.matmul(level, torch.lerp(bins[below], bins[below + 1], (position - below)[:, None]).T)
+        read = torch.lerp(bins[below], bins[below + 1], (position - below)[:, None])
 
         place = torch.arange(n_freqs, device=device) * (bin_hz / f0_hz)  # in harmonics
         low = torch.floor(place).clamp(1, max(1, last - 1))
         fraction = (place - low).clamp(0.0, 1.0)
         index = low.long()
-        high = read.index_select(1, index.clamp(max=last - 1))
-        return torch.lerp(read.index_select(1, index - 1), high, fraction)
+        return torch.lerp(read[index - 1], read[index.clamp(max=last - 1)], fraction[:, None])
 
 
-def amplitude(level: Tensor) -> Tensor:
-    """Amplitude factors of levels of power, in their place; the floor is silence."""
-    gain = level.clamp_(max=VOCODER.top_level).sub_(1.0).mul_(DB_PER_UNIT / 20.0 * math.log(10.0)).exp_()
+def amplitudes(level: Tensor, lines: Tensor, blocks: tuple[BandBlock, ...]) -> Tensor:
+    """Amplitude factors of levels of power in bands (n_mels, n_frames) at every bin, (n_frames, n_freqs).
+
+    Lines (n_mels, n_freqs) whose weights sum to 1 lead from bands to bins. The floor is silence.
+    """
+    octaves = level.clamp(max=VOCODER.top_level).sub_(1.0).mul_(AMPLITUDE_OCTAVES)
+    gain = bands_to_bins(octaves.T, lines, blocks).exp2_()
     # Not √(power - floor), which takes three times as long: 20 dB above the floor they differ by 0.04 dB.
-    return gain.sub_(FLOOR_POWER * (1.0 + VOCODER.floor_margin) / gain).clamp_(min=0.0)
+    return gain.sub_(gain.reciprocal(), alpha=FLOOR_POWER * (1.0 + VOCODER.floor_margin)).clamp_(min=0.0)
 
 
 def periodic_source(f0_hz: Tensor, seed: int, n_frames: int | None = None) -> Tensor:
@@ -225,7 +227,7 @@ def periodic_source(f0_hz: Tensor, seed: int, n_frames: int | None = None) -> Te
     spectrum = torch.zeros(n_table // 2 + 1, dtype=torch.complex64)
     spectrum[1 : n_harmonics + 1] = torch.polar(torch.full_like(angles, n_table / 2.0), angles)
     table = torch.fft.irfft(spectrum, n_table)
-    table = torch.cat([table, table[:1]])
+    steps = torch.complex(table, table.roll(-1) - table)  # a point, and how far it is to the next: read at once
 
     # Held for half a window at either end: (n_frames + n_fft / hop,) knots, straight lines between them.
     ends = N_FFT // 2 // HOP_LENGTH
@@ -239,7 +241,6 @@ def periodic_source(f0_hz: Tensor, seed: int, n_frames: int | None = None) -> Te
     first = (start - torch.floor(start)).float()[:, None]
     phase = (slope[:, None] * step).add_(knots[:-1].float()[:, None]).mul_(step).add_(first)
     position = phase.frac_().mul_(n_table).flatten()
-    index = position.int().clamp_(max=n_table - 1)
-    position -= index
-    below = table.index_select(0, index)
-    return torch.lerp(below, table.index_select(0, index.add_(1)), position)
+    whole = torch.floor(position)
+    read = steps.index_select(0, whole.int())
+    return torch.addcmul(read.real, read.imag, position.sub_(whole))
