@@ -151,6 +151,24 @@ class Voices:
     heard: Tensor | None = None
 
 
+def padded(voices: Voices, n_frames: int) -> Voices:
+    """Voices with so many frames more, in which nothing is drawn and the last gain holds."""
+    if not n_frames:
+        return voices
+
+    def silent(level: Tensor) -> Tensor:
+        return torch.nn.functional.pad(level, (0, n_frames), value=-3.0)
+
+    gain = voices.gain
+    return Voices(
+        None if gain is None else torch.nn.functional.pad(gain, (0, n_frames), mode="replicate"),
+        Envelopes(silent(voices.drawn.harmonic), silent(voices.drawn.noise_part)),
+        silent(voices.level),
+        silent(voices.wanted),
+        voices.heard,
+    )
+
+
 def between(voices: Voices, other: Tensor, share: Tensor) -> Voices:
     """Voices of notes drawn towards another log-mel (B, n_mels, n_frames) by a share (B,), all of them alike."""
     share = share[:, None, None]

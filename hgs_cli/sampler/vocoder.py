@@ -83,6 +83,10 @@ class Vocoder:
         self.edges_hz = mel_points_hz(MelConfig())
         self._texture_blocks = band_blocks(filters)
         self._noise_blocks = band_blocks(self.interpolation.T)
+        self._bins = self.interpolation.T.contiguous()
+        heard = (lines_between_bands(filters) > 0.0).int()
+        self._first_band: list[int] = heard.argmax(0).tolist()
+        self._past_band: list[int] = (heard.shape[0] - heard.flip(0).argmax(0)).tolist()
         window = torch.hann_window(N_FFT)
         self.window = window.to(device)
         power = torch.zeros(MODEL_SAMPLES + N_FFT)
@@ -124,15 +128,20 @@ class Vocoder:
         """One note: envelopes (n_mels, n_frames) and contour (n_frames,) to audio (length_samples,)."""
         n_frames = min(N_FRAMES, (length_samples - 1 + N_FFT // 2) // HOP_LENGTH + 1)  # those that reach into it
         midi = float(pitch.median())
-        noise = self._spectra(self._noise((seed * 1_000_003 + round(100.0 * midi)) % 2**63, n_frames).to(e_h.device))
-        spectrum = self._spectra(periodic_source(midi_to_hz(pitch.double()), seed, n_frames).to(e_h.device))
-        # (n_frames, n_freqs) both: unit power at the peak of a harmonic, unit expected power in a bin of noise
         e_h, e_n = e_h[:, :n_frames], e_n[:, :n_frames]
-        even = torch.where(e_n > -1.0, e_n - self._texture(noise), e_n)  # the floor stays silence
-        between_harmonics = self._between_harmonics(float(midi_to_hz(pitch.median())))
-        spectrum.mul_(amplitudes(e_h, between_harmonics.T, band_blocks(between_harmonics)))
-        spectrum.add_(noise.mul_(amplitudes(even, self.interpolation, self._noise_blocks)))
-        return self._overlap_add(spectrum, length_samples)
+
+        def tone() -> Tensor:  # (n_frames, n_freqs): unit power at the peak of a harmonic, before it is shaped
+            spectrum = self._spectra(periodic_source(midi_to_hz(pitch.double()), seed, n_frames).to(e_h.device))
+            return spectrum.mul_(amplitudes(e_h, *self._between_harmonics(float(midi_to_hz(pitch.median())))))
+
+        def noise() -> Tensor:  # (n_frames, n_freqs): unit expected power in a bin
+            drawn = self._noise((seed * 1_000_003 + round(100.0 * midi)) % 2**63, n_frames)
+            spectrum = self._spectra(drawn.to(e_h.device))
+            even = torch.where(e_n > -1.0, e_n - self._texture(spectrum), e_n)  # the floor stays silence
+            return spectrum.mul_(amplitudes(even, self.interpolation, self._noise_blocks))
+
+        voices = side_by_side(lambda voice: voice(), (tone, noise))
+        return self._overlap_add(voices[0].add_(voices[1]), length_samples)
 
     def _noise(self, seed: int, n_frames: int) -> Tensor:
         """White noise whose spectra have unit expected power, as long as so many frames, on the CPU."""
@@ -170,26 +179,33 @@ class Vocoder:
         level = torch.log10(heard / (scale * self.template[:, None]) + 1e-12).mul_(10.0 / DB_PER_UNIT)
         return level.clamp_(-VOCODER.max_texture_level, VOCODER.max_texture_level)
 
-    def _between_harmonics(self, f0_hz: float) -> Tensor:
-        """Weights that read mel bands at the harmonics of f0 and draw straight lines between, (n_freqs, n_mels).
+    def _between_harmonics(self, f0_hz: float) -> tuple[Tensor, tuple[BandBlock, ...]]:
+        """Weights that read mel bands at the harmonics of f0 and draw straight lines between, (n_mels, n_freqs).
 
-        Bands between the harmonics of a high note, and those below its fundamental, say nothing that was ever heard;
-        read directly, they would sound through the side lobes of the window.
+        And where they are not zero. Bands between the harmonics of a high note, and those below its fundamental, say
+        nothing that was ever heard; read directly, they would sound through the side lobes of the window.
         """
-        bin_hz = SAMPLE_RATE / N_FFT
-        n_freqs, device = self.interpolation.shape[1], self.interpolation.device
+        spacing = f0_hz * N_FFT / SAMPLE_RATE  # in bins
+        n_freqs, device = len(self._bins), self._bins.device
         last = max(1, int(VOCODER.top_hz / f0_hz))
-        harmonic = torch.arange(1.0, last + 1.0, device=device)
-        position = (harmonic * (f0_hz / bin_hz)).clamp(max=n_freqs - 1)
+        position = (torch.arange(1.0, last + 1.0, device=device) * spacing).clamp(max=n_freqs - 1)
         below = position.long().clamp(max=n_freqs - 2)
-        bins = self.interpolation.T
-        read = torch.lerp(bins[below], bins[below + 1], (position - below)[:, None])
+        bins, above = (self._bins.index_select(0, index) for index in (below, below + 1))
+        read = torch.lerp(bins, above, (position - below)[:, None])
 
-        place = torch.arange(n_freqs, device=device) * (bin_hz / f0_hz)  # in harmonics
+        place = torch.arange(n_freqs, device=device) / spacing  # in harmonics
         low = torch.floor(place).clamp(1, max(1, last - 1))
-        fraction = (place - low).clamp(0.0, 1.0)
         index = low.long()
-        return torch.lerp(read[index - 1], read[index.clamp(max=last - 1)], fraction[:, None])
+        lower, upper = (read.index_select(0, each) for each in (index - 1, index.clamp(max=last - 1)))
+        lines = torch.lerp(lower, upper, (place - low).clamp(0.0, 1.0)[:, None])
+
+        def mels(bins: slice) -> slice:
+            """The bands between the harmonics around some bins."""
+            first, past = (max(1, min(int(each / spacing), last - 1)) for each in (bins.start, bins.stop - 1))
+            begin, end = (min(int(each * spacing), n_freqs - 2) for each in (first, past + 1))
+            return slice(self._first_band[begin], self._past_band[end + 1])
+
+        return lines.T, tuple(BandBlock(block.bins, mels(block.bins)) for block in self._noise_blocks)
 
 
 def amplitudes(level: Tensor, lines: Tensor, blocks: tuple[BandBlock, ...]) -> Tensor:

@@ -32,11 +32,14 @@ class CarryRules:
         unmoved: Of a ratio, 0.002 cents.
         near_semitones: Within them a note is as loud as the recording everywhere.
         carried_over: Of a share above one half, over which the lead's carrier takes a mix over.
+        heard_behind: Frames of the front end behind the end of a sound that its carrier still asks gains for, and as
+            many as an attack needs at the least.
     """
 
     unmoved: float = 1e-6
     near_semitones: float = 0.1
     carried_over: float = 0.25
+    heard_behind: int = 48
 
 
 CARRY = CarryRules()
@@ -192,6 +195,9 @@ def note_voices(
         silence = Envelopes(nothing - 3.0, nothing - 3.0)
         return Voices(nothing, silence, nothing, nothing, torch.zeros_like(q, dtype=torch.bool))
     own = [None if each is None else each.own.to(q.device) for each in heads]
+    if own[0] is not None and notes.needs_no_networks and not sources and not levels and not says[0]:
+        heard = min(N_FRAMES, instrument.length_samples // HOP_LENGTH + CARRY.heard_behind)
+        return level.padded(_allot(replace(notes, own=own[0][..., :heard])), N_FRAMES - heard)
     alone = [replace(source, own=each) for source, each in zip(sources, own, strict=False)]
     ends = tuple(MixSource(each, _shaped(_allot(each), one).level) for each, one in zip(alone, says, strict=False))
     voices = _allot(replace(notes, own=own[instrument.lead], ends=ends))
