@@ -199,8 +199,9 @@ def hann_spectrum(offset_bins: Tensor) -> Tensor:
     """Spectrum of a Hann window, 1 at its peak, at a distance of `offset_bins` DFT bins (closed form)."""
     denominator = 1.0 - offset_bins**2
     near_pole = denominator.abs() < 1e-4  # the limit at ±1 bin is one half
-    value = torch.sinc(offset_bins) / torch.where(near_pole, torch.ones_like(denominator), denominator)
-    return torch.where(near_pole, torch.full_like(value, 0.5), value)
+    angle = math.pi * torch.where(offset_bins == 0.0, 1e-20, offset_bins)
+    value = torch.sin(angle) / (angle * torch.where(near_pole, 1.0, denominator))  # `sinc` takes several times as long
+    return torch.where(near_pole, 0.5, value)
 
 
 def comb_power(f0_hz: Tensor, sample_rate: int = SAMPLE_RATE, n_fft: int = N_FFT) -> Tensor:

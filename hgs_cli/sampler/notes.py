@@ -171,13 +171,14 @@ def drawn_voices(model: Model, instrument: Instrument, q: Tensor, settings: Sett
         contour = q[heard, None].expand(-1, N_FRAMES)
         if settings.keep_vibrato:
             contour = contour + instrument.pitch_contour_cents / 100.0
-        audio[heard] = model.vocoder(
+        drawn = model.vocoder(
             voices.drawn.harmonic[heard],
             voices.drawn.noise_part[heard],
             contour,
             seed=settings.seed,
             length_samples=n_samples,
         )
+        audio.index_copy_(0, heard.nonzero()[:, 0], drawn)
     if instrument.length_samples > n_samples:  # the carrier goes on
         n_fade = round(ENDS.drawn_fade_s * SAMPLE_RATE)
         audio[:, n_samples - n_fade :] *= fade_curve(n_fade, audio.device)

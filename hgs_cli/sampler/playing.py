@@ -27,8 +27,8 @@ from hgs_cli.spectrum import MODEL_SAMPLES, SAMPLE_RATE
 ManyRecordings = Multisample | MultisampleMix
 Playable = Instrument | ManyRecordings
 PLAIN = Finish()  # notes as long as the sound
-BATCH_NOTES = 16  # notes synthesised at once; more are no faster and cost memory
-BATCH_SAMPLES = 2 * BATCH_NOTES * MODEL_SAMPLES  # of long notes there are fewer
+BATCH_NOTES = 32  # notes synthesised at once; more are no faster and cost memory
+BATCH_SAMPLES = BATCH_NOTES * MODEL_SAMPLES  # of long notes there are fewer
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def play(
     """Notes of an instrument in memory, at its gain; lowered together if one would clip."""
     gain_db = note_gain_db(instrument, settings)
     notes = list(make_notes(model, instrument, [NoteKey(pitch) for pitch in pitches], settings, finish))
-    loudest_db = max(peak_db(note.audio) for note in notes) + gain_db
+    loudest_db = max(side_by_side(lambda note: peak_db(note.audio), notes)) + gain_db
     lowered_db = lowering_db(loudest_db)
     gained = [replace(note, audio=note.audio * 10.0 ** ((gain_db + lowered_db) / 20.0)) for note in notes]
     return Rendered(tuple(gained), finish.sample_rate, gain_db + lowered_db, lowered_db)
