@@ -17,7 +17,7 @@ from hgs_cli.audio.mel import LogMel
 from hgs_cli.audio.source_pitch import detect_pitch
 from hgs_cli.evaluation.noise_spread import GAUSSIAN_SPREAD_DB, fine_spread_db
 from hgs_cli.inversion import Inversion
-from hgs_cli.pipeline import Model, Settings, invert, mix, render
+from hgs_cli.pipeline import Model, Settings, invert, mix, mix_instruments, render, synthesize
 from hgs_cli.sampler.carrier import OVERLAP, Carrier, analyse, bend
 from hgs_cli.sampler.level import frame_gains
 from hgs_cli.sampler.moving import moved_spectra, sound
@@ -337,6 +337,19 @@ def test_the_ends_of_a_mix_are_the_plain_notes(model: Model) -> None:
     pitches = [45.0, 60.0, 63.5]
     for shares, alone in (([1.0, 0.0], one), ([0.0, 1.0], other)):
         assert torch.equal(mix(model, [one, other], shares, pitches).audio, render(model, alone, pitches).audio)
+
+
+@pytest.mark.weights
+def test_a_mix_begins_no_louder_than_the_struck_and_the_blown_sound_that_it_lies_between(released: Model) -> None:
+    n_struck, n_blown = (torch.arange(round(seconds * SAMPLE_RATE)) for seconds in (1.5, 2.0))
+    struck = torch.from_numpy(tone(440.0, 1.5, n_harmonics=3)) * torch.exp(-12.0 * n_struck / SAMPLE_RATE)
+    blown = torch.from_numpy(tone(262.0, 2.0, n_harmonics=20)) * torch.exp(2.0 * n_blown / SAMPLE_RATE)
+    sounds = [invert(released, each, SAMPLE_RATE) for each in (struck, blown * (n_blown / 12_000).clamp(max=1.0))]
+    first, middle, last = (
+        levels_db(synthesize(released, mix_instruments(released, sounds, shares), [58.0], CARRIED)[0], 0.02)[:50]
+        for shares in ([1.0, 0.0], [0.5, 0.5], [0.0, 1.0])
+    )
+    assert float((middle - torch.maximum(first, last)).max()) < 3.0
 
 
 @pytest.mark.parametrize("kind", ["tone", "drum", "both channels"])

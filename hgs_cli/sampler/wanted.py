@@ -32,7 +32,7 @@ class WantedRules:
 
     Attributes:
         offset_reach: Semitones over which the offsets of H fade; 0.08 to 0.13 dB nearer than without H at all.
-        max_levelled_db: By which a note of a mix is brought to the level between its sounds.
+        max_levelled_db: By which a note of a mix, or a moment of it, is brought to the level between its sounds.
         silent_db: Below its loudest moment a sound says nothing of a mix.
         colour_knots: Over frequency and over a sound's length, on which variation is drawn.
         colour_db, noise_db: Spread at them: sustained notes move by 2 to 3 dB; soft lies 3.4 dB from loud.
@@ -268,8 +268,20 @@ def level_between_sources(notes: NoteBatch, envelopes: Envelopes) -> Envelopes:
         wanted_db = wanted_db + part.share * _loudness_db(end.level, source.length_samples)
     made_db = _loudness_db(notes.model.network.compose(envelopes, notes.q), instrument.length_samples)
     lacking_db = (wanted_db - made_db).clamp(-WANTED.max_levelled_db, WANTED.max_levelled_db)
-    louder = (lacking_db / DB_PER_UNIT)[:, None, None]
-    return Envelopes(envelopes.harmonic + louder, envelopes.noise_part + louder)
+    return _louder(envelopes, lacking_db[:, None, None])
+
+
+def stay_between_sources(notes: NoteBatch, envelopes: Envelopes) -> Envelopes:
+    """A mix at every moment no louder than its loudest sound, and no softer than its softest.
+
+    What G makes of a mixed h may begin far louder: 20 dB between a marimba and a saxophone, a click before the note.
+    """
+    if not notes.ends:
+        return envelopes
+    made = _frame_powers(notes.model.network.compose(envelopes, notes.q))
+    ends = torch.stack([_frame_powers(end.level) for end in notes.ends])
+    louder_db = 10.0 * torch.log10((made.clamp(ends.amin(0), ends.amax(0)) + 1e-20) / (made + 1e-20))
+    return _louder(envelopes, louder_db[:, None].clamp(max=WANTED.max_levelled_db))
 
 
 # --- a note of what has none ----------------------------------------------------------------------------------------
@@ -309,8 +321,7 @@ def vary(notes: NoteBatch, envelopes: Envelopes) -> Envelopes:
     varied = Envelopes(
         envelopes.harmonic + colour, envelopes.noise_part + colour + wander(WANTED.colour_knots, WANTED.noise_db)
     )
-    louder = (_louder_db(notes, envelopes, varied) / DB_PER_UNIT)[:, None, None]
-    return Envelopes(varied.harmonic - louder, varied.noise_part - louder)
+    return _louder(varied, -_louder_db(notes, envelopes, varied)[:, None, None])
 
 
 def play_softer(notes: NoteBatch, envelopes: Envelopes) -> Envelopes:
@@ -322,12 +333,12 @@ def play_softer(notes: NoteBatch, envelopes: Envelopes) -> Envelopes:
         return envelopes
     softer = soften(envelopes, notes.q, notes.settings.softness)
     quieter_db = (-_louder_db(notes, envelopes, softer)).clamp(0.0, WANTED.max_levelled_db)
-    quieter = (quieter_db / DB_PER_UNIT)[:, None, None]
-    return Envelopes(softer.harmonic + quieter, softer.noise_part + quieter)
+    return _louder(softer, quieter_db[:, None, None])
 
 
 Step = Callable[[NoteBatch, Envelopes], Envelopes]
-SOUND_STEPS: tuple[Step, ...] = (carry_detail, limit_levels, follow_sources, level_between_sources)
+MIX_STEPS: tuple[Step, ...] = (follow_sources, level_between_sources, stay_between_sources)
+SOUND_STEPS: tuple[Step, ...] = (carry_detail, limit_levels, *MIX_STEPS)
 STYLE_STEPS: tuple[Step, ...] = (vary, play_softer)
 
 
@@ -340,6 +351,11 @@ def _between(first: Envelopes, second: Envelopes, share: Tensor | float) -> Enve
     return Envelopes(
         torch.lerp(first.harmonic, second.harmonic, weight), torch.lerp(first.noise_part, second.noise_part, weight)
     )
+
+
+def _louder(envelopes: Envelopes, louder_db: Tensor) -> Envelopes:
+    """Both parts louder by decibels that are broadcast over them."""
+    return Envelopes(*(part + louder_db / DB_PER_UNIT for part in vars(envelopes).values()))
 
 
 def _noise(notes: NoteBatch) -> Tensor | None:
@@ -374,6 +390,11 @@ def _loudness_db(x: Tensor, length_samples: int) -> Tensor:
 
     Source: ITU-R BS.1770, the shelf and the relative gate, of which a single step stands for the second.
     """
-    frames = (level_to_power(x) * _loudness_weight().to(x.device)).sum(1)[:, : length_samples // HOP_LENGTH + 1]
+    frames = _frame_powers(x)[:, : length_samples // HOP_LENGTH + 1]
     counted = (frames > 0.1 * frames.mean(1, keepdim=True)).float()
     return 10.0 * torch.log10((frames * counted).sum(1) / counted.sum(1).clamp_min(1.0) + 1e-20)
+
+
+def _frame_powers(x: Tensor) -> Tensor:
+    """Power of every frame of log-mels (B, n_mels, n_frames) as it counts for loudness, (B, n_frames)."""
+    return (level_to_power(x) * _loudness_weight().to(x.device)).sum(1)
