@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -21,6 +22,7 @@ from hgs_cli.pipeline import Model, Settings, invert, mix, mix_instruments, rend
 from hgs_cli.sampler.carrier import OVERLAP, Carrier, analyse, bend
 from hgs_cli.sampler.level import frame_gains
 from hgs_cli.sampler.moving import moved_spectra, sound
+from hgs_cli.side_by_side import one_thread_each, side_by_side
 from hgs_cli.spectrum import DB_PER_UNIT, HOP_LENGTH, MODEL_SAMPLES, N_FRAMES, N_MELS, SAMPLE_RATE
 
 BEGIN, END = 100, 250  # samples of the fades at a note's beginning and end
@@ -368,6 +370,19 @@ def test_one_thread_and_two_give_the_same_notes_bit_for_bit(
     alone = render(model, inversion, pitches, settings).audio
     threads(2)
     assert torch.equal(render(model, inversion, pitches, settings).audio, alone)
+
+
+def test_a_note_alone_is_made_by_two_threads_as_by_one(model: Model, threads: Callable[[int], None]) -> None:
+    threads(1)
+    inversion = inverted(model, torch.from_numpy(tone()), trust=1.0)
+    note = render(model, inversion, [inversion.stands_at + 3.0]).audio
+    threads(2)
+    torch.testing.assert_close(render(model, inversion, [inversion.stands_at + 3.0]).audio, note)
+    assert torch.get_num_threads() == 2
+    both = threading.Barrier(2, timeout=10.0)
+    with one_thread_each():
+        assert torch.get_num_threads() == 1
+        assert len(side_by_side(lambda _: both.wait(), range(2))) == 2  # who is alone waits in vain
 
 
 @pytest.mark.parametrize(

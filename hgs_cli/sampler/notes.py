@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,8 +28,8 @@ from hgs_cli.sampler.voices import (
     note_voices,
     read_carriers,
 )
-from hgs_cli.sampler.wanted import NoteBatch
-from hgs_cli.side_by_side import side_by_side
+from hgs_cli.sampler.wanted import NoteBatch, with_detail
+from hgs_cli.side_by_side import one_thread_each, side_by_side
 from hgs_cli.spectrum import MODEL_SAMPLES, N_FRAMES, SAMPLE_RATE
 
 
@@ -81,8 +83,21 @@ class _Asked:
         levels: bool = False,
     ) -> tuple[list[MovedHead | None], Voices]:
         """Some of the notes: their carriers, and what each voice gives."""
-        heads = move_carriers(self.carriers, pitches[chosen], self.notes[0].settings)
-        return heads, note_voices([notes.piece(chosen) for notes in self.notes], heads, says, levels)
+        pieces = [notes.piece(chosen) for notes in self.notes]
+
+        def carriers() -> list[MovedHead | None]:
+            heads = move_carriers(self.carriers, pitches[chosen], self.notes[0].settings)
+            for head in heads:
+                if head is not None and pieces[0].drawn is not None:
+                    head.listen()
+            return heads
+
+        def details() -> list[NoteBatch]:
+            return [with_detail(piece) for piece in pieces]
+
+        both: tuple[Callable[[], Any], ...] = (carriers, details)
+        heads, pieces = side_by_side(lambda part: part(), both)
+        return heads, note_voices(pieces, heads, says, levels)
 
 
 @torch.inference_mode()
@@ -111,6 +126,19 @@ def synthesize(
     """
     pitches = [pitch + settings.tune_cents / 100.0 for pitch in pitches]
     q = torch.tensor(pitches, dtype=torch.float32, device=model.device)
+    with one_thread_each() if len(pitches) == 1 and q.device.type == "cpu" else nullcontext():
+        return _synthesized(model, instrument, pitches, q, settings, neighbours)
+
+
+def _synthesized(
+    model: Model,
+    instrument: Instrument,
+    pitches: Sequence[float],
+    q: Tensor,
+    settings: Settings,
+    neighbours: Sequence[Sequence[Neighbour]],
+) -> Tensor:
+    """As `synthesize`, of pitches q (B,) that are tuned."""
 
     def ask(one: Instrument, how: Settings) -> _Asked:
         carriers = read_carriers(one, max(pitches), how)
@@ -152,10 +180,20 @@ def _some_notes(notes: NoteBatch, heads: Sequence[MovedHead | None], voices: Voi
         raise WeightsError(
             f"the weights {model.path} do not make finite notes of this sound", "use the released weights"
         )
-    audio = drawn_voices(model, instrument, q, settings, voices)[:, None]
     lead = heads[instrument.lead]
-    if lead is not None and voices.gain is not None:
-        audio = _beside_carrier(instrument, lead, voices.gain.cpu(), settings, audio)
+
+    def drawn() -> list[Tensor]:
+        return [drawn_voices(model, instrument, q, settings, voices)[:, None]]
+
+    def carried() -> list[Tensor]:
+        if lead is None or voices.gain is None:
+            return []
+        gains, n_samples = voices.gain.cpu(), instrument.length_samples
+        return side_by_side(lambda index: lead.sound(index, gains[index], n_samples, settings.seed), range(len(gains)))
+
+    (audio,), moved = side_by_side(lambda voice: voice(), (drawn, carried))
+    if lead is not None and moved:
+        audio = _beside_carrier(lead, moved, settings, audio)
     _soften_ends(audio, instrument.cropped)
     if not settings.stereo:
         return audio[:, 0]
@@ -185,19 +223,14 @@ def drawn_voices(model: Model, instrument: Instrument, q: Tensor, settings: Sett
     return audio
 
 
-def _beside_carrier(
-    instrument: Instrument, lead: MovedHead, gains: Tensor, settings: Settings, drawn: Tensor
-) -> Tensor:
-    """The carriers of notes with their gains (B, n_mels, n_frames), and what is drawn beside them, (B, C, T)."""
+def _beside_carrier(lead: MovedHead, carried: Sequence[Tensor], settings: Settings, drawn: Tensor) -> Tensor:
+    """The carriers of notes as sound, (C, T) each, and what is drawn beside them, (B, 1, T): (B, C, T)."""
     carrier = lead.carrier
-    carried = side_by_side(
-        lambda index: lead.sound(index, gains[index], instrument.length_samples, settings.seed), range(len(gains))
-    )
     for note, beside in zip(carried, drawn, strict=True):
         if bool(beside.any()):
             made = sharpened(carrier, beside.cpu())
             note[:, : made.shape[1]] += made if len(note) == 1 else made * lead.balance[:, None]
-    audio = torch.stack(carried).to(drawn.device)
+    audio = torch.stack(list(carried)).to(drawn.device)
     if audio.shape[1] == 2 and not settings.stereo:
         audio = (audio * carrier.mono[:, None].to(drawn.device)).sum(1, keepdim=True)
     return audio

@@ -82,6 +82,10 @@ class MovedHead:
             side_by_side(lambda each: level.carrier_level(each, carrier.mono, carrier.n_fft), self.spectra)
         )
 
+    def listen(self) -> None:
+        """Make `own` now."""
+        assert self.own.ndim == 3
+
     @property
     def balance(self) -> Tensor:
         """Amplitude of both channels beside the mono sound's, (2,): drawn voices stand where the sound does."""

@@ -61,6 +61,7 @@ class NoteBatch:
         own: Log-mels of the carrier that is heard, (B, n_mels, n_frames); None where there is none.
         ends: Of a mix, its sounds played alone.
         drawn: G's envelopes, from `with_drawn`, (B, n_mels, n_frames) each; None where nobody drew them yet.
+        carried: The same with the detail, from `with_detail`; None where nobody carried it yet.
     """
 
     model: Model
@@ -70,6 +71,7 @@ class NoteBatch:
     own: Tensor | None = None
     ends: tuple[MixSource, ...] = ()
     drawn: Envelopes | None = None
+    carried: Envelopes | None = None
 
     @cached_property
     def offset_strength(self) -> Tensor:
@@ -159,6 +161,14 @@ def with_drawn(notes: NoteBatch) -> NoteBatch:
     return replace(notes, drawn=draw_envelopes(notes))
 
 
+def with_detail(notes: NoteBatch) -> NoteBatch:
+    """The same with the detail of a sound that has one whatever its carrier is."""
+    part, *others = notes.instrument.parts
+    if notes.drawn is None or others or part.source_pitch is None or notes.needs_no_networks:
+        return notes
+    return replace(notes, carried=_carried(notes, part, notes.drawn))
+
+
 def draw_envelopes(notes: NoteBatch) -> Envelopes:
     """G(h, z, q; θ(1 + λ(q)·Δ)): between the envelopes with and without the offsets, as the detail is measured.
 
@@ -195,6 +205,8 @@ def carry_detail(notes: NoteBatch, drawn: Envelopes) -> Envelopes:
     A sound without a pitch is what its carrier is: the networks' word for it would stay where it is.
     """
     instrument, detail = notes.instrument, notes.settings.detail
+    if notes.carried is not None:
+        return notes.carried
     if len(instrument.parts) > 1:
         return _carry_details_by_share(notes, drawn)
     part = instrument.parts[0]
