@@ -28,6 +28,12 @@ Report = Callable[[str], None]
 Advance = Callable[[int], None]
 """Takes the number of steps done since the last call."""
 
+HowFar = Callable[[int, int], None]
+"""Takes how much is done, and how much there is."""
+
+Tell = Callable[[str, int, int], None]
+"""Takes what was just done, how much is done, and how much there is; 0 where that is not known."""
+
 
 class Messages:
     """Lines, progress and tables on stderr; all of it silent when `quiet`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -54,7 +55,7 @@ class ShareRules:
     of_spacing: float = 0.12
     db: float = 30.0  # partials further down have no say in the share of amplitudes
     tuned_cents: tuple[float, ...] = (-12.0, -8.0, -4.0, 0.0, 4.0, 8.0, 12.0)  # by which the fundamental may be off
-    stretches: tuple[float, ...] = (0.0, 1e-4, 3e-4, 6e-4, 1e-3)  # B of pianos and guitars
+    inharmonicities: tuple[float, ...] = (0.0, 1e-4, 3e-4, 6e-4, 1e-3)  # B of pianos and guitars
 
 
 SHARE = ShareRules()
@@ -176,26 +177,20 @@ def harmonic_share(partials: Partials, f0_hz: float) -> float:
     low_hz = min(SHARE.low_hz, 0.7 * f0_hz)
     heard = (partials.hz >= low_hz) & (partials.hz <= SHARE.high_hz) & (partials.level_db > -SHARE.db)
     hz, amplitude = partials.hz[heard], 10.0 ** (partials.level_db[heard] / 20.0)
-    tried = [
-        (
-            _share_near(hz, amplitude, f0_hz * 2.0 ** (cents / 1200.0), stretch, partials.lobe_hz),
-            -abs(cents),
-            cents,
-            stretch,
-        )
-        for cents in SHARE.tuned_cents
-        for stretch in SHARE.stretches
-    ]
-    of_amplitudes, _, cents, stretch = max(tried, key=lambda one: (one[0], one[1], -one[3]))
+    tried = []
+    for cents, inharmonicity in itertools.product(SHARE.tuned_cents, SHARE.inharmonicities):
+        share = _share_near(hz, amplitude, f0_hz * 2.0 ** (cents / 1200.0), inharmonicity, partials.lobe_hz)
+        tried.append((share, -abs(cents), -inharmonicity, cents))
+    of_amplitudes, _, straight, cents = max(tried, key=lambda one: one[:3])
     bins = torch.arange(math.ceil(low_hz / BIN_HZ), math.floor(SHARE.high_hz / BIN_HZ))
     tuned_hz = f0_hz * 2.0 ** (cents / 1200.0)
-    of_energy = _share_near(bins * BIN_HZ, partials.power[bins], tuned_hz, stretch, partials.lobe_hz)
+    of_energy = _share_near(bins * BIN_HZ, partials.power[bins], tuned_hz, -straight, partials.lobe_hz)
     return max(0.0, min(of_amplitudes, of_energy))
 
 
-def _share_near(hz: Tensor, weight: Tensor, f0_hz: float, stretch: float, lobe_hz: float) -> float:
+def _share_near(hz: Tensor, weight: Tensor, f0_hz: float, inharmonicity: float, lobe_hz: float) -> float:
     """Share of `weight` that is near a harmonic, above what chance gives, which is 0."""
-    number = partial_number(hz / f0_hz, stretch)
+    number = partial_number(hz / f0_hz, inharmonicity)
     off_hz = (number - number.round().clamp(min=1.0)).abs() * f0_hz
     near_hz = (hz * (2.0 ** (SHARE.cents / 1200.0) - 1.0)).clamp(max=SHARE.of_spacing * f0_hz).clamp(min=lobe_hz)
     total = float(weight.sum()) + 1e-30

@@ -50,19 +50,12 @@ CONTOUR = ContourRules()
 
 @dataclass(frozen=True)
 class SourcePitch:
-    """The pitch found in a recording.
+    """The pitch found in a recording."""
 
-    Attributes:
-        midi: MIDI note number, cents included; None for an unpitched sound.
-        cents: Deviation from `midi` over time, (N_FRAMES,); 0 where nothing periodic sounds.
-        confidence: 0 … 1, how periodic the sound is at that pitch.
-        harmonic_salience: How far its harmonics stand out of the spectrum, at most 1; 0.27 for a lone sine.
-    """
-
-    midi: float | None
-    pitch_contour_cents: Tensor
-    confidence: float
-    harmonic_salience: float = 0.0
+    midi: float | None  # MIDI note number, cents included; None for an unpitched sound
+    pitch_contour_cents: Tensor  # deviation from `midi` over time, (N_FRAMES,); 0 where nothing periodic sounds
+    confidence: float  # 0 … 1, how periodic the sound is at that pitch
+    harmonic_salience: float = 0.0  # how far its harmonics stand out of the spectrum, at most 1; 0.27 for a lone sine
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hgs_cli.console import HowFar
 from hgs_cli.evaluation.cross_pitch import render_notes
 from hgs_cli.evaluation.known_truth import FAMILIES, PATCHES, draw_patch, evaluation_patches
 from hgs_cli.evaluation.measures import Distance, Mean, fit
@@ -184,7 +185,7 @@ def measure_ablation(
     *,
     made: bool = False,
     workers: int = 1,
-    advance: Callable[[int, int], None] = lambda done, total: None,
+    advance: HowFar = lambda done, total: None,
 ) -> AblationResult:
     """Measure what every rule is worth.
 

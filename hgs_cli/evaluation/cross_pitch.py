@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from torch import Tensor
 
+from hgs_cli.console import HowFar
 from hgs_cli.evaluation.cross_pitch_result import OFF, ON, PLAIN, CrossPitchResult
 from hgs_cli.evaluation.decay import compare_decay
 from hgs_cli.evaluation.measures import Distance, SideMeasures, fit, side_measures, track_pitch
@@ -45,7 +46,7 @@ def measure_cross_pitch(
     options: CrossPitchOptions | None = None,
     *,
     workers: int = 1,
-    advance: Callable[[int, int], None] = lambda done, total: None,
+    advance: HowFar = lambda done, total: None,
 ) -> CrossPitchResult:
     """Measure a model, and everything else that can shift a note, against real recordings.
 

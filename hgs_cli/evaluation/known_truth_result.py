@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from torch import Tensor
 
+from hgs_cli.console import HowFar
 from hgs_cli.evaluation.cross_pitch import render_notes
 from hgs_cli.evaluation.known_truth import FAMILIES, HELD_OUT_FAMILIES, PATCHES, Patch, draw_patch, evaluation_patches
 from hgs_cli.evaluation.measures import Distance, Mean, fit
@@ -186,7 +187,7 @@ def measure_known_truth(
     *,
     families: Sequence[str] = FAMILIES,
     workers: int = 1,
-    advance: Callable[[int, int], None] = lambda done, total: None,
+    advance: HowFar = lambda done, total: None,
 ) -> KnownTruthResult:
     """Measure a model and its peers on made sounds whose truth at every pitch is known.
 

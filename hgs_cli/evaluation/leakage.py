@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hgs_cli.console import HowFar
 from hgs_cli.errors import TrainingError
 from hgs_cli.evaluation.leakage_result import SIDES, Accuracy, Distances, LeakageResult
 from hgs_cli.models.hyperganstrument import HyperGANStrument
@@ -35,9 +36,6 @@ class ProbeRules:
 
 
 PROBED = ProbeRules()
-
-
-Advance = Callable[[int, int], None]  # how much is done, how much there is
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ class Notes:
 
 
 def probe_leakage(
-    models: dict[str, HyperGANStrument], data: Path, quick: bool = False, advance: Advance | None = None
+    models: dict[str, HyperGANStrument], data: Path, quick: bool = False, advance: HowFar | None = None
 ) -> LeakageResult:
     """Pitch found in h of several models by fresh probes on the same notes, beside baselines and the log-mel itself.
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
 
+from hgs_cli.console import HowFar, Tell
 from hgs_cli.errors import WeightsError
 from hgs_cli.evaluation.ablation import measure_ablation
 from hgs_cli.evaluation.cross_pitch import measure_cross_pitch
@@ -34,8 +34,6 @@ from hgs_cli.sampler.model import Model
 from hgs_cli.training.checkpoint import initial_model, load_checkpoint, model_from_checkpoint
 from hgs_cli.training.judge import JUDGE_NAME, load_judge
 from hgs_cli.training.shards import validation_instruments
-
-Tell = Callable[[str, int, int], None]  # what was just done, how much is done, how much there is (0: not known)
 
 LEAKAGE_RUNS = {"without the adversary": "no-adversary", "the same steps with it": "with-adversary"}
 """Rows of the leakage table beside the released f: row → folder of the run."""
@@ -101,7 +99,7 @@ class _Job:
     workers: int
     tell: Tell
 
-    def advance(self, what: str) -> Callable[[int, int], None]:
+    def advance(self, what: str) -> HowFar:
         """A function that tells how much of something is done."""
         return lambda done, total: self.tell(what, done, total)
 
@@ -119,59 +117,35 @@ class _Job:
 
     def cross_pitch(self, recordings: Path) -> CrossPitchResult:
         """Notes of the validation instruments beside their real ones."""
-        return measure_cross_pitch(
-            self.model,
-            recordings,
-            sorted(validation_instruments()),
-            self.options,
-            workers=self.workers,
-            advance=self.advance("instruments"),
-        )
+        names, told = sorted(validation_instruments()), self.advance("instruments")
+        return measure_cross_pitch(self.model, recordings, names, self.options, workers=self.workers, advance=told)
 
     def source_pitch(self, recordings: Path) -> Section:
         """How often the pitch of a recording is found."""
         self.tell("source pitch", 0, 0)
-        detectors = self.sources.detectors
-        result = measure_source_pitch(
-            recordings,
-            quick=self.options.quick,
-            detectors=tuple(TRACKERS) if detectors else (),
-            rendered=rendered_sounds() if detectors else (),
-        )
-        return result.section()
+        trackers, rendered = (tuple(TRACKERS), rendered_sounds()) if self.sources.detectors else ((), ())
+        quick = self.options.quick
+        return measure_source_pitch(recordings, quick=quick, detectors=trackers, rendered=rendered).section()
 
     def notes(self) -> list[Section]:
         """Made sounds, the law of trust, what each rule is worth, several known notes, as far as they are asked for."""
         model, sources, options, workers = self.model, self.sources, self.options, self.workers
-        advance = self.advance("instruments and families")
+        advance, names = self.advance("instruments and families"), sorted(validation_instruments())
         sections = []
         if sources.made and not sources.ablate:
             known_truth = measure_known_truth(model, options, workers=workers, advance=self.advance("made sounds"))
             sections.append(known_truth.section())
         if sources.trust:
-            sections.append(
-                trust_section(model, sources.folders, quick=options.quick, workers=workers, advance=advance)
-            )
+            trust = trust_section(model, sources.folders, quick=options.quick, workers=workers, advance=advance)
+            sections.append(trust)
         if sources.ablate:
             ablation = measure_ablation(
-                model,
-                sources.folders,
-                sorted(validation_instruments()),
-                options,
-                made=sources.made,
-                workers=workers,
-                advance=advance,
+                model, sources.folders, names, options, made=sources.made, workers=workers, advance=advance
             )
             sections.append(ablation.section())
         if sources.several:
-            several = measure_several(
-                model,
-                sources.folders,
-                sorted(validation_instruments()),
-                options,
-                workers=workers,
-                advance=self.advance("instruments of several recordings"),
-            )
+            told = self.advance("instruments of several recordings")
+            several = measure_several(model, sources.folders, names, options, workers=workers, advance=told)
             sections.append(several.section())
         return sections
 
@@ -202,28 +176,17 @@ class _Job:
 
     def held_out(self, judge: PitchClassifier, held_out: Path) -> list[Section]:
         """On data that was not: the paper's table, and how far that data is new."""
+        network, sources, options = self.model.network, self.sources, self.options
         sections = []
-        if self.sources.data is not None:
+        if sources.data is not None:
             self.tell("held-out notes beside training notes", 0, 0)
-            sections.append(overlap_section(held_out, self.sources.data))
-        if self.sources.train_missing_s is not None:
-            assert self.sources.runs is not None
-            assert self.sources.data is not None
-            train_missing_runs(
-                self.model.network,
-                self.sources.data,
-                self.sources.runs,
-                self.sources.train_missing_s,
-                self.options.seed,
-                self.tell,
-            )
+            sections.append(overlap_section(held_out, sources.data))
+        if sources.train_missing_s is not None:
+            assert sources.runs is not None
+            assert sources.data is not None
+            train_missing_runs(network, sources.data, sources.runs, sources.train_missing_s, options.seed, self.tell)
+        told = self.advance("parts of the paper's table")
         paper = paper_table(
-            self.model.network,
-            judge,
-            held_out,
-            self.sources.runs,
-            quick=self.options.quick,
-            seed=self.options.seed,
-            advance=self.advance("parts of the paper's table"),
+            network, judge, held_out, sources.runs, quick=options.quick, seed=options.seed, advance=told
         )
         return [*sections, paper.section()]

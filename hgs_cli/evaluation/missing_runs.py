@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from hgs_cli.console import Tell
 from hgs_cli.errors import OutputError
 from hgs_cli.evaluation.baselines import RUNS
 from hgs_cli.models.hyperganstrument import HyperGANStrument
@@ -38,8 +38,6 @@ RECIPES = {
     "no-projection": Recipe("hyper-gan", "hyper", "projection = false\n"),
 }
 """Folder of a run → how it is trained, in an order in which each has what it starts from."""
-
-Tell = Callable[[str, int, int], None]
 
 
 def missing_runs(runs: Path) -> list[str]:

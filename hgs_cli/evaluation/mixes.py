@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from hgs_cli.audio.loudness import measure_lufs
+from hgs_cli.console import HowFar
 from hgs_cli.evaluation.measures import median, track_pitch
 from hgs_cli.evaluation.odd_sounds import ODD, hear_timbre, to_full_scale
 from hgs_cli.evaluation.recordings import choose_source, read_notes, read_sound
@@ -192,7 +193,7 @@ def measure_mixes(
     *,
     quick: bool = False,
     seed: int = 0,
-    advance: Callable[[int, int], None] = lambda done, total: None,
+    advance: HowFar = lambda done, total: None,
 ) -> MixesResult:
     """Mix sounds as `hgs mix --steps 5` does, and listen to the mixes.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hgs_cli.console import HowFar
 from hgs_cli.evaluation.made_sounds import made_sounds
 from hgs_cli.evaluation.measures import harmonic_to_noise_db, median, track_pitch
 from hgs_cli.evaluation.recordings import read_entries, read_sound
@@ -197,7 +198,7 @@ def measure_odd_sounds(
     *,
     quick: bool = False,
     seed: int = 0,
-    advance: Callable[[int, int], None] = lambda done, total: None,
+    advance: HowFar = lambda done, total: None,
 ) -> OddSoundsResult:
     """Make notes of odd sounds as `hgs render` does, and listen to them.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hgs_cli.console import HowFar
 from hgs_cli.errors import TrainingError
 from hgs_cli.evaluation.baselines import (
     GANSTRUMENT,
@@ -117,7 +118,7 @@ def paper_table(
     *,
     quick: bool = False,
     seed: int = 0,
-    advance: Callable[[int, int], None] = lambda done, total: None,
+    advance: HowFar = lambda done, total: None,
 ) -> PaperTable:
     """Measure every baseline on notes that none of them has seen.
 

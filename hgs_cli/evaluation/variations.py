@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from hgs_cli.audio.loudness import measure_lufs, peak_db
+from hgs_cli.console import HowFar
 from hgs_cli.evaluation.measures import Distance, median, track_pitch
 from hgs_cli.evaluation.mixes import NamedSound
 from hgs_cli.evaluation.odd_sounds import ODD, hear_timbre
@@ -111,7 +112,7 @@ def measure_variations(
     sounds: Sequence[NamedSound],
     *,
     quick: bool = False,
-    advance: Callable[[int, int], None] = lambda done, total: None,
+    advance: HowFar = lambda done, total: None,
 ) -> VariationsResult:
     """Vary notes as `hgs render --variation` does, each near its sound's own pitch, and compare them.
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from hgs_cli.console import HowFar
 from hgs_cli.sampler.model import Model
 
 Item = TypeVar("Item")
@@ -23,7 +24,7 @@ def measure_each(
     items: Mapping[Name, Item],
     measure: Callable[[Model, Item], Result],
     workers: int,
-    advance: Callable[[int, int], None] = lambda done, total: None,
+    advance: HowFar = lambda done, total: None,
 ) -> dict[Name, Result]:
     """Results by name, in the order of the items.
 

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from hgs_cli.audio.mel import LogMel, resample
 from hgs_cli.audio.periodicity import measure_periodicity
+from hgs_cli.console import Tell
 from hgs_cli.errors import TrainingError
 from hgs_cli.files.atomic import write_whole
 from hgs_cli.pitch import midi_to_hz
@@ -54,7 +55,6 @@ class PresetRules:
 PRESETS = PresetRules()
 
 
-Report = Callable[[str, int, int], None]  # what was just done, how many are done, how many there are
 _Job = tuple[str, Callable[..., None], tuple[Any, ...]]
 
 
@@ -265,7 +265,7 @@ def build_dataset(
     real: list[Path],
     soundfonts: list[Path] | None = None,
     workers: int = 2,
-    report: Report | None = None,
+    report: Tell | None = None,
     nsynth: Choice | None = None,
     *,
     held_out: bool = False,

@@ -14,7 +14,7 @@ import re
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from hgs_cli.audio.io import FILES, to_sample_rate, write_audio
+from hgs_cli.console import Report
 from hgs_cli.errors import TrainingError, UsageError
 from hgs_cli.files.atomic import write_whole
 from hgs_cli.models.weights import find_released
@@ -37,8 +38,6 @@ SUFFIXES = {"real": ".flac", "real2": ".ogg"}  # of the files that were used, by
 _FIELDS = ("repository", "commit", "path")
 _SCHEMES = ("https", "http", "file")
 _READ_AT = re.compile(r"read at (\d+) Hz")
-
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -158,7 +157,7 @@ def check_template(template: str) -> None:
 
 
 def fetch(
-    out: Path, wanted: Sequence[Recorded], template: str = FROM_GITHUB, tell: Tell = lambda line: None
+    out: Path, wanted: Sequence[Recorded], template: str = FROM_GITHUB, tell: Report = lambda line: None
 ) -> list[str]:
     """Fetch recordings, prepare them and list them in manifests; what is there already is left as it is.
 
@@ -269,7 +268,7 @@ def _write_manifest(out: Path, folder: str, rows: Iterable[Recorded]) -> None:
 # --- checking ---------------------------------------------------------------------------------------------------------
 
 
-def check(out: Path, wanted: Sequence[Recorded], tell: Tell = lambda line: None) -> list[str]:
+def check(out: Path, wanted: Sequence[Recorded], tell: Report = lambda line: None) -> list[str]:
     """Look at recordings in a folder: are they the very files that were used, or the same recordings, prepared again?
 
     Args:
