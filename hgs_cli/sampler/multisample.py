@@ -1,8 +1,8 @@
 """One instrument of many recordings: every note from the nearest, shaped to what its neighbour says too.
 
 A note is carried by one recording, never a chorus of two. Its level is that which this one gives at the wanted pitch
-and that which the known note on the other side gives there, averaged in decibels by distance: at a known key it is that
-recording, and where carriers change both sides say the same.
+and that which the known note on the other side gives there, averaged by distance: at a known key it is that recording,
+and where carriers change both sides say the same. What either lacks of the other at its key, it lacks in part here.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from hgs_cli.sampler.dynamics import layer_softness
 from hgs_cli.sampler.instrument import Instrument
 from hgs_cli.sampler.making import make_instrument, own_gain_db
 from hgs_cli.sampler.model import Model
-from hgs_cli.sampler.notes import Neighbour
+from hgs_cli.sampler.multisample_compared import compare, shift_trust
+from hgs_cli.sampler.neighbours import Compared, Neighbour
 from hgs_cli.spectrum import MODEL_SAMPLES
 
 
@@ -42,11 +43,13 @@ class MultisampleRules:
         same_key: Semitones within which recordings are takes of one key.
         reference_lufs: That all notes are brought to before the one gain.
         kept: Recordings that are kept ready to be played, 40 MB each; the others are made ready again.
+        compared: Pairs of which is kept what they say of each other, 0.4 MB each.
     """
 
     same_key: float = 0.5
     reference_lufs: float = -23.0
     kept: int = 6
+    compared: int = 32
 
 
 MULTISAMPLE = MultisampleRules()
@@ -87,6 +90,7 @@ class Voicing:
         carrier: Its index, in the order of the layer.
         neighbour: Of the other one that has a say; None where there is none.
         share: What that says, 0 … 1 / 2.
+        between: Whether the note lies between both, not beyond the carrier.
         dynamic: Index of the recording of another dynamic that has a say; None where there is none.
         dynamic_share: What that says, 0 … 1 / 2.
     """
@@ -94,6 +98,7 @@ class Voicing:
     carrier: int
     neighbour: int | None = None
     share: float = 0.0
+    between: bool = True
     dynamic: int | None = None
     dynamic_share: float = 0.0
 
@@ -126,7 +131,7 @@ class Layer:
             return Voicing(carrier)
         other = min(chosen, key=lambda index: abs(self.keys[index] - pitch))
         near_away, away = abs(pitch - key), abs(self.keys[other] - pitch)
-        return Voicing(carrier, other, near_away / (near_away + away))
+        return Voicing(carrier, other, near_away / (near_away + away), bool(beyond))
 
     def takes(self, pitch: float) -> list[int]:
         """Recordings of the key nearest to a pitch."""
@@ -154,6 +159,7 @@ class Multisample:
         struck_db: By which notes are louder by their loud moments than on the whole; median of the recordings.
         reference_peak_db: Peak that the reference notes of all recordings have at MULTISAMPLE.reference_lufs, in dB.
         own_gain_db: What brings notes as loud as that to the median level of the recordings.
+        compare: What two recordings say of each other, or None; made once, or at hand.
         aside: Of a layer between recorded ones, the further of them and what it says, 0 … 1 / 2; else None.
     """
 
@@ -161,6 +167,7 @@ class Multisample:
     struck_db: float
     reference_peak_db: float
     own_gain_db: float
+    compare: Callable[[Region, Region], Compared | None]
     aside: tuple[Layer, float] | None = None
 
     @property
@@ -217,15 +224,31 @@ class Multisample:
 
     def ready(self, voiced: Sequence[Sequence[Voicing]]) -> tuple[Instrument, list[list[Neighbour]]]:
         """What carries notes that are made of the same recordings, and what shapes them."""
-        carrier = self.layers[-1].regions[voiced[0][0].carrier]
-        return carrier.make(), [self.neighbours([one for (one,) in voiced])]
+        voicings = [one for (one,) in voiced]
+        region, shift = self.carrier(voicings[0])
+        return shift_trust(region.make(), shift), [self.neighbours(voicings)]
+
+    def carrier(self, voicing: Voicing) -> tuple[Region, float]:
+        """What carries a note, and by how much its trust is shifted."""
+        compared = self._compared(voicing)
+        return self.layers[-1].regions[voicing.carrier], 0.0 if compared is None else compared.shift
+
+    def _compared(self, voicing: Voicing) -> Compared | None:
+        """What its carrier and its neighbour say of each other."""
+        regions, one, other = self.layers[-1].regions, voicing.carrier, voicing.neighbour
+        if other is None:
+            return None
+        found = self.compare(regions[min(one, other)], regions[max(one, other)])
+        return found if found is None or one < other else found.turned
 
     def neighbours(self, voicings: Sequence[Voicing]) -> list[Neighbour]:
         """What shapes notes that are made of the same recordings."""
         other, dynamic = voicings[0].neighbour, voicings[0].dynamic
         found = []
         if other is not None:
-            found.append(Neighbour(self.layers[-1].regions[other].make(), [each.share for each in voicings]))
+            made, compared = self.layers[-1].regions[other].make(), self._compared(voicings[0])
+            made = made if compared is None else shift_trust(made, compared.shift)
+            found.append(Neighbour(made, [each.share for each in voicings], compared, voicings[0].between))
         if dynamic is not None and self.aside is not None:
             shares = [each.dynamic_share for each in voicings]
             found.append(Neighbour(self.aside[0].regions[dynamic].make(), shares))
@@ -280,6 +303,10 @@ def make_multisample(
         made, key = make_instrument(model, inversions[index]), keys[index]
         return made if key is None else replace(made, parts=(replace(made.parts[0], stands_at=key),))
 
+    @lru_cache(maxsize=MULTISAMPLE.compared)
+    def compared(first: Region, second: Region) -> Compared | None:
+        return compare(model, first.make(), second.make())
+
     by_layer: dict[int, list[Region]] = {}
     for index, (one, key) in enumerate(zip(inversions, keys, strict=True)):
         gated_lufs = one.reference_lufs + own_gain_db(one)
@@ -306,6 +333,7 @@ def make_multisample(
         struck_db,
         MULTISAMPLE.reference_lufs + max(each.reference_peak_db - each.struck_db for each in regions) + struck_db,
         _median_lufs(regions) - struck_db - MULTISAMPLE.reference_lufs,
+        compared,
     )
 
 

@@ -11,7 +11,8 @@ from hgs_cli.sampler.instrument import Instrument
 from hgs_cli.sampler.making import between_instruments, shares_by_sound
 from hgs_cli.sampler.model import Model
 from hgs_cli.sampler.multisample import Multisample, Region, Voicing
-from hgs_cli.sampler.notes import Neighbour
+from hgs_cli.sampler.multisample_compared import shift_trust
+from hgs_cli.sampler.neighbours import Neighbour
 
 
 @dataclass(frozen=True)
@@ -20,11 +21,11 @@ class MultisampleMix:
 
     Attributes:
         mixed: Their shares, above 0, which sum to 1, and they.
-        between: Makes what lies between one recording of each, or has it at hand.
+        between: Makes what lies between one recording of each, with its shift of trust, or has it at hand.
     """
 
     mixed: tuple[tuple[float, Multisample], ...]
-    between: Callable[[tuple[Region, ...]], Instrument]
+    between: Callable[[tuple[tuple[Region, float], ...]], Instrument]
 
     def _mean(self, of: Callable[[Multisample], float]) -> float:
         return sum(share * of(one) for share, one in self.mixed)
@@ -67,7 +68,7 @@ class MultisampleMix:
     def ready(self, voiced: Sequence[Sequence[Voicing]]) -> tuple[Instrument, list[list[Neighbour]]]:
         """As for `Multisample`."""
         by_instrument = list(zip((one for _, one in self.mixed), zip(*voiced, strict=True), strict=True))
-        carriers = tuple(one.layers[-1].regions[voicings[0].carrier] for one, voicings in by_instrument)
+        carriers = tuple(one.carrier(voicings[0]) for one, voicings in by_instrument)
         return self.between(carriers), [one.neighbours(voicings) for one, voicings in by_instrument]
 
     def takes_at(self, pitch: float) -> int:
@@ -101,8 +102,9 @@ def mix_multisamples(
         return mixed[0][1]
 
     @lru_cache(maxsize=1)
-    def between(carriers: tuple[Region, ...]) -> Instrument:
-        sources = [(share, one.make()) for (share, _), one in zip(mixed, carriers, strict=True)]
-        return between_instruments(model, sources, max(one.passes for one in carriers))
+    def between(carriers: tuple[tuple[Region, float], ...]) -> Instrument:
+        made = [shift_trust(region.make(), shift) for region, shift in carriers]
+        sources = [(share, one) for (share, _), one in zip(mixed, made, strict=True)]
+        return between_instruments(model, sources, max(region.passes for region, _ in carriers))
 
     return MultisampleMix(tuple(mixed), between)

@@ -18,11 +18,11 @@ from hgs_cli.sampler.instrument import Instrument
 from hgs_cli.sampler.level import Voices
 from hgs_cli.sampler.model import Model
 from hgs_cli.sampler.moving import sharpened
+from hgs_cli.sampler.neighbours import Neighbour, NeighbourSays
 from hgs_cli.sampler.settings import Settings
 from hgs_cli.sampler.voices import (
     CarrierHead,
     MovedHead,
-    NeighbourSays,
     ask_networks,
     move_carriers,
     note_voices,
@@ -53,19 +53,6 @@ class EndRules:
 
 
 ENDS = EndRules()
-
-
-@dataclass(frozen=True)
-class Neighbour:
-    """Another recording of the same sound's instrument, which has a say in how loud every band is.
-
-    Attributes:
-        instrument: Made of it.
-        shares: What it has to say in every note, 0 … 1.
-    """
-
-    instrument: Instrument
-    shares: Sequence[float]
 
 
 @dataclass(frozen=True)
@@ -145,15 +132,13 @@ def _synthesized(
         return _Asked(ask_networks(model, one, q, how, carriers[0] is not None), carriers)
 
     asked = ask(instrument, settings)
-    beside = [
-        [(each.shares, ask(each.instrument, asked.notes[-1].settings)) for each in of_sound] for of_sound in neighbours
-    ]
+    beside = [[(each, ask(each.instrument, asked.notes[-1].settings)) for each in of_sound] for of_sound in neighbours]
 
     def some(chosen: slice) -> Tensor:
         says = [
             [
-                NeighbourSays(other.moved(chosen, pitches, levels=True)[1].level, q.new_tensor(shares[chosen]))
-                for shares, other in of_sound
+                each.says(other.moved(chosen, pitches, levels=True)[1].level, chosen, settings.detail)
+                for each, other in of_sound
             ]
             for of_sound in beside
         ]

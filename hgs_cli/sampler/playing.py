@@ -19,7 +19,8 @@ from hgs_cli.sampler.making import UNPITCHED_REFERENCE, natural_slope
 from hgs_cli.sampler.model import Model
 from hgs_cli.sampler.multisample import MULTISAMPLE, Multisample, Voicing
 from hgs_cli.sampler.multisample_mix import MultisampleMix
-from hgs_cli.sampler.notes import Neighbour, synthesize
+from hgs_cli.sampler.neighbours import Neighbour
+from hgs_cli.sampler.notes import synthesize
 from hgs_cli.sampler.settings import Settings
 from hgs_cli.side_by_side import side_by_side
 from hgs_cli.spectrum import MODEL_SAMPLES, SAMPLE_RATE
@@ -113,7 +114,7 @@ def _batches(
         return
 
     def recordings(voiced: tuple[NoteKey, tuple[Voicing, ...]]) -> list[tuple[int | None, ...]]:
-        return [(each.carrier, each.neighbour, each.dynamic) for each in voiced[1]]
+        return [(each.carrier, each.neighbour, each.between, each.dynamic) for each in voiced[1]]
 
     for _, group in groupby([(key, instrument.voicings(key)) for key in keys], recordings):
         alike = list(group)

@@ -18,6 +18,7 @@ from hgs_cli.sampler.instrument import Instrument
 from hgs_cli.sampler.level import Voices
 from hgs_cli.sampler.model import Model
 from hgs_cli.sampler.moving import CarrierFrames, moved, read_frames, sound
+from hgs_cli.sampler.neighbours import NeighbourSays
 from hgs_cli.sampler.settings import Settings
 from hgs_cli.sampler.wanted import MixSource, NoteBatch, Wanted, make_wanted, with_drawn
 from hgs_cli.side_by_side import side_by_side
@@ -102,19 +103,6 @@ class MovedHead:
         else:
             made = sound(self.carrier, self.ratios[index], self.spectra[index], factors, n_own, seed)
         return torch.nn.functional.pad(made, (0, n_samples - n_own))
-
-
-@dataclass(frozen=True)
-class NeighbourSays:
-    """How loud another recording of the same sound is at the pitches of notes.
-
-    Attributes:
-        level: Log-mel of its notes, (B, n_mels, n_frames).
-        share: What that says in each, (B,), 0 … 1.
-    """
-
-    level: Tensor
-    share: Tensor
 
 
 @lru_cache(maxsize=2)
@@ -211,7 +199,7 @@ def note_voices(
 def _shaped(voices: Voices, says: Sequence[NeighbourSays]) -> Voices:
     """Voices of a sound, drawn to what other recordings of it say, one after the other."""
     for each in says:
-        voices = level.between(voices, each.level, each.share)
+        voices = level.between(voices, each.wanted(voices.level), torch.ones_like(each.share))
     return voices
 
 
