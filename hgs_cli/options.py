@@ -270,9 +270,15 @@ class MultisampleOptions:
     keep_tuning: Annotated[
         bool, source_option("--keep-tuning", help="Recorded keys stay as they are tuned, with --multisample.")
     ] = False
+    keep_noise: Annotated[
+        bool, source_option("--keep-noise", help="Recordings noisier than others stay so, with --multisample.")
+    ] = False
 
     def __post_init__(self) -> None:
-        for name, given in (("--map", self.map_file is not None), ("--keep-tuning", self.keep_tuning)):
+        asked = {
+            "--map": self.map_file is not None, "--keep-tuning": self.keep_tuning, "--keep-noise": self.keep_noise
+        }  # fmt: skip
+        for name, given in asked.items():
             if given and not self.multisample:
                 raise UsageError(f"{name} is about recordings of one instrument", "give --multisample too")
 

@@ -16,6 +16,7 @@ from PIL import Image
 from sounds import brightness_hz, harmonics, levels_db
 
 from hgs_cli.audio.loudness import measure_lufs
+from hgs_cli.audio.noise_floor import noise_floor_db
 from hgs_cli.errors import UsageError
 from hgs_cli.export.plot import LAYOUT
 from hgs_cli.inversion import Inversion
@@ -241,15 +242,36 @@ def test_dynamics_and_takes_of_names_become_layers_and_round_robins(hgs: Run, tm
 
 @pytest.mark.parametrize("noisy", [True, False])
 def test_a_recording_much_noisier_than_its_neighbours_is_named(hgs: Run, piano: Path, noisy: bool) -> None:
+    _make_noisy(piano, noisy)
+    for command in (["invert"], ["render", "-p", "60", "-o", "notes"]):
+        done = hgs(command[0], str(piano), "--multisample", "--keep-noise", *command[1:], "--json")
+        assert ("the noise of piano_A3 is" in done.err) == noisy
+        assert "lowered" not in done.err
+        assert json.loads(done.out)["noisy"] == (["piano_A3"] if noisy else [])
+    assert json.loads(hgs("render", "piano.hgs", "-p", "60", "--json").out)["noisy"] == (["piano_A3"] if noisy else [])
+
+
+def test_a_noisy_recording_is_brought_to_the_noise_of_its_neighbours(hgs: Run, piano: Path, tmp_path: Path) -> None:
+    _make_noisy(piano, True)
+    done = hgs("render", str(piano), "--multisample", "-p", "57,60", "-o", "evened", "--json")
+    assert "the noise of piano_A3 is" in done.err
+    assert "lowered to it" in done.err
+    assert all(json.loads(line)["noisy"] == [] for line in done.out.splitlines())
+    hgs("render", str(piano), "--multisample", "--keep-noise", "-p", "57,60", "-o", "kept")
+    for note in ("057_A3", "060_C4"):
+        floors = [
+            noise_floor_db(torch.from_numpy(soundfile.read(tmp_path / way / f"piano_{note}.wav", dtype="float32")[0]))
+            for way in ("evened", "kept")
+        ]
+        assert floors[0] < floors[1] - 8.0
+
+
+def _make_noisy(piano: Path, noisy: bool) -> None:
+    """Four recordings, of which one is hissing, or none."""
     record(piano, "piano_A5.wav", 81.0)
     sound, rate = soundfile.read(piano / "piano_A3.wav")
     hiss = 10 ** (-30 / 20) * np.sqrt(np.mean(sound**2)) * np.random.default_rng(0).normal(size=len(sound))
     soundfile.write(piano / "piano_A3.wav", sound + (hiss if noisy else 0.0), rate)
-    for command in (["invert"], ["render", "-p", "60", "-o", "notes"]):
-        done = hgs(command[0], str(piano), "--multisample", *command[1:], "--json")
-        assert ("the noise of piano_A3 is" in done.err) == noisy
-        assert json.loads(done.out)["noisy"] == (["piano_A3"] if noisy else [])
-    assert json.loads(hgs("render", "piano.hgs", "-p", "60", "--json").out)["noisy"] == (["piano_A3"] if noisy else [])
 
 
 def test_takes_are_kept_in_one_file_and_a_soundfont_says_that_it_has_the_first(hgs: Run, tmp_path: Path) -> None:

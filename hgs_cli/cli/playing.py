@@ -120,7 +120,7 @@ def invert(
 
     def work(index: int, _: Advance) -> WorkResult:
         if gathered is not None:
-            recorded = hear_recordings(call, gathered, listening, sets.keep_tuning)
+            recorded = hear_recordings(call, gathered, listening, sets)
             return invert_set(call, gathered.name, recorded, plans[0])
         return invert_one(call, sources[index].path, plans[index], listening)
 
@@ -194,7 +194,7 @@ def render(
     def work(index: int, advance: Advance) -> WorkResult:
         path, plan = sources[index].path, plans[index]
         if gathered is not None:
-            recorded = hear_recordings(call, gathered, listening, sets.keep_tuning)
+            recorded = hear_recordings(call, gathered, listening, sets)
             result = render_set(call, gathered.sounds, recorded, plan, advance)
         elif holds_recordings(path):
             result = render_set(call, [path], open_recordings(call, path), plan, advance)
@@ -277,7 +277,7 @@ def mix(
         return
     rendering = make_render_options(detail, sounding, level, length, source.stereo, scripts.as_json)
     call = Call(load_weights(running), rendering, target.force, scripts.as_json, messages, octave_of(level.middle_c))
-    many = open_mixed(call, mixed, listenings, sets.keep_tuning) if mixed else []
+    many = open_mixed(call, mixed, listenings, sets) if mixed else []
     inversions = [] if mixed else open_all(call, sounds, listenings)
 
     def work(_: int, advance: Advance) -> WorkResult:

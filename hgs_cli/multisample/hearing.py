@@ -5,7 +5,6 @@ As in `cli`, nothing heavy is imported before it is needed.
 
 from __future__ import annotations
 
-import statistics
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,8 @@ from hgs_cli.multisample.gathering import SetFacts, n_layers
 from hgs_cli.multisample.index import Recording
 from hgs_cli.multisample.layers import settle_layers
 from hgs_cli.multisample.names import SampleFacts
+from hgs_cli.multisample.noise import even_noise
+from hgs_cli.options import MultisampleOptions
 from hgs_cli.pitch import describe_pitch, note_name
 
 if TYPE_CHECKING:
@@ -37,8 +38,6 @@ class SetRules:
             one must have; where both are octaves apart, what is missing is the lower one's alone.
         stranger: Cosine between the timbre of a recording and the mean of the others, below which it is said to be
             another instrument: none of 160 recordings of 32 instruments is, of others' 82 %.
-        noisy_db: By which a recording's floor is above the median of the nearest ones' from which it is named.
-        nearest: So many, of the same layer.
         listed: Recordings of which each has a line of its own.
     """
 
@@ -47,22 +46,22 @@ class SetRules:
     believed: float = 0.9
     believed_octaves: float = 0.5
     stranger: float = 0.4
-    noisy_db: float = 10.0
-    nearest: int = 4
     listed: int = 12
 
 
 SETS = SetRules()
 
 
-def hear_recordings(call: Call, gathered: SetFacts, listening: ListeningOptions, keep_tuning: bool) -> list[Recorded]:
+def hear_recordings(
+    call: Call, gathered: SetFacts, listening: ListeningOptions, options: MultisampleOptions
+) -> list[Recorded]:
     """Hear all recordings, and settle pitch and dynamic layer of each.
 
     Args:
         call: For the model and messages.
         gathered: From `gather_set`.
         listening: How they are heard.
-        keep_tuning: Whether each stays as it is tuned, and counts as the key nearest to its pitch.
+        options: Whether each stays as it is tuned, and counts as the key nearest to its pitch, and as noisy as it is.
     """
     from hgs_cli.multisample.file import Recorded
 
@@ -75,17 +74,12 @@ def hear_recordings(call: Call, gathered: SetFacts, listening: ListeningOptions,
     if by_colour:
         call.messages.line("recordings of one key are equally loud: dynamic layers are told by their colour")
     _name_strangers(call, facts, found)
+    keys = [_key(*each) if options.keep_tuning else None for each in zip(found, facts, strict=True)]
     recorded = [
-        Recorded(
-            Recording(fact.path.stem, layer, _key(inversion, fact) if keep_tuning else None, inversion.stands_at),
-            inversion,
-        )
-        for fact, inversion, layer in zip(facts, found, layers, strict=True)
+        Recorded(Recording(fact.path.stem, layer, key, inversion.stands_at), inversion)
+        for fact, inversion, layer, key in zip(facts, found, layers, keys, strict=True)
     ]
-    for each, louder_db in noisy_recordings(recorded):
-        call.messages.warn(
-            f"the noise of {each.recording.name} is {louder_db:.0f} dB louder than that of its neighbours"
-        )
+    recorded = even_noise(call, recorded, options.keep_noise)
     _tell(call, gathered.name, recorded)
     return recorded
 
@@ -185,31 +179,6 @@ def _name_strangers(call: Call, facts: Sequence[SampleFacts], found: Sequence[In
     for fact, alike in zip(facts, torch.nn.functional.cosine_similarity(timbre, others).tolist(), strict=True):
         if alike < SETS.stranger:
             call.messages.warn(f"{fact.path} does not sound like the others: is it of this instrument?")
-
-
-def noisy_recordings(recorded: Sequence[Recorded]) -> list[tuple[Recorded, float]]:
-    """Recordings whose floor stands out from those of the nearest keys of their layer, and by how much, in dB."""
-    from hgs_cli.audio.noise_floor import noise_floor_db
-
-    floors_db = [
-        None
-        if one.recording is None or one.mono_weights is None
-        else noise_floor_db((one.recording * one.mono_weights[:, None]).sum(0))
-        for one in (each.inversion for each in recorded)
-    ]
-    found = []
-    for each, floor_db in zip(recorded, floors_db, strict=True):
-        near = sorted(
-            (abs(other.recording.pitch - each.recording.pitch), others_db)
-            for other, others_db in zip(recorded, floors_db, strict=True)
-            if other is not each and others_db is not None and other.recording.layer == each.recording.layer
-        )[: SETS.nearest]
-        if floor_db is None or len(near) < SETS.nearest // 2:
-            continue
-        louder_db = floor_db - statistics.median(others_db for _, others_db in near)
-        if louder_db > SETS.noisy_db:
-            found.append((each, louder_db))
-    return found
 
 
 def _tell(call: Call, name: str, recorded: Sequence[Recorded]) -> None:

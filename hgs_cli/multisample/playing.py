@@ -15,8 +15,10 @@ from hgs_cli.commands import Call, WorkResult, deliver_files, file_lines, open_h
 from hgs_cli.console import Advance
 from hgs_cli.export.naming import InversionPlan, MixPlan, Plan
 from hgs_cli.multisample.gathering import MixedSet
-from hgs_cli.multisample.hearing import hear_recordings, noisy_recordings
+from hgs_cli.multisample.hearing import hear_recordings
 from hgs_cli.multisample.index import Recording, holds_recordings
+from hgs_cli.multisample.noise import noisy_recordings
+from hgs_cli.options import MultisampleOptions
 from hgs_cli.pitch import MAX_LAYERS, MAX_TAKES, NoteKey, note_name
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ def open_recordings(call: Call, path: Path) -> list[Recorded]:
 
 
 def open_mixed(
-    call: Call, mixed: Sequence[MixedSet], listenings: Sequence[ListeningOptions], keep_tuning: bool
+    call: Call, mixed: Sequence[MixedSet], listenings: Sequence[ListeningOptions], options: MultisampleOptions
 ) -> list[Multisample]:
     """The instruments that are mixed; one sound is one of one recording."""
     from hgs_cli.multisample.file import Recorded
@@ -54,7 +56,7 @@ def open_mixed(
     for one, listening in zip(mixed, listenings, strict=True):
         path = one.source.path
         if one.gathered is not None:
-            recorded = hear_recordings(call, one.gathered, listening, keep_tuning)
+            recorded = hear_recordings(call, one.gathered, listening, options)
         elif holds_recordings(path):
             recorded = open_recordings(call, path)
         else:
@@ -89,7 +91,7 @@ def render_set(
     job = Job(made, plan, plan.name, facts, tuple(_key_maps(made, plan, call.middle_c)))
     (notes,) = deliver_files(call, [job], read_inputs(_some(sounds, SHOWN), bool(plan.extras)), advance)
     told: dict[str, Any] = {"inputs": [str(sound) for sound in sounds], "kind": "multisample"}
-    told["noisy"] = [each.recording.name for each, _ in noisy_recordings(recorded)]
+    told["noisy"] = [each.recorded.recording.name for each in noisy_recordings(recorded)]
 
     def of_note(key: NoteKey) -> dict[str, Any]:
         return _voicing_facts(made, plan, key)
@@ -187,6 +189,6 @@ def invert_set(call: Call, name: str, recorded: Sequence[Recorded], plan: Invers
     with OutputSet(plan.files, call.force) as outputs:
         outputs.write(plan.inversion, lambda aside: save_recordings(aside, recorded))
     told: dict[str, Any] = {"path": str(plan.inversion), "kind": "multisample", "name": name}
-    told["noisy"] = [each.recording.name for each, _ in noisy_recordings(recorded)]
+    told["noisy"] = [each.recorded.recording.name for each in noisy_recordings(recorded)]
     told["recordings"] = [vars(each.recording) for each in recorded]
     return WorkResult(f"{len(recorded)} recordings", [json.dumps(told) if call.as_json else str(plan.inversion)])
