@@ -32,7 +32,7 @@ class MultisampleRules:
     """How recordings are put together.
 
     Measured on 28 validation instruments with three notes known (`hgs train eval --several`): the nearest recording
-    alone 4.54 dB from real notes between them and 4.79 beyond, with its neighbour's level by distance 4.41 and 4.81.
+    alone 4.54 dB from real notes between them and 4.79 beyond, with its neighbour 4.32 and 4.79.
     With the moved recordings' own levels averaged in by half, or by the square of the distance, it is further away.
 
     Keys are as loud as their neighbours by their loud moments: of nine instruments of 5 recordings, 23 to 37 keys each,
@@ -309,19 +309,7 @@ def make_multisample(
 
     by_layer: dict[int, list[Region]] = {}
     for index, (one, key) in enumerate(zip(inversions, keys, strict=True)):
-        gated_lufs = one.reference_lufs + own_gain_db(one)
-        struck_db = _struck_db(one)
-        region = Region(
-            name=names[index],
-            stands_at=one.stands_at if key is None else key,
-            own_lufs=gated_lufs + struck_db,
-            struck_db=struck_db,
-            reference_peak_db=one.reference_peak_db - one.reference_lufs,
-            length_samples=one.length_samples,
-            pitched=one.source_pitch is not None,
-            passes=one.passes,
-            make=partial(ready, index),
-        )
+        region = _region(names[index], one, key, partial(ready, index))
         by_layer.setdefault(layers[index], []).append(region)
     made = tuple(
         Layer(tuple(sorted(by_layer[layer], key=lambda region: region.stands_at))) for layer in sorted(by_layer)
@@ -334,6 +322,22 @@ def make_multisample(
         MULTISAMPLE.reference_lufs + max(each.reference_peak_db - each.struck_db for each in regions) + struck_db,
         _median_lufs(regions) - struck_db - MULTISAMPLE.reference_lufs,
         compared,
+    )
+
+
+def _region(name: str, one: Inversion, key: float | None, make: Callable[[], Instrument]) -> Region:
+    """A recording, and what it counts as."""
+    struck_db = _struck_db(one)
+    return Region(
+        name=name,
+        stands_at=one.stands_at if key is None else key,
+        own_lufs=one.reference_lufs + own_gain_db(one) + struck_db,
+        struck_db=struck_db,
+        reference_peak_db=one.reference_peak_db - one.reference_lufs,
+        length_samples=one.length_samples,
+        pitched=one.source_pitch is not None,
+        passes=one.passes,
+        make=make,
     )
 
 
