@@ -14,7 +14,7 @@ from select import select
 from typing import Any, Self
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-TIMEOUT_S = 30.0
+TIMEOUT_S = 120.0  # a guard against hanging: on a busy machine a sound may come late
 
 # Chromium reads commands from descriptor 3 and writes to 4; whatever stands there in this process is not touched.
 _START = (
