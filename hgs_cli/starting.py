@@ -35,8 +35,8 @@ def prepare(arguments: Sequence[str]) -> None:
     """Make the start quick, and let waiting threads of torch soon sleep, unless the user has said how they wait.
 
     They would spin, for others to finish who have no core to do so: beside two other programs on two cores a note of
-    four seconds alone takes 179 ms then, 51 as it is here, and 103 if threads sleep at once; on an idle machine 29, 25
-    and 50. Training is left as torch has it.
+    four seconds alone took 179 ms then, 51 as it is here, and 103 if threads sleep at once; on an idle machine 29, 25
+    and 50. Its operators no longer share their work, those of several notes do. Training is left as torch has it.
     """
     gc.set_threshold(GARBAGE_THRESHOLD)
     command = next(iter(arguments), "")
