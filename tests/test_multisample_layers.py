@@ -33,7 +33,8 @@ def layers_of(model: Model, sounds: Sequence[Tensor], keys: Sequence[float]) -> 
 
 
 def normalised(sound: Tensor) -> Tensor:
-    return sound * 10.0 ** ((-24.0 - note_lufs(sound)) / 20.0)
+    made: Tensor = sound * 10.0 ** ((-24.0 - note_lufs(sound)) / 20.0)
+    return made
 
 
 def test_equally_loud_recordings_are_told_apart_by_colour(model: Model) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -19,11 +19,12 @@ from hgs_cli.models.generator import MAX_LEVEL, Envelopes, FoldedWeights
 from hgs_cli.sampler.detail import noise_envelope, transfer_detail
 from hgs_cli.sampler.dynamics import soften
 from hgs_cli.sampler.instrument import Instrument, MixComponent
+from hgs_cli.sampler.level_loudness import frame_powers, level_loudness_db, loudness_weight
 from hgs_cli.sampler.model import Model
 from hgs_cli.sampler.settings import Settings
 from hgs_cli.sampler.tone import apply_tonal
 from hgs_cli.side_by_side import side_by_side
-from hgs_cli.spectrum import DB_PER_UNIT, HOP_LENGTH, N_FRAMES, N_MELS, level_to_power, mel_centres_hz
+from hgs_cli.spectrum import DB_PER_UNIT, HOP_LENGTH, N_FRAMES, N_MELS
 
 
 @dataclass(frozen=True)
@@ -277,8 +278,8 @@ def level_between_sources(notes: NoteBatch, envelopes: Envelopes) -> Envelopes:
     instrument = notes.instrument
     wanted_db = torch.zeros_like(notes.q)
     for part, source, end in zip(instrument.parts, instrument.sources, notes.ends, strict=True):
-        wanted_db = wanted_db + part.share * _loudness_db(end.level, source.length_samples)
-    made_db = _loudness_db(notes.model.network.compose(envelopes, notes.q), instrument.length_samples)
+        wanted_db = wanted_db + part.share * level_loudness_db(end.level, source.length_samples)
+    made_db = level_loudness_db(notes.model.network.compose(envelopes, notes.q), instrument.length_samples)
     lacking_db = (wanted_db - made_db).clamp(-WANTED.max_levelled_db, WANTED.max_levelled_db)
     return _louder(envelopes, lacking_db[:, None, None])
 
@@ -290,8 +291,8 @@ def stay_between_sources(notes: NoteBatch, envelopes: Envelopes) -> Envelopes:
     """
     if not notes.ends:
         return envelopes
-    made = _frame_powers(notes.model.network.compose(envelopes, notes.q))
-    ends = torch.stack([_frame_powers(end.level) for end in notes.ends])
+    made = frame_powers(notes.model.network.compose(envelopes, notes.q))
+    ends = torch.stack([frame_powers(end.level) for end in notes.ends])
     louder_db = 10.0 * torch.log10((made.clamp(ends.amin(0), ends.amax(0)) + 1e-20) / (made + 1e-20))
     return _louder(envelopes, louder_db[:, None].clamp(max=WANTED.max_levelled_db))
 
@@ -383,30 +384,8 @@ def _noise(notes: NoteBatch) -> Tensor | None:
 
 def _louder_db(notes: NoteBatch, envelopes: Envelopes, others: Envelopes) -> Tensor:
     """How much louder other envelopes of notes sound than these, (B,)."""
-    generator, weight = notes.model.network.generator, _loudness_weight().to(notes.q.device)
+    generator, weight = notes.model.network.generator, loudness_weight().to(notes.q.device)
     before, after = (
         (torch.stack(generator.part_powers(each, notes.q)) * weight).sum((0, 2, 3)) for each in (envelopes, others)
     )
     return 10.0 * torch.log10((after + 1e-20) / (before + 1e-20))
-
-
-@lru_cache(maxsize=1)
-def _loudness_weight() -> Tensor:
-    """How much a band's power counts for loudness, (n_mels, 1): about BS.1770's shelf of 4 dB above 1.5 kHz."""
-    octaves = torch.log2(mel_centres_hz() / 1500.0)
-    return torch.pow(10.0, 0.4 * torch.sigmoid(3.0 * octaves))[:, None]
-
-
-def _loudness_db(x: Tensor, length_samples: int) -> Tensor:
-    """About the loudness of log-mels (B, n_mels, n_frames), (B,), in dB: treble counts more, quiet frames do not count.
-
-    Source: ITU-R BS.1770, the shelf and the relative gate, of which a single step stands for the second.
-    """
-    frames = _frame_powers(x)[:, : length_samples // HOP_LENGTH + 1]
-    counted = (frames > 0.1 * frames.mean(1, keepdim=True)).float()
-    return 10.0 * torch.log10((frames * counted).sum(1) / counted.sum(1).clamp_min(1.0) + 1e-20)
-
-
-def _frame_powers(x: Tensor) -> Tensor:
-    """Power of every frame of log-mels (B, n_mels, n_frames) as it counts for loudness, (B, n_frames)."""
-    return (level_to_power(x) * _loudness_weight().to(x.device)).sum(1)
