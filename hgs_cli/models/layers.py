@@ -184,7 +184,7 @@ class ModulatedConv1d(nn.Module):
             (B, out_channels, T), bias added, not activated.
         """
         style = self.affine(w)
-        x = x * (style * gain)[:, :, None]
+        x = x * (style.to(x.dtype) * gain)[:, :, None]  # in half precision the gain itself would be rounded
         if update is None or (isinstance(update, Tensor) and update.shape[0] == 1):
             update = self.fold(update)
         if isinstance(update, FoldedWeight):
