@@ -54,7 +54,8 @@ def noisy_recordings(recorded: Sequence[Recorded]) -> list[Noisy]:
     """Recordings whose floor stands out from those of the nearest keys of their layer."""
     from hgs_cli.audio.noise_floor import noise_floor_db
 
-    heard = [one for one in recorded if one.inversion.recording is not None]
+    # A file may hold a recording without weights: nothing is known then of what the networks heard of it.
+    heard = [one for one in recorded if one.inversion.recording is not None and one.inversion.mono_weights is not None]
     floors_db = {id(one): noise_floor_db(_mono(one.inversion)) for one in heard}
     found = []
     for one in heard:
