@@ -175,6 +175,15 @@ def test_toms_and_snares_are_played_from_their_lowest_mode(hz: float) -> None:
         assert "its strongest mode at" in describe_heard(heard)
 
 
+@pytest.mark.parametrize("ratios", [(1.0, 1.27, 1.83, 2.37), (1.0, 1.41, 2.09), (1.0, 1.73, 2.31, 3.07, 3.89)])
+def test_a_gong_of_few_modes_that_hold_is_a_note_at_its_strongest(ratios: tuple[float, ...]) -> None:
+    levels = [0.7, 1.0, 0.6, 0.5, 0.4][: len(ratios)]
+    gong = struck([220.0 * ratio for ratio in ratios], levels, [1.5] * len(ratios), 3.0)
+    heard = hear(gong)
+    assert heard.pitched
+    assert heard.midi == pytest.approx(hz_to_midi(220.0 * ratios[1]), abs=0.1)
+
+
 @pytest.mark.parametrize("upper_hz", [740.0, 800.0])
 def test_a_cowbell_is_played_from_its_lowest_tone(upper_hz: float) -> None:
     tones = [torch.stack([fading(k * hz, 0.12) / k for k in range(1, 20, 2)]).sum(0) for hz in (540.0, upper_hz)]
@@ -184,6 +193,12 @@ def test_a_cowbell_is_played_from_its_lowest_tone(upper_hz: float) -> None:
 @pytest.mark.parametrize("number", [3, 500])
 def test_a_bump_in_noise_is_no_note(number: int) -> None:
     assert not hear(draw_patch("swept noise", PATCHES.evaluation_seed + number).render()).pitched
+
+
+def test_many_modes_that_hold_are_a_cymbal_and_no_note() -> None:
+    drawn = torch.rand(300, generator=torch.Generator().manual_seed(0))
+    cymbal = partials((300.0 * 30.0**drawn).tolist(), 3.0, [0.01] * 300, [1.0] * 300)
+    assert hear(cymbal).kind == "unpitched"
 
 
 def test_noise_has_no_mode() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import Run, few_of, tone
+from sounds import partials
 from torch import Tensor
 
 from hgs_cli.audio.loudness import measure_lufs
@@ -22,6 +23,7 @@ from hgs_cli.evaluation.variations import measure_variations
 from hgs_cli.models.generator import Envelopes
 from hgs_cli.models.pitch_classifier import PitchClassifier, PitchClassifierSizes
 from hgs_cli.pipeline import Model, Settings, invert, make_instrument, mix, render, synthesize
+from hgs_cli.pitch import hz_to_midi
 from hgs_cli.spectrum import SAMPLE_RATE
 from hgs_cli.training.judge import JUDGE_NAME, save_judge
 
@@ -64,6 +66,17 @@ def test_made_sounds_are_many_and_the_same_every_time() -> None:
 
 
 # --- odd sounds -------------------------------------------------------------------------------------------------------
+
+
+def test_a_gong_at_another_pitch_is_that_gong_and_no_buzz(model: Model) -> None:
+    def gong(ratio: float) -> Tensor:
+        hz = [220.0 * mode * ratio for mode in (1.0, 1.27, 1.83, 2.37)]
+        return 0.2 * partials(hz, 3.0, [0.7, 1.0, 0.6, 0.5], [1.5] * 4)
+
+    strongest = hz_to_midi(220.0 * 1.27)
+    (note,) = notes_of(model, gong(1.0), (strongest + 7.0,))
+    distance = Distance()
+    assert distance.between(distance.mels(note), distance.mels(gong(2.0 ** (7.0 / 12.0)))) < 1.0
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,7 @@ MODE = ModeRules()
 
 
 BIN_HZ = SAMPLE_RATE / PARTIALS.n_fft
+ONE_LINE = 1.24  # concentration of one line under a Blackman window, times its lobe in bins
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,11 @@ class Partials:
     def concentration(self) -> float:
         """How few bins the energy is in: 1 if it is all in one."""
         return float(self.power.square().sum() / (self.power.sum().square() + 1e-30))
+
+    @property
+    def n_lines(self) -> float:
+        """Of how many lines alike, each as wide as the window's lobe, the energy might be."""
+        return ONE_LINE * BIN_HZ / (self.lobe_hz * self.concentration + 1e-30)
 
     def above(self, floor_db: float, highest_hz: float) -> list[tuple[float, float]]:
         """Frequency and level of those not so far below the strongest, in rising order."""
