@@ -13,43 +13,27 @@ from hgs_cli.pitch import hz_to_midi
 
 @dataclass(frozen=True)
 class NoteRules:
-    """Which partials are notes of their own, several at once.
+    """Which partials are notes of their own, several at once."""
 
-    Attributes:
-        common_harmonics: Up to which two notes are looked at for partials in common.
-        common_db, common_missing_db: Harmonics are there above the one, and missing below the other.
-        exact_cents: From a harmonic: what is nearer is explained by it.
-        db, partials_db: Below the strongest partial: notes begin there, and are told by others.
-        span: The highest note of a chord is less than two and a half octaves above the lowest.
-        partials_hz: Up to which partials tell notes.
-        most_notes: Of a chord.
-        closest_notes: Semitones: what is nearer is one note that wavers.
-        most_harmonics: Of a note, that explain partials.
-        explained: Of the partials' amplitudes by a chord's notes.
-        sine_cents: Lone partials are a chord where they stand so near to the keys of a piano.
-        sine_chords: Semitones between two of them.
-        tuned_cents: Within which notes are those of a chord: just thirds are 14 and 16 cents off.
-        chord_lobe_hz: In a shorter sound notes and modes cannot be told apart.
-        apart_lobes: Nor nearer ones than this.
-    """
-
-    common_harmonics: int = 16
+    common_harmonics: int = 16  # up to which two notes are looked at for partials in common
+    # harmonics are there above the one, and missing below the other
     common_db: float = 30.0
     common_missing_db: float = 45.0
-    exact_cents: float = 8.0
+    exact_cents: float = 8.0  # from a harmonic: what is nearer is explained by it
+    # below the strongest partial: notes begin there, and are told by others
     db: float = 26.0
     partials_db: float = 34.0
-    span: float = 6.0
-    partials_hz: float = 6000.0
-    most_notes: int = 6
-    closest_notes: float = 0.8
-    most_harmonics: int = 20
-    explained: float = 0.9
-    sine_cents: float = 15.0
-    sine_chords: tuple[int, ...] = (3, 4, 5, 7, 8, 9)
-    tuned_cents: float = 20.0
-    chord_lobe_hz: float = 16.0
-    apart_lobes: float = 2.5
+    span: float = 6.0  # the highest note of a chord is less than two and a half octaves above the lowest
+    partials_hz: float = 6000.0  # up to which partials tell notes
+    most_notes: int = 6  # of a chord
+    closest_notes: float = 0.8  # semitones: what is nearer is one note that wavers
+    most_harmonics: int = 20  # of a note, that explain partials
+    explained: float = 0.9  # of the partials' amplitudes by a chord's notes
+    sine_cents: float = 15.0  # lone partials are a chord where they stand so near to the keys of a piano
+    sine_chords: tuple[int, ...] = (3, 4, 5, 7, 8, 9)  # semitones between two of them
+    tuned_cents: float = 20.0  # within which notes are those of a chord: just thirds are 14 and 16 cents off
+    chord_lobe_hz: float = 16.0  # in a shorter sound notes and modes cannot be told apart
+    apart_lobes: float = 2.5  # nor nearer ones than this
 
 
 NOTES = NoteRules()
@@ -57,20 +41,14 @@ NOTES = NoteRules()
 
 @dataclass(frozen=True)
 class BellRules:
-    """When partials are those of a bell.
+    """When partials are those of a bell."""
 
-    Attributes:
-        db: Below the strongest partial: what is softer has no say.
-        fewest, most: Partials of what may be a bell.
-        explained: Of the amplitudes.
-        precision: Of the ratios between a bell's partials, relative.
-    """
-
-    db: float = 30.0
+    db: float = 30.0  # below the strongest partial: what is softer has no say
+    # partials of what may be a bell
     fewest: int = 4
     most: int = 14
-    explained: float = 0.85
-    precision: float = 0.025
+    explained: float = 0.85  # of the amplitudes
+    precision: float = 0.025  # of the ratios between a bell's partials, relative
 
 
 BELL = BellRules()

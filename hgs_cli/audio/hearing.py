@@ -32,40 +32,31 @@ Hint = float | Literal["auto"] | None
 
 @dataclass(frozen=True)
 class HearingRules:
-    """What a sound is heard as.
+    """What a sound is heard as."""
 
-    Attributes:
-        chord_share: Of a harmonic share: with more the sound is one note, whatever else its partials may be.
-        sure_period, sure_contrast: A drum may have a period and be no note. By these rules 27 of the 1,876
-            recorded notes of both collections are taken for drums (eight of them are kettledrums') and 16 of
-            their 120 unpitched one-shots for notes, where 39 have a period. They were set with these recordings
-            known.
-        likely_contrast, likely_share: Enough of both together for a note.
-        held_lobe_hz: What holds its energy for half a second is a note if it has a period.
-        period_ahead: Of the harmonic share: by so much the period of a drum is more than its strongest mode's.
-        mode_is_note: Harmonic share of a lone mode that is heard as a note: a bar's, a whistle's.
-        few_lines: So many lines that hold are a bell's or a gong's, heard at the strongest: tone made of them as of noise
-            is a buzz. 13 made bells, plates, skins and FM sounds whose strongest mode is their note: 0.5 dB from the
-            truth instead of 3.3. Of the one-shots a tubular bell, a gong and a bowed cymbal are such.
-        contradicting_semitones: Further off, what is told contradicts what is heard.
-        sure_hearing: Less confidence contradicts nobody.
-        lowest_without_gaps: From C2 on no recorded note lacks its fundamental and others of its harmonics, but one of
-            1,876; below, tremolo strings do.
-        doubtful_period, doubtful_share: With less of both a period is chance: all recorded notes have more.
-    """
-
-    chord_share: float = 0.85
+    chord_share: float = 0.85  # of a harmonic share: with more the sound is one note, whatever else its partials may be
+    # a drum may have a period and be no note. By these rules 27 of the 1,876 recorded notes of both collections are
+    # taken for drums (eight of them are kettledrums') and 16 of their 120 unpitched one-shots for notes, where 39 have
+    # a period. They were set with these recordings known
     sure_period: float = 0.93
     sure_contrast: float = 0.45
+    # enough of both together for a note
     likely_contrast: float = 0.3
     likely_share: float = 0.5
-    held_lobe_hz: float = 6.0
+    held_lobe_hz: float = 6.0  # what holds its energy for half a second is a note if it has a period
+    # of the harmonic share: by so much the period of a drum is more than its strongest mode's
     period_ahead: float = 0.05
-    mode_is_note: float = 0.6
+    mode_is_note: float = 0.6  # harmonic share of a lone mode that is heard as a note: a bar's, a whistle's
+    # so many lines that hold are a bell's or a gong's, heard at the strongest: tone made of them as of noise is a buzz.
+    # 13 made bells, plates, skins and FM sounds whose strongest mode is their note: 0.5 dB from the truth instead of
+    # 3.3. Of the one-shots a tubular bell, a gong and a bowed cymbal are such
     few_lines: float = 7.0
-    contradicting_semitones: float = 0.7
-    sure_hearing: float = 0.8
+    contradicting_semitones: float = 0.7  # further off, what is told contradicts what is heard
+    sure_hearing: float = 0.8  # less confidence contradicts nobody
+    # from C2 on no recorded note lacks its fundamental and others of its harmonics, but one of 1,876; below, tremolo
+    # strings do
     lowest_without_gaps: float = 36.0
+    # with less of both a period is chance: all recorded notes have more
     doubtful_period: float = 0.8
     doubtful_share: float = 0.15
 
@@ -75,34 +66,21 @@ RULES = HearingRules()
 
 @dataclass(frozen=True)
 class Heard:
-    """What a recording is heard as.
+    """What a recording is heard as."""
 
-    Attributes:
-        midi: The reference pitch: where the recording is played as it is. What was told, to the cent; else the note,
-            the root of a chord, the strike note of a bell, the strongest mode of what is unpitched; None for noise.
-        cents: Deviation from `midi` over time, (N_FRAMES,); 0 where nothing periodic sounds.
-        kind: What it is heard as, whatever was told.
-        pitched: Whether `found` is a note, of one or several pitches, and no mode of what is unpitched.
-        found: `midi` as it is heard, whatever was told.
-        pitches: MIDI numbers of the notes that sound at once, in rising order; empty where it is one.
-        hits: Samples at which hits begin, at least one; all else is said of the first.
-        sustained: Whether it holds rather than dies away.
-        confidence: 0 … 1, how sure `found` is.
-        harmonic_salience: As in SourcePitch.
-        harmonic_share: How much of it stands at harmonics of `midi`, 0 … 1; 0 where there is none.
-    """
-
+    # the reference pitch: where the recording is played as it is. What was told, to the cent; else the note, the root
+    # of a chord, the strike note of a bell, the strongest mode of what is unpitched; None for noise
     midi: float | None
-    pitch_contour_cents: Tensor
-    kind: Kind
-    pitched: bool
-    found: float | None
-    pitches: tuple[float, ...]
-    hits: tuple[int, ...]
-    sustained: bool
-    confidence: float
-    harmonic_salience: float
-    harmonic_share: float
+    pitch_contour_cents: Tensor  # deviation from `midi` over time, (N_FRAMES,); 0 where nothing periodic sounds
+    kind: Kind  # what it is heard as, whatever was told
+    pitched: bool  # whether `found` is a note, of one or several pitches, and no mode of what is unpitched
+    found: float | None  # `midi` as it is heard, whatever was told
+    pitches: tuple[float, ...]  # MIDI numbers of the notes that sound at once, in rising order; empty where it is one
+    hits: tuple[int, ...]  # samples at which hits begin, at least one; all else is said of the first
+    sustained: bool  # whether it holds rather than dies away
+    confidence: float  # 0 … 1, how sure `found` is
+    harmonic_salience: float  # as in SourcePitch
+    harmonic_share: float  # how much of it stands at harmonics of `midi`, 0 … 1; 0 where there is none
 
 
 @dataclass(frozen=True)
@@ -212,23 +190,14 @@ def _is_chance(source: SourcePitch, period: _Period) -> bool:
 
 @dataclass(frozen=True)
 class _Period:
-    """What speaks for the period of a hit.
+    """What speaks for the period of a hit."""
 
-    Attributes:
-        midi: MIDI number of the period.
-        share: Harmonic share.
-        explains: Whether what is strongest is one of its harmonics.
-        leads: Whether that is the first of them.
-        common: Whether it is no note but the common period of several.
-        gaps: Whether its fundamental is missing, and others of its harmonics.
-    """
-
-    midi: float
-    share: float
-    explains: bool
-    leads: bool
-    common: bool
-    gaps: bool
+    midi: float  # MIDI number of the period
+    share: float  # harmonic share
+    explains: bool  # whether what is strongest is one of its harmonics
+    leads: bool  # whether that is the first of them
+    common: bool  # whether it is no note but the common period of several
+    gaps: bool  # whether its fundamental is missing, and others of its harmonics
 
 
 def _judge_period(midi: float, partials: Partials) -> _Period:

@@ -20,21 +20,13 @@ COMPARED = {"rubberband": RUBBER_BAND_R3, "signalsmith": SIGNALSMITH}
 
 @dataclass(frozen=True)
 class TimingRules:
-    """How often things are timed.
+    """How often things are timed."""
 
-    Attributes:
-        other_rate_hz: From which a sound is resampled.
-        cold_runs: Of what takes seconds each.
-        peak_runs: The fastest of which tells what the machine can do.
-        copied_bytes: More than caches hold.
-        short_s: Of the short sound in a comparison, the beginning of the whole one.
-    """
-
-    other_rate_hz: int = 48_000
-    cold_runs: int = 3
-    peak_runs: int = 15
-    copied_bytes: int = 2**27
-    short_s: float = 0.5
+    other_rate_hz: int = 48_000  # from which a sound is resampled
+    cold_runs: int = 3  # of what takes seconds each
+    peak_runs: int = 15  # the fastest of which tells what the machine can do
+    copied_bytes: int = 2**27  # more than caches hold
+    short_s: float = 0.5  # of the short sound in a comparison, the beginning of the whole one
 
 
 TIMING = TimingRules()
@@ -42,31 +34,18 @@ TIMING = TimingRules()
 
 @dataclass(frozen=True)
 class BenchPlan:
-    """What is timed.
+    """What is timed."""
 
-    Attributes:
-        sound: What is played; None for a four-second tone made here.
-        runs: How often each thing is, at least 1.
-        cold: Whether whole calls in new processes are, TIMING.cold_runs times.
-        profile: Whether the time of notes is told by operation.
-        peers: Other programs that play the same notes.
-        missing: Those that were asked for and are not there → why.
-        pitches: Of many notes.
-        batches: Numbers of notes.
-        lengths_s: Of sounds.
-        rules: How often each thing is timed.
-    """
-
-    sound: Path | None
-    runs: int
-    cold: bool = False
-    profile: bool = False
-    peers: tuple[Peer, ...] = ()
-    missing: dict[str, str] = field(default_factory=dict)
-    pitches: tuple[float, ...] = OCTAVES
-    batches: tuple[int, ...] = BATCHES
-    lengths_s: tuple[float, ...] = LENGTHS_S
-    rules: TimingRules = TIMING
+    sound: Path | None  # what is played; None for a four-second tone made here
+    runs: int  # how often each thing is, at least 1
+    cold: bool = False  # whether whole calls in new processes are, TIMING.cold_runs times
+    profile: bool = False  # whether the time of notes is told by operation
+    peers: tuple[Peer, ...] = ()  # other programs that play the same notes
+    missing: dict[str, str] = field(default_factory=dict)  # those that were asked for and are not there → why
+    pitches: tuple[float, ...] = OCTAVES  # of many notes
+    batches: tuple[int, ...] = BATCHES  # numbers of notes
+    lengths_s: tuple[float, ...] = LENGTHS_S  # of sounds
+    rules: TimingRules = TIMING  # how often each thing is timed
 
 
 def plan_bench(

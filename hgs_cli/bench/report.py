@@ -12,147 +12,85 @@ OWN_NAME = "hgs"
 
 @dataclass(frozen=True)
 class Timing:
-    """How long one thing took.
+    """How long one thing took."""
 
-    Attributes:
-        section: Of the report.
-        name: What was timed.
-        median_ms: Median over the runs.
-        p95_ms: 95th percentile over the runs.
-        runs: How often it was timed, after one run that does not count.
-        notes: Notes that were made each time, 0 if none.
-        notes_per_s: By the median; None where no note is made.
-        real_time_factor: Seconds of sound made a second of median time; None likewise.
-    """
-
-    section: str
-    name: str
-    median_ms: float
-    p95_ms: float
-    runs: int
-    notes: int = 0
-    notes_per_s: float | None = None
-    real_time_factor: float | None = None
+    section: str  # of the report
+    name: str  # what was timed
+    median_ms: float  # median over the runs
+    p95_ms: float  # 95th percentile over the runs
+    runs: int  # how often it was timed, after one run that does not count
+    notes: int = 0  # notes that were made each time, 0 if none
+    notes_per_s: float | None = None  # by the median; None where no note is made
+    real_time_factor: float | None = None  # seconds of sound made a second of median time; None likewise
 
 
 @dataclass(frozen=True)
 class Bound:
-    """How near G comes to what the machine can do.
+    """How near G comes to what the machine can do."""
 
-    Attributes:
-        operations: Multiply-adds of G for all notes of a batch.
-        n_bytes: Of weights and results that must be moved for it at least.
-        operations_per_s: The most that was measured here.
-        bytes_per_s: Likewise, reading and writing.
-        bound_ms: The longer of what both need.
-        median_ms: What G takes.
-        notes: In the batch.
-    """
-
-    operations: int
-    n_bytes: int
-    operations_per_s: float
-    bytes_per_s: float
-    bound_ms: float
-    median_ms: float
-    notes: int
+    operations: int  # multiply-adds of G for all notes of a batch
+    n_bytes: int  # of weights and results that must be moved for it at least
+    operations_per_s: float  # the most that was measured here
+    bytes_per_s: float  # likewise, reading and writing
+    bound_ms: float  # the longer of what both need
+    median_ms: float  # what G takes
+    notes: int  # in the batch
 
 
 @dataclass(frozen=True)
 class Compared:
-    """How long a program took for the same notes as the others.
+    """How long a program took for the same notes as the others."""
 
-    Attributes:
-        program: Its name.
-        seconds: Of the sound.
-        threads: Cores that were used.
-        notes: How many.
-        cold: Whether new processes were started.
-        median_ms: For all of them.
-    """
-
-    program: str
-    seconds: float
-    threads: int
-    notes: int
-    cold: bool
-    median_ms: float
+    program: str  # its name
+    seconds: float  # of the sound
+    threads: int  # cores that were used
+    notes: int  # how many
+    cold: bool  # whether new processes were started
+    median_ms: float  # for all of them
 
 
 @dataclass(frozen=True)
 class Peak:
-    """The highest speeds that were seen.
+    """The highest speeds that were seen."""
 
-    Attributes:
-        operations_per_s: Multiply-adds.
-        bytes_per_s: Read and written.
-        call_s: What calling an operator takes that has nothing to do.
-    """
-
-    operations_per_s: float
-    bytes_per_s: float
-    call_s: float
+    operations_per_s: float  # multiply-adds
+    bytes_per_s: float  # read and written
+    call_s: float  # what calling an operator takes that has nothing to do
 
 
 @dataclass(frozen=True)
 class Stage:
-    """What a stage took for all notes.
+    """What a stage took for all notes."""
 
-    Attributes:
-        name: Of the stage.
-        median_ms: Its time.
-        operations: Multiply-adds of products and convolutions; transforms and what works point by point have others.
-        n_bytes: Of what its operators read and write, be it in a cache or not.
-        calls: Of operators.
-    """
-
-    name: str
-    median_ms: float
-    operations: int
-    n_bytes: int
-    calls: int
+    name: str  # of the stage
+    median_ms: float  # its time
+    operations: int  # multiply-adds of products and convolutions; transforms and what works point by point have others
+    n_bytes: int  # of what its operators read and write, be it in a cache or not
+    calls: int  # of operators
 
 
 @dataclass(frozen=True)
 class Profile:
-    """Where the time of notes goes on one core.
+    """Where the time of notes goes on one core."""
 
-    Attributes:
-        notes: How many.
-        whole: All of it.
-        stages: In the order of the work; their times add up to about that of the whole.
-        peak: What the core can do.
-    """
-
-    notes: int
-    whole: Stage
-    stages: tuple[Stage, ...]
-    peak: Peak
+    notes: int  # how many
+    whole: Stage  # all of it
+    stages: tuple[Stage, ...]  # in the order of the work; their times add up to about that of the whole
+    peak: Peak  # what the core can do
 
 
 @dataclass(frozen=True)
 class BenchReport:
-    """All timings of a run and the circumstances.
+    """All timings of a run and the circumstances."""
 
-    Attributes:
-        timings: In the order in which they were taken.
-        compared: With other programs.
-        missing: Programs that were asked for and are not there → why.
-        profiles: Of a note alone and of many.
-        bound: Of G.
-        ratios: What is compared → how many times as long it takes as `hgs` does.
-        peak_memory_mib: Largest resident memory of the process so far; on CUDA the device's peak instead.
-        environment: Device, threads, versions, weights, the sound.
-    """
-
-    timings: tuple[Timing, ...]
-    compared: tuple[Compared, ...]
-    missing: dict[str, str]
-    profiles: tuple[Profile, ...]
-    bound: Bound
-    ratios: dict[str, float]
-    peak_memory_mib: float
-    environment: dict[str, str | int | float]
+    timings: tuple[Timing, ...]  # in the order in which they were taken
+    compared: tuple[Compared, ...]  # with other programs
+    missing: dict[str, str]  # programs that were asked for and are not there → why
+    profiles: tuple[Profile, ...]  # of a note alone and of many
+    bound: Bound  # of G
+    ratios: dict[str, float]  # what is compared → how many times as long it takes as `hgs` does
+    peak_memory_mib: float  # largest resident memory of the process so far; on CUDA the device's peak instead
+    environment: dict[str, str | int | float]  # device, threads, versions, weights, the sound
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

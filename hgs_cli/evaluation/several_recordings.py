@@ -44,51 +44,32 @@ MADE_SOFTER, LAYERED = "loud recordings made softer", "soft recordings as a laye
 
 @dataclass(frozen=True)
 class FoundNote:
-    """One note beside its real recording.
+    """One note beside its real recording."""
 
-    Attributes:
-        instrument: Whose it is.
-        known: How many notes of it were known.
-        inside: Whether it lies between known ones.
-        distance_db: By row.
-    """
-
-    instrument: str
-    known: int
-    inside: bool
-    distance_db: dict[str, float]
+    instrument: str  # whose it is
+    known: int  # how many notes of it were known
+    inside: bool  # whether it lies between known ones
+    distance_db: dict[str, float]  # by row
 
 
 @dataclass(frozen=True)
 class KeySteps:
-    """How much neighbouring keys of an instrument differ.
+    """How much neighbouring keys of an instrument differ."""
 
-    Attributes:
-        instrument: Whose they are.
-        colour_semitones: Steps of the spectral centroid where the carrier changes, and elsewhere.
-        level_db: Steps of the loudest 0.4 s, likewise.
-        at_known_db: Distance to the recordings at their own keys.
-    """
-
-    instrument: str
+    instrument: str  # whose they are
+    # steps of the spectral centroid where the carrier changes, and elsewhere
     colour_semitones: tuple[list[float], list[float]]
-    level_db: tuple[list[float], list[float]]
-    at_known_db: list[float]
+    level_db: tuple[list[float], list[float]]  # steps of the loudest 0.4 s, likewise
+    at_known_db: list[float]  # distance to the recordings at their own keys
 
 
 @dataclass(frozen=True)
 class SeveralResult:
-    """What was found.
+    """What was found."""
 
-    Attributes:
-        notes: Loud notes, of every number of known ones.
-        soft: Soft notes of instruments that have some.
-        steps: Of every instrument.
-    """
-
-    notes: list[FoundNote]
-    soft: list[FoundNote]
-    steps: list[KeySteps]
+    notes: list[FoundNote]  # loud notes, of every number of known ones
+    soft: list[FoundNote]  # soft notes of instruments that have some
+    steps: list[KeySteps]  # of every instrument
 
     def mean(self, row: str, known: int, inside: bool | None = None) -> Mean:
         """Distance of a row, dB."""

@@ -65,16 +65,11 @@ Advance = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Fit:
-    """How the law is fitted.
+    """How the law is fitted."""
 
-    Attributes:
-        made_weight: Of a family of made sounds beside a recorded instrument: there are fewer of them.
-        n_folds: In which it is fitted without each instrument and family.
-        steps, learning_rate, decay: Of AdamW.
-    """
-
-    made_weight: float = 2.0
-    n_folds: int = 5
+    made_weight: float = 2.0  # of a family of made sounds beside a recorded instrument: there are fewer of them
+    n_folds: int = 5  # in which it is fitted without each instrument and family
+    # of AdamW
     steps: int = 3000
     learning_rate: float = 0.01
     decay: float = 0.01
@@ -85,19 +80,12 @@ FIT = Fit()
 
 @dataclass(frozen=True)
 class JudgedSound:
-    """A sound whose weight the law gives, and what each weight would cost.
+    """A sound whose weight the law gives, and what each weight would cost."""
 
-    Attributes:
-        group: Its instrument, or its family of made sounds.
-        made: Whether it is a made one.
-        traits: What the law goes by.
-        distance_db: To the real notes at other pitches, (n_notes, len(FITTED.weights)).
-    """
-
-    group: str
-    made: bool
-    traits: Traits
-    distance_db: Tensor
+    group: str  # its instrument, or its family of made sounds
+    made: bool  # whether it is a made one
+    traits: Traits  # what the law goes by
+    distance_db: Tensor  # to the real notes at other pitches, (n_notes, len(FITTED.weights))
 
 
 # --- measuring ------------------------------------------------------------------------------------------------------

@@ -18,33 +18,21 @@ from hgs_cli.spectrum import N_FRAMES, N_MELS, mel_centres_hz
 
 @dataclass(frozen=True)
 class TransferRules:
-    """What the network does not learn of the ways to carry detail.
+    """What the network does not learn of the ways to carry detail."""
 
-    Attributes:
-        source_reach: Semitones within which the whole residual fades to what the network grants.
-        formant_width: Of a harmonic spacing: the Gaussian that turns harmonic detail into formants.
-        formant_width_mels: At least: what is finer belongs to the one note that was recorded.
-        slow_frames: 0.2 s: what lasts longer is colour, what is shorter is movement.
-        pool: Mel bands and frames that share a weight.
-        detail_gain: The fs and Gs that the network learned with knew half of the recorded instruments and were
-            further from the truth than the released ones: what it grants is a little too much. Anything from a
-            half to three quarters does as well.
-        max_correction: Level units: 6 dB; with 20 dB it knew its training instruments better and others worse.
-        largest: Level units: residuals of silence over silence are cut there before the network reads them.
-        harmonic_share: What an untrained network grants of the harmonic-locked detail.
-        formant_share: And of the formant-locked one.
-    """
-
-    source_reach: float = 0.5
-    formant_width: float = 0.4
-    formant_width_mels: float = 6.0
-    slow_frames: int = 17
-    pool: tuple[int, int] = (2, 4)
+    source_reach: float = 0.5  # semitones within which the whole residual fades to what the network grants
+    formant_width: float = 0.4  # of a harmonic spacing: the Gaussian that turns harmonic detail into formants
+    formant_width_mels: float = 6.0  # at least: what is finer belongs to the one note that was recorded
+    slow_frames: int = 17  # 0.2 s: what lasts longer is colour, what is shorter is movement
+    pool: tuple[int, int] = (2, 4)  # mel bands and frames that share a weight
+    # the fs and Gs that the network learned with knew half of the recorded instruments and were further from the truth
+    # than the released ones: what it grants is a little too much. Anything from a half to three quarters does as well
     detail_gain: float = 2.0 / 3.0
+    # level units: 6 dB; with 20 dB it knew its training instruments better and others worse
     max_correction: float = 0.12
-    largest: float = 1.2
-    harmonic_share: float = 0.3
-    formant_share: float = 0.5
+    largest: float = 1.2  # level units: residuals of silence over silence are cut there before the network reads them
+    harmonic_share: float = 0.3  # what an untrained network grants of the harmonic-locked detail
+    formant_share: float = 0.5  # and of the formant-locked one
 
 
 TRANSFER = TransferRules()
@@ -56,13 +44,9 @@ N_WEIGHTS = 10  # of both parts: two ways, slow and quick, and a correction
 
 @dataclass(frozen=True)
 class DetailTransferConfig:
-    """Sizes of the network.
+    """Sizes of the network."""
 
-    Attributes:
-        width: Channels at the fine grid, twice as many at the coarse one.
-    """
-
-    width: int = 24
+    width: int = 24  # channels at the fine grid, twice as many at the coarse one
 
 
 def mel_blur(f0_hz: Tensor, width: float, least_mels: float) -> Tensor:
@@ -82,15 +66,10 @@ def mel_blur(f0_hz: Tensor, width: float, least_mels: float) -> Tensor:
 
 @dataclass(frozen=True)
 class MelWarp:
-    """Mel bands moved along frequency with their harmonics: every one lies between two that it comes from.
+    """Mel bands moved along frequency with their harmonics: every one lies between two that it comes from."""
 
-    Attributes:
-        high: The upper one, (B, n_mels).
-        weights: Of the lower and the upper one, (B, n_mels) each.
-    """
-
-    high: Tensor
-    weights: tuple[Tensor, Tensor]
+    high: Tensor  # the upper one, (B, n_mels)
+    weights: tuple[Tensor, Tensor]  # of the lower and the upper one, (B, n_mels) each
 
     def __call__(self, value: Tensor) -> Tensor:
         """Move what is said of bands, (B, n_mels, …): an eighth of the time of the product with `matrix`."""
@@ -161,15 +140,10 @@ def _slowly(residual: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Detail:
-    """What an input has beyond the first reconstruction, in level units.
+    """What an input has beyond the first reconstruction, in level units."""
 
-    Attributes:
-        harmonic: r_h, to be added to E_h, (n_mels, n_frames).
-        noise_part: r_n, to be added to E_n, (n_mels, n_frames).
-    """
-
-    harmonic: Tensor
-    noise_part: Tensor
+    harmonic: Tensor  # r_h, to be added to E_h, (n_mels, n_frames)
+    noise_part: Tensor  # r_n, to be added to E_n, (n_mels, n_frames)
 
 
 @dataclass(frozen=True)
@@ -177,22 +151,14 @@ class ReadDetail:
     """Residuals of inputs as every note reads them: made once, carried to any number of pitches.
 
     Of an input whose H fades with the interval a second row says what is residual again where H no longer speaks.
-
-    Attributes:
-        residuals: r_h and r_n, (N, n_mels, n_frames) each.
-        parts: Their slow and quick parts side by side, harmonic ones first, (N, n_mels, 4 · n_frames).
-        formant: The same, smoothed over a harmonic spacing.
-        levels: Of both parts of the inputs, of the frames that share a weight, (n_inputs, n_mels, 2 · n_steps).
-        blur: By which they were smoothed, (n_inputs, n_mels, n_mels).
-        p: Pitches of the inputs, (n_inputs,).
     """
 
-    residuals: tuple[Tensor, Tensor]
-    parts: Tensor
-    formant: Tensor
-    levels: Tensor
-    blur: Tensor
-    p: Tensor
+    residuals: tuple[Tensor, Tensor]  # r_h and r_n, (N, n_mels, n_frames) each
+    parts: Tensor  # their slow and quick parts side by side, harmonic ones first, (N, n_mels, 4 · n_frames)
+    formant: Tensor  # the same, smoothed over a harmonic spacing
+    levels: Tensor  # of both parts of the inputs, of the frames that share a weight, (n_inputs, n_mels, 2 · n_steps)
+    blur: Tensor  # by which they were smoothed, (n_inputs, n_mels, n_mels)
+    p: Tensor  # pitches of the inputs, (n_inputs,)
 
 
 def read_detail(

@@ -14,25 +14,17 @@ from hgs_cli.models.layers import ConvBlock2d, MelTrunk
 
 @dataclass(frozen=True)
 class FeatureExtractorConfig:
-    """Sizes of f.
+    """Sizes of f."""
 
-    Attributes:
-        channels: Channels of the trunk; every entry after the first halves frequency and time.
-        timbre_dim: Width of the compact part of h that conditions G and D.
-        n_bands: Frequency bands over which the compact part is pooled.
-        segments: Its time segments, as ends in steps of the trunk (32 frames); short first, so that attacks survive.
-        map_width: Channels of the layer that reads the detailed part of h from the trunk's last step but one.
-        map_grid: Bands and time steps of the detailed part, which H alone reads.
-        map_channels: Channels of the detailed part in each of them.
-    """
-
+    # channels of the trunk; every entry after the first halves frequency and time
     channels: tuple[int, ...] = (48, 96, 192, 256)
-    timbre_dim: int = 128
-    n_bands: int = 4
+    timbre_dim: int = 128  # width of the compact part of h that conditions G and D
+    n_bands: int = 4  # frequency bands over which the compact part is pooled
+    # its time segments, as ends in steps of the trunk (32 frames); short first, so that attacks survive
     segments: tuple[int, ...] = (1, 2, 3, 5, 8, 11)
-    map_width: int = 80
-    map_grid: tuple[int, int] = (8, 22)
-    map_channels: int = 8
+    map_width: int = 80  # channels of the layer that reads the detailed part of h from the trunk's last step but one
+    map_grid: tuple[int, int] = (8, 22)  # bands and time steps of the detailed part, which H alone reads
+    map_channels: int = 8  # channels of the detailed part in each of them
 
     @property
     def map_dim(self) -> int:

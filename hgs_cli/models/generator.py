@@ -35,25 +35,15 @@ MAX_LEVEL = 1.2  # of an envelope: 10 dB above a full-scale sinusoid
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """Sizes of G.
+    """Sizes of G."""
 
-    Attributes:
-        timbre_dim: Width of the timbre part of h.
-        z_dim: Width of the noise z.
-        w_dim: Width of the style w.
-        mapping_dim: Width of the mapping network's hidden layers.
-        channels: Channels at 11, 22, 44 and 88 time steps.
-        n_mels: Mel bands of both envelopes.
-        n_frames: Frames of both envelopes; the last resolution times FRAMES_PER_STEP.
-    """
-
-    timbre_dim: int = 128
-    z_dim: int = 64
-    w_dim: int = 256
-    mapping_dim: int = 384
-    channels: tuple[int, ...] = (512, 512, 384, 384)
-    n_mels: int = N_MELS
-    n_frames: int = N_FRAMES
+    timbre_dim: int = 128  # width of the timbre part of h
+    z_dim: int = 64  # width of the noise z
+    w_dim: int = 256  # width of the style w
+    mapping_dim: int = 384  # width of the mapping network's hidden layers
+    channels: tuple[int, ...] = (512, 512, 384, 384)  # channels at 11, 22, 44 and 88 time steps
+    n_mels: int = N_MELS  # mel bands of both envelopes
+    n_frames: int = N_FRAMES  # frames of both envelopes; the last resolution times FRAMES_PER_STEP
 
     @property
     def first_steps(self) -> int:
@@ -63,15 +53,10 @@ class GeneratorConfig:
 
 @dataclass(frozen=True)
 class Envelopes:
-    """Log-envelopes of the two parts of a sound.
+    """Log-envelopes of the two parts of a sound."""
 
-    Attributes:
-        harmonic: E_h, level of a harmonic that stands at a mel band's centre, (B, n_mels, n_frames).
-        noise_part: E_n, level of the expected noise power per DFT bin, (B, n_mels, n_frames).
-    """
-
-    harmonic: Tensor
-    noise_part: Tensor
+    harmonic: Tensor  # E_h, level of a harmonic that stands at a mel band's centre, (B, n_mels, n_frames)
+    noise_part: Tensor  # E_n, level of the expected noise power per DFT bin, (B, n_mels, n_frames)
 
 
 FoldedWeights = dict[str, FoldedWeight]

@@ -13,23 +13,14 @@ from hgs_cli.models.layers import activate
 
 @dataclass(frozen=True)
 class HypernetworkConfig:
-    """Sizes of H.
+    """Sizes of H."""
 
-    Attributes:
-        hidden_dim: Width of the shallow MLP.
-        block_dim: Width of a refinement block.
-        plain_dim: Width of the block that offsets the head's biases, a value for every mel band.
-        rank: Rank of a layer's offsets.
-        head_rank: Rank of the head's offsets, whose outputs are mel bands.
-        n_passes: Passes at inference; one is the paper's form.
-    """
-
-    hidden_dim: int = 256
-    block_dim: int = 48
-    plain_dim: int = 128
-    rank: int = 3
-    head_rank: int = 8
-    n_passes: int = 1
+    hidden_dim: int = 256  # width of the shallow MLP
+    block_dim: int = 48  # width of a refinement block
+    plain_dim: int = 128  # width of the block that offsets the head's biases, a value for every mel band
+    rank: int = 3  # rank of a layer's offsets
+    head_rank: int = 8  # rank of the head's offsets, whose outputs are mel bands
+    n_passes: int = 1  # passes at inference; one is the paper's form
 
 
 class RefinementBlock(nn.Module):

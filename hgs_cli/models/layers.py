@@ -64,14 +64,10 @@ def low_rank_product(factors: Tensor, out_channels: int) -> Tensor:
 
 @dataclass(frozen=True)
 class FoldedWeight:
-    """A weight with the offsets of one sound folded in, θ' = θ·(1 + Δ): made once, played at any number of pitches.
+    """A weight with the offsets of one sound folded in, θ' = θ·(1 + Δ): made once, played at any number of pitches."""
 
-    Attributes:
-        weight: As the parameter; of a modulated convolution (out_channels, in_channels, 1, kernel), channels last.
-        energy: Of a modulated convolution, the sums of its squares over the taps, (in_channels, out_channels).
-    """
-
-    weight: Tensor
+    weight: Tensor  # as the parameter; of a modulated convolution (out_channels, in_channels, 1, kernel), channels last
+    # of a modulated convolution, the sums of its squares over the taps, (in_channels, out_channels)
     energy: Tensor | None = None
 
     @cached_property

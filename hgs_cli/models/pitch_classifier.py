@@ -17,17 +17,12 @@ N_PITCHES = 128  # classes: MIDI notes
 
 @dataclass(frozen=True)
 class PitchClassifierSizes:
-    """Sizes of the classifier.
+    """Sizes of the classifier."""
 
-    Attributes:
-        channels: Of its convolutions. The first two keep all mel bands, every later one halves them.
-        narrow: Channels to which the last map is reduced before it is read at every remaining band.
-        feature_dim: Width of its features.
-    """
-
+    # of its convolutions. The first two keep all mel bands, every later one halves them
     channels: tuple[int, ...] = (24, 48, 64, 96)
-    narrow: int = 64
-    feature_dim: int = 128
+    narrow: int = 64  # channels to which the last map is reduced before it is read at every remaining band
+    feature_dim: int = 128  # width of its features
 
 
 class PitchClassifier(nn.Module):

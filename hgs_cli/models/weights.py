@@ -41,19 +41,12 @@ _REINSTALL = "get the file again, or install hgs again"
 
 @dataclass(frozen=True)
 class Bundle:
-    """The networks of a bundle, and what it is.
+    """The networks of a bundle, and what it is."""
 
-    Attributes:
-        network: f, G and H.
-        version: Of the weights.
-        sha256: Checksum of the bundle file.
-        path: The bundle.
-    """
-
-    network: HyperGANStrument
-    version: str
-    sha256: str
-    path: Path
+    network: HyperGANStrument  # f, G and H
+    version: str  # of the weights
+    sha256: str  # checksum of the bundle file
+    path: Path  # the bundle
 
 
 def find_bundle(weights: Path | None = None) -> Path:

@@ -16,15 +16,10 @@ from hgs_cli.multisample.index import DAMAGE, FORMAT, FORMAT_VERSION, INDEX, REM
 
 @dataclass(frozen=True)
 class Recorded:
-    """One of the recordings of an instrument.
+    """One of the recordings of an instrument."""
 
-    Attributes:
-        recording: What is known of it.
-        inversion: Of it.
-    """
-
-    recording: Recording
-    inversion: Inversion
+    recording: Recording  # what is known of it
+    inversion: Inversion  # of it
 
 
 def save_recordings(path: Path, recordings: Sequence[Recorded]) -> None:

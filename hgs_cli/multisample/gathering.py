@@ -24,15 +24,10 @@ from hgs_cli.pitch import MAX_LAYERS, MAX_TAKES, MIDDLE_C
 
 @dataclass(frozen=True)
 class SetFacts:
-    """Recordings that are to be one instrument.
+    """Recordings that are to be one instrument."""
 
-    Attributes:
-        name: Of the instrument.
-        facts: What names, or a map, say of each.
-    """
-
-    name: str
-    facts: Sequence[SampleFacts]
+    name: str  # of the instrument
+    facts: Sequence[SampleFacts]  # what names, or a map, say of each
 
     @property
     def sounds(self) -> list[Path]:
@@ -80,14 +75,10 @@ def gather_set(
 
 @dataclass(frozen=True)
 class MixedSet:
-    """One of the instruments of a mix.
+    """One of the instruments of a mix."""
 
-    Attributes:
-        source: What it is called, and the folder or file that it comes from.
-        gathered: Its recordings; None for an .hgs file, and for a sound that counts as an instrument of one.
-    """
-
-    source: Source
+    source: Source  # what it is called, and the folder or file that it comes from
+    # its recordings; None for an .hgs file, and for a sound that counts as an instrument of one
     gathered: SetFacts | None
 
     @property

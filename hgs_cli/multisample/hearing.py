@@ -29,24 +29,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SetRules:
-    """How recordings are told apart.
+    """How recordings are told apart."""
 
-    Attributes:
-        near: Semitones within which a pitch that was found is the one that a name says.
-        by_convention: Share of the names that are the same octaves off, from which that is what they call middle C.
-        believed, believed_octaves: Of the share of energy on its harmonics that the found pitch has, what the named
-            one must have; where both are octaves apart, what is missing is the lower one's alone.
-        stranger: Cosine between the timbre of a recording and the mean of the others, below which it is said to be
-            another instrument: none of 160 recordings of 32 instruments is, of others' 82 %.
-        listed: Recordings of which each has a line of its own.
-    """
-
-    near: float = 0.6
+    near: float = 0.6  # semitones within which a pitch that was found is the one that a name says
+    # share of the names that are the same octaves off, from which that is what they call middle C
     by_convention: float = 0.8
+    # of the share of energy on its harmonics that the found pitch has, what the named one must have; where both are
+    # octaves apart, what is missing is the lower one's alone
     believed: float = 0.9
     believed_octaves: float = 0.5
+    # cosine between the timbre of a recording and the mean of the others, below which it is said to be another
+    # instrument: none of 160 recordings of 32 instruments is, of others' 82 %
     stranger: float = 0.4
-    listed: int = 12
+    listed: int = 12  # recordings of which each has a line of its own
 
 
 SETS = SetRules()

@@ -22,19 +22,12 @@ REMAKE = "make it again with hgs invert --multisample"
 
 @dataclass(frozen=True)
 class Recording:
-    """What is known of one of the recordings of an instrument.
+    """What is known of one of the recordings of an instrument."""
 
-    Attributes:
-        name: What it is called.
-        layer: Its dynamic layer, 0 the softest.
-        key: Pitch that it counts as, as it is tuned; None for the one that it was found at.
-        stands_at: Pitch that it was found at.
-    """
-
-    name: str
-    layer: int
-    key: float | None
-    stands_at: float
+    name: str  # what it is called
+    layer: int  # its dynamic layer, 0 the softest
+    key: float | None  # pitch that it counts as, as it is tuned; None for the one that it was found at
+    stands_at: float  # pitch that it was found at
 
     @property
     def pitch(self) -> float:

@@ -27,22 +27,14 @@ class LayerRules:
     2 % of draws of three and 0.8 % of five. A single key says too little: 27 % of its dynamics would be found where 5 %
     of takes are. Nor do levels tell dynamics of keys that differ: two groups are found in 3 of 19 sets that have them,
     and in 1 of 88 of one.
-
-    Attributes:
-        level_db: Between recordings of one key: two dynamics, no takes.
-        colour_db: The same of `brightness_db`, at most of the keys.
-        colour_keys: With several recordings, from which colour is believed.
-        lasting_db: Below its loudest frame a sound says nothing of its colour.
-        range_db: Below its loudest band all are alike.
-        below_pitch: Semitones under its pitch from which bands are its own.
     """
 
-    level_db: float = 3.0
-    colour_db: float = 4.0
-    colour_keys: int = 3
-    lasting_db: float = 20.0
-    range_db: float = 60.0
-    below_pitch: float = 3.6
+    level_db: float = 3.0  # between recordings of one key: two dynamics, no takes
+    colour_db: float = 4.0  # the same of `brightness_db`, at most of the keys
+    colour_keys: int = 3  # with several recordings, from which colour is believed
+    lasting_db: float = 20.0  # below its loudest frame a sound says nothing of its colour
+    range_db: float = 60.0  # below its loudest band all are alike
+    below_pitch: float = 3.6  # semitones under its pitch from which bands are its own
 
 
 LAYERS = LayerRules()

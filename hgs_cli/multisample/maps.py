@@ -32,21 +32,14 @@ _BLOCK_COMMENT = re.compile(r"/\*.*?(?:\*/|\Z)", re.DOTALL)
 
 @dataclass(frozen=True)
 class MappedSample:
-    """A recording as a map tells of it.
+    """A recording as a map tells of it."""
 
-    Attributes:
-        path: Its file.
-        key: MIDI note.
-        velocities: Softest and hardest MIDI velocity at which it sounds; None if the map has none.
-        layer: Its layer's number in the map, whatever the first one's is; likewise.
-        take: Its number among round robins, whatever the first one's is.
-    """
-
-    path: Path
-    key: float
+    path: Path  # its file
+    key: float  # MIDI note
+    # softest and hardest MIDI velocity at which it sounds; None if the map has none
     velocities: tuple[int, int] | None = None
-    layer: int | None = None
-    take: int = 0
+    layer: int | None = None  # its layer's number in the map, whatever the first one's is; likewise
+    take: int = 0  # its number among round robins, whatever the first one's is
 
 
 def facts_of_map(samples: Sequence[MappedSample]) -> list[SampleFacts]:

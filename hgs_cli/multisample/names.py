@@ -22,21 +22,14 @@ MAX_VELOCITY = 127
 
 @dataclass(frozen=True)
 class SampleFacts:
-    """What is told of a recording.
+    """What is told of a recording."""
 
-    Attributes:
-        path: Its file.
-        key: MIDI note; None if nothing tells it.
-        layer: Rank of its dynamics among those of the set, 0 the softest; None if nothing tells them.
-        dynamic: Its dynamics as written, empty if they are not.
-        take: Rank among the recordings of that key and layer, 0 the first; of an unknown key, among those whose names
-            say the same but for a number.
-    """
-
-    path: Path
-    key: float | None
-    layer: int | None
-    dynamic: str
+    path: Path  # its file
+    key: float | None  # MIDI note; None if nothing tells it
+    layer: int | None  # rank of its dynamics among those of the set, 0 the softest; None if nothing tells them
+    dynamic: str  # its dynamics as written, empty if they are not
+    # rank among the recordings of that key and layer, 0 the first; of an unknown key, among those whose names say the
+    # same but for a number
     take: int
 
 

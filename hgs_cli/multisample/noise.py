@@ -21,15 +21,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NoiseRules:
-    """Which recordings are noisy.
+    """Which recordings are noisy."""
 
-    Attributes:
-        noisy_db: By which a recording's floor is above the median of the nearest ones' from which it is named.
-        nearest: So many, of the same layer.
-    """
-
+    # by which a recording's floor is above the median of the nearest ones' from which it is named
     noisy_db: float = 10.0
-    nearest: int = 4
+    nearest: int = 4  # so many, of the same layer
 
 
 NOISE = NoiseRules()
@@ -37,17 +33,11 @@ NOISE = NoiseRules()
 
 @dataclass(frozen=True)
 class Noisy:
-    """A recording whose noise stands out.
+    """A recording whose noise stands out."""
 
-    Attributes:
-        recorded: It.
-        louder_db: By which its floor is above the median of the nearest ones'.
-        nearest: Those.
-    """
-
-    recorded: Recorded
-    louder_db: float
-    nearest: Sequence[Recorded]
+    recorded: Recorded  # it
+    louder_db: float  # by which its floor is above the median of the nearest ones'
+    nearest: Sequence[Recorded]  # those
 
 
 def noisy_recordings(recorded: Sequence[Recorded]) -> list[Noisy]:

@@ -31,46 +31,37 @@ BLOCK_FRAMES = 128  # analysed and moved at once
 
 @dataclass(frozen=True)
 class CarrierRules:
-    """What the analysis of a recording goes by.
+    """What the analysis of a recording goes by."""
 
-    Attributes:
-        n_fft: Window in samples. Real instruments moved by 1-5 / 6-12 / 13-24 semitones: 5.33 / 6.19 / 7.90 dB from the
-            real notes with 2048, 5.27 / 6.07 / 7.81 with 4096, 5.27 / 6.10 / 7.80 with 8192.
-        short_n_fft: For what is spread over fewer points in short windows: drums.
-        short_ratio: By how much fewer. Drums, clicks and shakers are below it, all notes but two kalimbas' above.
-        long_n_fft: For notes below long_below (MIDI), whose harmonics the usual window does not part, and for sounds
-            that are no single note and are spread over fewer points in long windows.
-        long_below: 41 Hz made 0.3 dB from the truth instead of 0.6.
-        long_ratio: By how much fewer. Made plates are 1.5 dB from their truth instead of 2.1, chords 1.15 instead of
-            1.28, bells 0.8 instead of 0.7.
-        new_db: By which a peak in an onset's window is above the frame before it, if it belongs to the onset.
-        noise_db, tone_db: Level above the local median, after averaging, of what is all noise and all tone. A tenth of
-            white noise is taken for tone, whose fine spectrum, moved up, then spreads 5.9 dB, its own 5.5. With 5
-            and 9 dB it is 5.8, and instruments are 0.01 dB further from the real notes.
-        noise_from, noise_to: Semitones upwards between which noise is drawn anew.
-        finer: Points of the analysed spectrum per bin: a region stands within an eighth of a bin of its place.
-        noise_frames: Of drawn noise before it repeats, 3 s at the least.
-        near_frames, near_bins, smooth_bins: Of averages: power in time, its median, the level of noise.
-        tiny: Power that keeps silence over silence finite.
-    """
-
+    # window in samples. Real instruments moved by 1-5 / 6-12 / 13-24 semitones: 5.33 / 6.19 / 7.90 dB from the real
+    # notes with 2048, 5.27 / 6.07 / 7.81 with 4096, 5.27 / 6.10 / 7.80 with 8192
     n_fft: int = 4096
-    short_n_fft: int = 2048
+    short_n_fft: int = 2048  # for what is spread over fewer points in short windows: drums
+    # by how much fewer. Drums, clicks and shakers are below it, all notes but two kalimbas' above
     short_ratio: float = 0.98
+    # for notes below long_below (MIDI), whose harmonics the usual window does not part, and for sounds that are no
+    # single note and are spread over fewer points in long windows
     long_n_fft: int = 8192
-    long_below: float = 33.0
+    long_below: float = 33.0  # 41 Hz made 0.3 dB from the truth instead of 0.6
+    # by how much fewer. Made plates are 1.5 dB from their truth instead of 2.1, chords 1.15 instead of 1.28, bells 0.8
+    # instead of 0.7
     long_ratio: float = 0.84
-    new_db: float = 6.0
+    new_db: float = 6.0  # by which a peak in an onset's window is above the frame before it, if it belongs to the onset
+    # level above the local median, after averaging, of what is all noise and all tone. A tenth of white noise is taken
+    # for tone, whose fine spectrum, moved up, then spreads 5.9 dB, its own 5.5. With 5 and 9 dB it is 5.8, and
+    # instruments are 0.01 dB further from the real notes
     noise_db: float = 3.0
     tone_db: float = 6.0
+    # semitones upwards between which noise is drawn anew
     noise_from: float = 0.5
     noise_to: float = 3.0
-    finer: int = 4
-    noise_frames: int = 256
+    finer: int = 4  # points of the analysed spectrum per bin: a region stands within an eighth of a bin of its place
+    noise_frames: int = 256  # of drawn noise before it repeats, 3 s at the least
+    # of averages: power in time, its median, the level of noise
     near_frames: int = 4
     near_bins: int = 24
     smooth_bins: int = 6
-    tiny: float = 1e-20
+    tiny: float = 1e-20  # power that keeps silence over silence finite
 
 
 RULES = CarrierRules()
@@ -97,38 +88,22 @@ class Carrier:
 
     Frame t stands on sample t · hop - n_fft / 2. Peaks of all frames stand in one list, those of frame t at
     `first[t]` … `first[t + 1] - 1`.
-
-    Attributes:
-        audio: (C, T).
-        mono: Weights of the channels in the mono sound that the networks hear, (C,).
-        n_fft: Window in samples; frames are n_fft / OVERLAP apart.
-        first: (n_frames + 1,).
-        region: Which of its frame's peaks each bin belongs to, (n_frames, n_freqs), int16.
-        frequency: Of every peak, in bins, (n_peaks,).
-        cycles: What its phase has gathered, (n_peaks,), float64.
-        bent: The same when the pitch is bent, float64; `cycles` itself when it is not.
-        bend: Factor on the frequencies of every peak, (n_peaks,); None when the pitch is not bent.
-        parent: Peak of the frame before that it goes on from, -1 where it is counted anew, (n_peaks,).
-        advance: Cycles since then, float64, (n_peaks,).
-        tone: Share of every bin that is tone, or an attack, and no noise, (n_frames, n_freqs), half precision.
-        rises: Samples at which the sound rises at once.
-        coherence: How alike the noise of both channels is, 0 … 1; 1 for mono.
     """
 
-    audio: Tensor
-    mono: Tensor
-    n_fft: int
-    first: NDArray[np.int64]
-    region: Tensor
-    frequency: Tensor
-    cycles: Tensor
-    bent: Tensor
-    bend: Tensor | None
-    parent: NDArray[np.int64]
-    advance: NDArray[np.float64]
-    tone: Tensor
-    rises: tuple[int, ...]
-    coherence: float
+    audio: Tensor  # (C, T)
+    mono: Tensor  # weights of the channels in the mono sound that the networks hear, (C,)
+    n_fft: int  # window in samples; frames are n_fft / OVERLAP apart
+    first: NDArray[np.int64]  # (n_frames + 1,)
+    region: Tensor  # which of its frame's peaks each bin belongs to, (n_frames, n_freqs), int16
+    frequency: Tensor  # of every peak, in bins, (n_peaks,)
+    cycles: Tensor  # what its phase has gathered, (n_peaks,), float64
+    bent: Tensor  # the same when the pitch is bent, float64; `cycles` itself when it is not
+    bend: Tensor | None  # factor on the frequencies of every peak, (n_peaks,); None when the pitch is not bent
+    parent: NDArray[np.int64]  # peak of the frame before that it goes on from, -1 where it is counted anew, (n_peaks,)
+    advance: NDArray[np.float64]  # cycles since then, float64, (n_peaks,)
+    tone: Tensor  # share of every bin that is tone, or an attack, and no noise, (n_frames, n_freqs), half precision
+    rises: tuple[int, ...]  # samples at which the sound rises at once
+    coherence: float  # how alike the noise of both channels is, 0 … 1; 1 for mono
 
     @property
     def hop(self) -> int:
@@ -229,15 +204,12 @@ def analyse(audio: Tensor, mono: Tensor | None = None, *, pitch: float | None = 
 
 @dataclass(frozen=True)
 class _Peaks:
-    """Spectral peaks, those of all frames in one list.
+    """Spectral peaks, those of all frames in one list."""
 
-    Attributes:
-        frame, place: Frame and bin of every peak, (n_peaks,) each.
-        first, region: As a `Carrier` has them.
-    """
-
+    # frame and bin of every peak, (n_peaks,) each
     frame: NDArray[np.int64]
     place: NDArray[np.int64]
+    # as a `Carrier` has them
     first: NDArray[np.int64]
     region: NDArray[np.int16]
 

@@ -21,17 +21,11 @@ from hgs_cli.spectrum import (
 
 @dataclass(frozen=True)
 class SplitRules:
-    """How a log-mel is split into tone and noise.
+    """How a log-mel is split into tone and noise."""
 
-    Attributes:
-        width: Of the Gaussian that tells the parts of neighbours apart, in spacings of the harmonics.
-        width_mels: The least of it, in mel bands.
-        known_share: Of a band's power: below it, a part is not heard there and its detail comes from
-            neighbours.
-    """
-
-    width: float = 0.5
-    width_mels: float = 1.5
+    width: float = 0.5  # of the Gaussian that tells the parts of neighbours apart, in spacings of the harmonics
+    width_mels: float = 1.5  # the least of it, in mel bands
+    # of a band's power: below it, a part is not heard there and its detail comes from neighbours
     known_share: float = 0.05
 
 
@@ -43,19 +37,12 @@ TINY = 1e-20  # power: keeps silence over silence finite
 
 @dataclass(frozen=True)
 class SourceDetail:
-    """A sound's detail, and what it was measured against.
+    """A sound's detail, and what it was measured against."""
 
-    Attributes:
-        pitch: MIDI note of the sound; None where it has none.
-        detail: What G could not say of it at its own pitch.
-        envelopes: G's there, with the offsets of H, each (n_mels, n_frames).
-        without_offsets: The same without them; None for an unpitched sound.
-    """
-
-    pitch: float | None
-    detail: Detail
-    envelopes: Envelopes
-    without_offsets: Envelopes | None = None
+    pitch: float | None  # MIDI note of the sound; None where it has none
+    detail: Detail  # what G could not say of it at its own pitch
+    envelopes: Envelopes  # G's there, with the offsets of H, each (n_mels, n_frames)
+    without_offsets: Envelopes | None = None  # the same without them; None for an unpitched sound
     _read: dict[torch.device, ReadDetail] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def read(self, device: torch.device) -> ReadDetail:

@@ -14,20 +14,14 @@ from hgs_cli.spectrum import DB_PER_UNIT, mel_centres_hz
 
 @dataclass(frozen=True)
 class SoftnessLaw:
-    """Colour of soft notes beside loud ones.
+    """Colour of soft notes beside loud ones."""
 
-    Attributes:
-        harmonic_tilt_db: As `hgs train eval --data` fits them: recorded and rendered training instruments, loud
-            and soft notes of one key. an octave above the fundamental.
-        noise_tilt_db: Of the noise, likewise.
-        noise_offset_db: Breath, bow and hammer give way before the tone does.
-        reach_octaves: Above the fundamental; further up the fit to the training instruments gains 0.05 dB.
-    """
-
+    # as `hgs train eval --data` fits them: recorded and rendered training instruments, loud and soft notes of one key.
+    # an octave above the fundamental
     harmonic_tilt_db: float = -2.8
-    noise_tilt_db: float = -2.4
-    noise_offset_db: float = -2.2
-    reach_octaves: float = 5.0
+    noise_tilt_db: float = -2.4  # of the noise, likewise
+    noise_offset_db: float = -2.2  # breath, bow and hammer give way before the tone does
+    reach_octaves: float = 5.0  # above the fundamental; further up the fit to the training instruments gains 0.05 dB
 
 
 SOFTNESS = SoftnessLaw()

@@ -15,22 +15,15 @@ from hgs_cli.spectrum import SAMPLE_RATE
 
 @dataclass(frozen=True)
 class FinishRules:
-    """How notes are cut and faded.
+    """How notes are cut and faded."""
 
-    Attributes:
-        min_rate_hz, max_rate_hz: Of files.
-        max_seconds: Of a note.
-        trim_db: Below a note's peak: what is quieter at its ends is cut off.
-        trim_lead_s: Kept before the first sound, so that its attack is whole.
-        trim_fade_s: At the cut end.
-    """
-
+    # of files
     min_rate_hz: int = 8_000
     max_rate_hz: int = 192_000
-    max_seconds: float = 600.0
-    trim_db: float = -60.0
-    trim_lead_s: float = 0.002
-    trim_fade_s: float = 0.01
+    max_seconds: float = 600.0  # of a note
+    trim_db: float = -60.0  # below a note's peak: what is quieter at its ends is cut off
+    trim_lead_s: float = 0.002  # kept before the first sound, so that its attack is whole
+    trim_fade_s: float = 0.01  # at the cut end
 
 
 FINISH = FinishRules()

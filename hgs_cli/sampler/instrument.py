@@ -13,25 +13,15 @@ from hgs_cli.sampler.detail import SourceDetail
 
 @dataclass(frozen=True)
 class MixComponent:
-    """One sound's share of an instrument.
+    """One sound's share of an instrument."""
 
-    Attributes:
-        share: Above 0; those of an instrument sum to 1.
-        source: Its pitch, and its detail beside what G draws there.
-        loudness_db: Power of the sound in every frame, (N_FRAMES,).
-        pitch_contour_cents: How its pitch moves, (n,), every HOP_LENGTH samples.
-        carrier: The recording itself; None where its file holds none.
-        stands_at: MIDI note at which the carrier is the recording.
-        trust: How far the networks know the sound, 0 … 1.
-    """
-
-    share: float
-    source: SourceDetail
-    loudness_db: Tensor
-    pitch_contour_cents: Tensor
-    carrier: Carrier | None
-    stands_at: float
-    trust: float
+    share: float  # above 0; those of an instrument sum to 1
+    source: SourceDetail  # its pitch, and its detail beside what G draws there
+    loudness_db: Tensor  # power of the sound in every frame, (N_FRAMES,)
+    pitch_contour_cents: Tensor  # how its pitch moves, (n,), every HOP_LENGTH samples
+    carrier: Carrier | None  # the recording itself; None where its file holds none
+    stands_at: float  # MIDI note at which the carrier is the recording
+    trust: float  # how far the networks know the sound, 0 … 1
 
     @property
     def source_pitch(self) -> float | None:
@@ -41,16 +31,12 @@ class MixComponent:
 
 @dataclass(frozen=True)
 class MixEnd:
-    """The level of one of the sounds of a mix, when it is played alone.
+    """The level of one of the sounds of a mix, when it is played alone."""
 
-    Attributes:
-        share: Of the mix.
-        lufs: Loudness of the mix's reference notes when it plays them, before any gain, on the scale of the mix's own.
-        reference_lufs, reference_peak_db, own_gain_db: Of its own instrument.
-    """
-
-    share: float
+    share: float  # of the mix
+    # loudness of the mix's reference notes when it plays them, before any gain, on the scale of the mix's own
     lufs: float
+    # of its own instrument
     reference_lufs: float
     reference_peak_db: float
     own_gain_db: float

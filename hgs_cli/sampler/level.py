@@ -40,40 +40,29 @@ class LevelRules:
 
     Measured on the 13 validation instruments, at most three notes a band, 1-5 / 6-12 / 13-24 semitones: drawn voices
     alone, as before, 4.88 / 5.00 / 5.81 dB, the carrier alone 5.27 / 6.07 / 7.81, both as here 4.79 / 5.00 / 5.78.
-
-    Attributes:
-        weight: Of the wanted level against the carrier's own where the networks are trusted. 0.6 gives 4.80 / 5.03 /
-            5.84, 0.7 4.79 / 5.01 / 5.80.
-        arrived_db: Below its loudest frame a carrier has arrived, held_frames later its gain is its own: before, the
-            attack is the recording's. Rise times are 10 ms from the real notes' instead of 16, distances the same.
-        attack_db: By which an attack gives way to tone at the most. With 6 dB 28 of 30 drums are in tune, with 0 21.
-        most_db: By which the carrier is raised; what is lacking still is drawn. 4 to 20 dB differ by 0.02 dB.
-        unheard_db: Of level that drawn voices add on average, below which they are left out: for a quarter of the
-            notes above, which are 0.003 dB worse without them.
-        spare_db: Below the wanted level that nothing is drawn for.
-        held_s: From the end of the networks' window back, over which a gain is averaged that then holds.
-        fade_s: After that, over which it fades to none.
-        lowest: Gain in level units, 100 dB: nothing is lowered by more.
-        attack_frames: Over which the gain of an attack becomes that of what follows.
-        audible: Level units below the loudest point, 60 dB.
-        latest_arrival: In frames, 0.5 s: what swells for longer is no attack.
-        filled_frames: On either side: drawn voices that come and go with every frame flutter.
     """
 
+    # of the wanted level against the carrier's own where the networks are trusted. 0.6 gives 4.80 / 5.03 / 5.84, 0.7
+    # 4.79 / 5.01 / 5.80
     weight: float = 0.8
+    # below its loudest frame a carrier has arrived, held_frames later its gain is its own: before, the attack is the
+    # recording's. Rise times are 10 ms from the real notes' instead of 16, distances the same
     arrived_db: float = 6.0
     held_frames: int = 4
+    # by which an attack gives way to tone at the most. With 6 dB 28 of 30 drums are in tune, with 0 21
     attack_db: float = 6.0
-    most_db: float = 8.0
+    most_db: float = 8.0  # by which the carrier is raised; what is lacking still is drawn. 4 to 20 dB differ by 0.02 dB
+    # of level that drawn voices add on average, below which they are left out: for a quarter of the notes above, which
+    # are 0.003 dB worse without them
     unheard_db: float = 0.6
-    spare_db: float = 4.0
-    held_s: float = 0.4
-    fade_s: float = 4.0
-    lowest: float = -2.0
-    attack_frames: int = 2
-    audible: float = 1.2
-    latest_arrival: int = 40
-    filled_frames: int = 3
+    spare_db: float = 4.0  # below the wanted level that nothing is drawn for
+    held_s: float = 0.4  # from the end of the networks' window back, over which a gain is averaged that then holds
+    fade_s: float = 4.0  # after that, over which it fades to none
+    lowest: float = -2.0  # gain in level units, 100 dB: nothing is lowered by more
+    attack_frames: int = 2  # over which the gain of an attack becomes that of what follows
+    audible: float = 1.2  # level units below the loudest point, 60 dB
+    latest_arrival: int = 40  # in frames, 0.5 s: what swells for longer is no attack
+    filled_frames: int = 3  # on either side: drawn voices that come and go with every frame flutter
 
 
 RULES = LevelRules()
@@ -134,20 +123,13 @@ def frame_gains(gain: Tensor, n_fft: int) -> Callable[[int, int], Tensor]:
 
 @dataclass(frozen=True)
 class Voices:
-    """What each voice gives to notes, in level units, each (B, n_mels, n_frames).
+    """What each voice gives to notes, in level units, each (B, n_mels, n_frames)."""
 
-    Attributes:
-        gain: On the carrier; None where there is none.
-        drawn: Envelopes of tone and noise.
-        level: Log-mel of all of it.
-        wanted: Log-mel of what the networks and the detail say.
-        heard: Whether notes are not the same without what is drawn, (B,), bool; None where all are drawn.
-    """
-
-    gain: Tensor | None
-    drawn: Envelopes
-    level: Tensor
-    wanted: Tensor
+    gain: Tensor | None  # on the carrier; None where there is none
+    drawn: Envelopes  # envelopes of tone and noise
+    level: Tensor  # log-mel of all of it
+    wanted: Tensor  # log-mel of what the networks and the detail say
+    # whether notes are not the same without what is drawn, (B,), bool; None where all are drawn
     heard: Tensor | None = None
 
 

@@ -32,25 +32,15 @@ def _unit_noise(n_fft: int, seed: int) -> Tensor:
 
 @dataclass(frozen=True)
 class CarrierFrames:
-    """Some frames of a carrier, as all notes read them.
+    """Some frames of a carrier, as all notes read them."""
 
-    Attributes:
-        carrier: Whose they are.
-        start: The first of them.
-        peaks: Of all frames, in the carrier's list.
-        spectra: RULES.finer points a bin, (C, n, RULES.finer · n_fft / 2 + 1).
-        peak: Of every bin, counted from the first of `peaks`, (n, n_freqs), int32.
-        noise: Share of every bin that is noise, (n, n_freqs).
-        noise_amplitude: Of that noise, smooth across bins, twice as real and imaginary part, (C, n, n_freqs); None
-            where nothing moves up.
-    """
-
-    carrier: Carrier
-    start: int
-    peaks: slice
-    spectra: Tensor
-    peak: Tensor
-    noise: Tensor
+    carrier: Carrier  # whose they are
+    start: int  # the first of them
+    peaks: slice  # of all frames, in the carrier's list
+    spectra: Tensor  # RULES.finer points a bin, (C, n, RULES.finer · n_fft / 2 + 1)
+    peak: Tensor  # of every bin, counted from the first of `peaks`, (n, n_freqs), int32
+    noise: Tensor  # share of every bin that is noise, (n, n_freqs)
+    # of that noise, smooth across bins, twice as real and imaginary part, (C, n, n_freqs); None where nothing moves up
     noise_amplitude: Tensor | None
 
     @cached_property

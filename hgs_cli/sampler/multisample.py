@@ -38,18 +38,12 @@ class MultisampleRules:
     Keys are as loud as their neighbours by their loud moments: of nine instruments of 5 recordings, 23 to 37 keys each,
     nine of ten steps of the loudest 0.4 s are below 0.1 to 0.7 dB and all below 0.9; levelled by integrated loudness
     below 0.3 to 2.1, and up to 5.3.
-
-    Attributes:
-        same_key: Semitones within which recordings are takes of one key.
-        reference_lufs: That all notes are brought to before the one gain.
-        kept: Recordings that are kept ready to be played, 40 MB each; the others are made ready again.
-        compared: Pairs of which is kept what they say of each other, 0.4 MB each.
     """
 
-    same_key: float = 0.5
-    reference_lufs: float = -23.0
-    kept: int = 6
-    compared: int = 32
+    same_key: float = 0.5  # semitones within which recordings are takes of one key
+    reference_lufs: float = -23.0  # that all notes are brought to before the one gain
+    kept: int = 6  # recordings that are kept ready to be played, 40 MB each; the others are made ready again
+    compared: int = 32  # pairs of which is kept what they say of each other, 0.4 MB each
 
 
 MULTISAMPLE = MultisampleRules()
@@ -57,61 +51,36 @@ MULTISAMPLE = MultisampleRules()
 
 @dataclass(frozen=True)
 class Region:
-    """One recording, and how it is made ready to be played.
+    """One recording, and how it is made ready to be played."""
 
-    Attributes:
-        name: What it is called.
-        stands_at: Pitch at which it is the recording.
-        own_lufs: Its loudness as it came in, by its loud moments.
-        struck_db: What that is above its integrated loudness.
-        reference_peak_db: Peak of its reference notes, in dB above their loudness.
-        length_samples: Length of its notes.
-        pitched: Whether it has a pitch.
-        passes: Of the hypernetwork.
-        make: Makes it ready, or has it at hand.
-    """
-
-    name: str
-    stands_at: float
-    own_lufs: float
-    struck_db: float
-    reference_peak_db: float
-    length_samples: int
-    pitched: bool
-    passes: int
-    make: Callable[[], Instrument]
+    name: str  # what it is called
+    stands_at: float  # pitch at which it is the recording
+    own_lufs: float  # its loudness as it came in, by its loud moments
+    struck_db: float  # what that is above its integrated loudness
+    reference_peak_db: float  # peak of its reference notes, in dB above their loudness
+    length_samples: int  # length of its notes
+    pitched: bool  # whether it has a pitch
+    passes: int  # of the hypernetwork
+    make: Callable[[], Instrument]  # makes it ready, or has it at hand
 
 
 @dataclass(frozen=True)
 class Voicing:
-    """Which recordings a note is made of.
+    """Which recordings a note is made of."""
 
-    Attributes:
-        carrier: Its index, in the order of the layer.
-        neighbour: Of the other one that has a say; None where there is none.
-        share: What that says, 0 … 1 / 2.
-        between: Whether the note lies between both, not beyond the carrier.
-        dynamic: Index of the recording of another dynamic that has a say; None where there is none.
-        dynamic_share: What that says, 0 … 1 / 2.
-    """
-
-    carrier: int
-    neighbour: int | None = None
-    share: float = 0.0
-    between: bool = True
-    dynamic: int | None = None
-    dynamic_share: float = 0.0
+    carrier: int  # its index, in the order of the layer
+    neighbour: int | None = None  # of the other one that has a say; None where there is none
+    share: float = 0.0  # what that says, 0 … 1 / 2
+    between: bool = True  # whether the note lies between both, not beyond the carrier
+    dynamic: int | None = None  # index of the recording of another dynamic that has a say; None where there is none
+    dynamic_share: float = 0.0  # what that says, 0 … 1 / 2
 
 
 @dataclass(frozen=True)
 class Layer:
-    """The recordings of one dynamic, from low to high; takes of one key follow each other.
+    """The recordings of one dynamic, from low to high; takes of one key follow each other."""
 
-    Attributes:
-        regions: One for each.
-    """
-
-    regions: tuple[Region, ...]
+    regions: tuple[Region, ...]  # one for each
 
     @cached_property
     def keys(self) -> tuple[float, ...]:

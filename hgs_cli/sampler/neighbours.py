@@ -35,15 +35,11 @@ NEIGHBOURS = NeighbourRules()
 
 @dataclass(frozen=True)
 class Compared:
-    """Two recordings of an instrument, each heard at the other's key.
+    """Two recordings of an instrument, each heard at the other's key."""
 
-    Attributes:
-        shift: Of the log-odds of both trusts.
-        lacks: What the first, moved to the second's key, lacks of it, and the second at the first's, in level units,
-            (n_mels, n_frames) each.
-    """
-
-    shift: float
+    shift: float  # of the log-odds of both trusts
+    # what the first, moved to the second's key, lacks of it, and the second at the first's, in level units, (n_mels,
+    # n_frames) each
     lacks: tuple[Tensor, Tensor]
 
     @property
@@ -54,19 +50,12 @@ class Compared:
 
 @dataclass(frozen=True)
 class Neighbour:
-    """Another recording of the same sound's instrument, which has a say in how loud every band is.
+    """Another recording of the same sound's instrument, which has a say in how loud every band is."""
 
-    Attributes:
-        instrument: Made of it.
-        shares: What it has to say in every note, 0 … 1.
-        compared: The carrier and it; None where they were not, as those of two dynamics.
-        between: Whether notes lie between them, not beyond the carrier.
-    """
-
-    instrument: Instrument
-    shares: Sequence[float]
-    compared: Compared | None = None
-    between: bool = True
+    instrument: Instrument  # made of it
+    shares: Sequence[float]  # what it has to say in every note, 0 … 1
+    compared: Compared | None = None  # the carrier and it; None where they were not, as those of two dynamics
+    between: bool = True  # whether notes lie between them, not beyond the carrier
 
     def says(self, level: Tensor, chosen: slice, detail: float) -> NeighbourSays:
         """Of some of the notes, with its level there (B, n_mels, n_frames)."""
@@ -75,20 +64,14 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class NeighbourSays:
-    """How loud another recording of the same sound is at the pitches of notes.
+    """How loud another recording of the same sound is at the pitches of notes."""
 
-    Attributes:
-        level: Log-mel of its notes, (B, n_mels, n_frames).
-        share: What that says in each, (B,), 0 … 1.
-        compared, between: As for `Neighbour`.
-        detail: How much of the sounds' own detail is asked for, 0 … 1.
-    """
-
-    level: Tensor
-    share: Tensor
+    level: Tensor  # log-mel of its notes, (B, n_mels, n_frames)
+    share: Tensor  # what that says in each, (B,), 0 … 1
+    # as for `Neighbour`
     compared: Compared | None = None
     between: bool = True
-    detail: float = 1.0
+    detail: float = 1.0  # how much of the sounds' own detail is asked for, 0 … 1
 
     def wanted(self, own: Tensor) -> Tensor:
         """What notes are to be whose carriers give log-mels `own`, (B, n_mels, n_frames)."""

@@ -35,20 +35,13 @@ from hgs_cli.spectrum import MODEL_SAMPLES, N_FRAMES, SAMPLE_RATE
 
 @dataclass(frozen=True)
 class EndRules:
-    """How notes begin and end, and how many are made at once.
+    """How notes begin and end, and how many are made at once."""
 
-    Attributes:
-        begin_s: At its beginning: what a window hears of an onset before it would start with a step.
-        fade_s: At a note's end, so that a sound cut in its decay does not click.
-        cropped_fade_s: Where what was read ends before the sound does.
-        drawn_fade_s: Of the drawn voices, where the networks' window ends before the sound.
-        piece_notes: Notes that follow the networks together, at the most: more need memory that no core has near it.
-    """
-
-    begin_s: float = 0.002
-    fade_s: float = 0.005
-    cropped_fade_s: float = 0.25
-    drawn_fade_s: float = 0.5
+    begin_s: float = 0.002  # at its beginning: what a window hears of an onset before it would start with a step
+    fade_s: float = 0.005  # at a note's end, so that a sound cut in its decay does not click
+    cropped_fade_s: float = 0.25  # where what was read ends before the sound does
+    drawn_fade_s: float = 0.5  # of the drawn voices, where the networks' window ends before the sound
+    # notes that follow the networks together, at the most: more need memory that no core has near it
     piece_notes: int = 4
 
 

@@ -12,22 +12,15 @@ from hgs_cli.spectrum import SAMPLE_RATE
 
 @dataclass(frozen=True)
 class RiseRules:
-    """What an onset is.
+    """What an onset is."""
 
-    Attributes:
-        rise_db: Of all energy within 12 ms.
-        rise_s, lately_s: Over which it is measured, and above all of how much before it.
-        step: Samples that are one point of the energy in which it is seen.
-        apart_s: Between two of them, at least.
-        of_loudest: Of the loudest point's energy: rises to less are none.
-    """
-
-    rise_db: float = 10.0
+    rise_db: float = 10.0  # of all energy within 12 ms
+    # over which it is measured, and above all of how much before it
     rise_s: float = 0.012
     lately_s: float = 0.05
-    step: int = 64
-    apart_s: float = 0.05
-    of_loudest: float = 0.01
+    step: int = 64  # samples that are one point of the energy in which it is seen
+    apart_s: float = 0.05  # between two of them, at least
+    of_loudest: float = 0.01  # of the loudest point's energy: rises to less are none
 
 
 RISES = RiseRules()

@@ -25,23 +25,16 @@ from hgs_cli.spectrum import (
 
 @dataclass(frozen=True)
 class ToneRules:
-    """How a sound without a pitch becomes a note.
+    """How a sound without a pitch becomes a note."""
 
-    Attributes:
-        auto_hnr_db: The promise is 6 dB in 0.1-5 kHz; a tracker asks for more, and the attack keeps its noise.
-        low_hz: Between this
-        high_hz: and this the ratio is promised.
-        spread: Of its frequency, sigma of a line that becomes tone: a single harmonic would be heard as a note
-            itself.
-        spread_harmonics: And of a harmonic spacing at least.
-        ring_periods: In which a tone may fall by 60 dB: of fewer periods the ear, or a tracker, makes no pitch.
-    """
-
+    # the promise is 6 dB in 0.1-5 kHz; a tracker asks for more, and the attack keeps its noise
     auto_hnr_db: float = 12.0
-    low_hz: float = 100.0
-    high_hz: float = 5000.0
+    low_hz: float = 100.0  # between this
+    high_hz: float = 5000.0  # and this the ratio is promised
+    # of its frequency, sigma of a line that becomes tone: a single harmonic would be heard as a note itself
     spread: float = 0.12
-    spread_harmonics: float = 0.5
+    spread_harmonics: float = 0.5  # and of a harmonic spacing at least
+    # in which a tone may fall by 60 dB: of fewer periods the ear, or a tracker, makes no pitch
     ring_periods: float = 16.0
 
 

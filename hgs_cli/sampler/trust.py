@@ -26,20 +26,13 @@ class TrustLaw:
     real notes of 75 training instruments, where the best constant weight, 0.5, has 5.56, and 5.22 instead of 5.39 on
     24 others; on families of made sounds that were left out 2.41 dB, where 0, the best constant there, has 2.39 and 1
     has 4.84. Fitted again its coefficients are 8.65, -1.19, 3.17, -10.6 and 0.07, which are as good.
-
-    Attributes:
-        harmonic_share: Of the share of energy on the harmonics of the pitch.
-        distance_db: Of the distance between the sound and the networks' reconstruction of it, in dB.
-        liveliness: Of the logarithm of the mean change from frame to frame, in dB.
-        silence: Of the share of the log-mel that is silent: recordings have a floor.
-        bias: Constant.
     """
 
-    harmonic_share: float = 10.15
-    distance_db: float = -1.488
-    liveliness: float = 3.726
-    silence: float = -12.86
-    bias: float = 0.47
+    harmonic_share: float = 10.15  # of the share of energy on the harmonics of the pitch
+    distance_db: float = -1.488  # of the distance between the sound and the networks' reconstruction of it, in dB
+    liveliness: float = 3.726  # of the logarithm of the mean change from frame to frame, in dB
+    silence: float = -12.86  # of the share of the log-mel that is silent: recordings have a floor
+    bias: float = 0.47  # constant
 
 
 LAW = TrustLaw()

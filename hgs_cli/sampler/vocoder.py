@@ -33,25 +33,15 @@ from hgs_cli.spectrum import (
 
 @dataclass(frozen=True)
 class VocoderRules:
-    """How tone and noise are drawn.
+    """How tone and noise are drawn."""
 
-    Attributes:
-        table_samples: One period at most; 30 points on a note's highest harmonic keep images below -60 dB.
-        harmonic_samples: Points of a shorter table on the highest harmonic at least.
-        min_table: The shortest table.
-        top_hz: Above it there are no harmonics.
-        top_level: 10 dB above full scale: a network's slip is not to lower a whole instrument.
-        max_texture_level: 15 dB: the rare deep hole in noise is not filled up.
-        floor_margin: For rounding: what is at the floor is silent.
-    """
-
-    table_samples: int = 65_536
-    harmonic_samples: int = 64
-    min_table: int = 4096
-    top_hz: float = 20_000.0
-    top_level: float = 1.2
-    max_texture_level: float = 0.3
-    floor_margin: float = 1e-4
+    table_samples: int = 65_536  # one period at most; 30 points on a note's highest harmonic keep images below -60 dB
+    harmonic_samples: int = 64  # points of a shorter table on the highest harmonic at least
+    min_table: int = 4096  # the shortest table
+    top_hz: float = 20_000.0  # above it there are no harmonics
+    top_level: float = 1.2  # 10 dB above full scale: a network's slip is not to lower a whole instrument
+    max_texture_level: float = 0.3  # 15 dB: the rare deep hole in noise is not filled up
+    floor_margin: float = 1e-4  # for rounding: what is at the floor is silent
 
 
 VOCODER = VocoderRules()

@@ -27,19 +27,13 @@ from hgs_cli.spectrum import DB_PER_UNIT, HOP_LENGTH, MODEL_SAMPLES, N_FRAMES, N
 
 @dataclass(frozen=True)
 class CarryRules:
-    """Where a carrier is the recording, and where it gives way in a mix.
+    """Where a carrier is the recording, and where it gives way in a mix."""
 
-    Attributes:
-        unmoved: Of a ratio, 0.002 cents.
-        near_semitones: Within them a note is as loud as the recording everywhere.
-        carried_over: Of a share above one half, over which the lead's carrier takes a mix over.
-        heard_behind: Frames of the front end behind the end of a sound that its carrier still asks gains for, and as
-            many as an attack needs at the least.
-    """
-
-    unmoved: float = 1e-6
-    near_semitones: float = 0.1
-    carried_over: float = 0.25
+    unmoved: float = 1e-6  # of a ratio, 0.002 cents
+    near_semitones: float = 0.1  # within them a note is as loud as the recording everywhere
+    carried_over: float = 0.25  # of a share above one half, over which the lead's carrier takes a mix over
+    # frames of the front end behind the end of a sound that its carrier still asks gains for, and as many as an attack
+    # needs at the least
     heard_behind: int = 48
 
 
@@ -48,32 +42,20 @@ CARRY = CarryRules()
 
 @dataclass(frozen=True)
 class CarrierHead:
-    """The carrier of one sound, read as far as the networks hear it.
+    """The carrier of one sound, read as far as the networks hear it."""
 
-    Attributes:
-        carrier: Bent if the pitch of the notes does not move as the sound's.
-        stands_at: Its pitch.
-        frames: The first of it.
-    """
-
-    carrier: Carrier
-    stands_at: float
-    frames: CarrierFrames
+    carrier: Carrier  # bent if the pitch of the notes does not move as the sound's
+    stands_at: float  # its pitch
+    frames: CarrierFrames  # the first of it
 
 
 @dataclass(frozen=True)
 class MovedHead:
-    """The carrier of one sound at some pitches, as far as the networks hear it.
+    """The carrier of one sound at some pitches, as far as the networks hear it."""
 
-    Attributes:
-        carrier: As read.
-        ratios: By which its frequencies are multiplied, of every note.
-        spectra: Its frames, (C, n, n_freqs) each.
-    """
-
-    carrier: Carrier
-    ratios: tuple[float, ...]
-    spectra: tuple[Tensor, ...]
+    carrier: Carrier  # as read
+    ratios: tuple[float, ...]  # by which its frequencies are multiplied, of every note
+    spectra: tuple[Tensor, ...]  # its frames, (C, n, n_freqs) each
 
     @cached_property
     def own(self) -> Tensor:

@@ -29,20 +29,15 @@ from hgs_cli.spectrum import DB_PER_UNIT, HOP_LENGTH, N_FRAMES, N_MELS
 
 @dataclass(frozen=True)
 class WantedRules:
-    """What the steps go by.
+    """What the steps go by."""
 
-    Attributes:
-        offset_reach: Semitones over which the offsets of H fade; 0.08 to 0.13 dB nearer than without H at all.
-        max_levelled_db: By which a note of a mix, or a moment of it, is brought to the level between its sounds.
-        silent_db: Below its loudest moment a sound says nothing of a mix.
-        colour_knots: Over frequency and over a sound's length, on which variation is drawn.
-        colour_db, noise_db: Spread at them: sustained notes move by 2 to 3 dB; soft lies 3.4 dB from loud.
-    """
-
+    # semitones over which the offsets of H fade; 0.08 to 0.13 dB nearer than without H at all
     offset_reach: float = 12.0
+    # by which a note of a mix, or a moment of it, is brought to the level between its sounds
     max_levelled_db: float = 12.0
-    silent_db: float = 60.0
-    colour_knots: tuple[int, int] = (7, 4)
+    silent_db: float = 60.0  # below its loudest moment a sound says nothing of a mix
+    colour_knots: tuple[int, int] = (7, 4)  # over frequency and over a sound's length, on which variation is drawn
+    # spread at them: sustained notes move by 2 to 3 dB; soft lies 3.4 dB from loud
     colour_db: float = 6.0
     noise_db: float = 4.0
 
@@ -52,27 +47,17 @@ WANTED = WantedRules()
 
 @dataclass(frozen=True)
 class NoteBatch:
-    """Notes that are asked for of an instrument, and what is known of their carriers.
+    """Notes that are asked for of an instrument, and what is known of their carriers."""
 
-    Attributes:
-        model: From `load_model`.
-        instrument: One sound, or a mix.
-        q: Their pitches, (B,).
-        settings: How they are made.
-        own: Log-mels of the carrier that is heard, (B, n_mels, n_frames); None where there is none.
-        ends: Of a mix, its sounds played alone.
-        drawn: G's envelopes, from `with_drawn`, (B, n_mels, n_frames) each; None where nobody drew them yet.
-        carried: The same with the detail, from `with_detail`; None where nobody carried it yet.
-    """
-
-    model: Model
-    instrument: Instrument
-    q: Tensor
-    settings: Settings
-    own: Tensor | None = None
-    ends: tuple[MixSource, ...] = ()
+    model: Model  # from `load_model`
+    instrument: Instrument  # one sound, or a mix
+    q: Tensor  # their pitches, (B,)
+    settings: Settings  # how they are made
+    own: Tensor | None = None  # log-mels of the carrier that is heard, (B, n_mels, n_frames); None where there is none
+    ends: tuple[MixSource, ...] = ()  # of a mix, its sounds played alone
+    # G's envelopes, from `with_drawn`, (B, n_mels, n_frames) each; None where nobody drew them yet
     drawn: Envelopes | None = None
-    carried: Envelopes | None = None
+    carried: Envelopes | None = None  # the same with the detail, from `with_detail`; None where nobody carried it yet
 
     @cached_property
     def offset_strength(self) -> Tensor:
@@ -104,32 +89,20 @@ class NoteBatch:
 
 @dataclass(frozen=True)
 class MixSource:
-    """A sound of a mix, played alone at the same pitches.
+    """A sound of a mix, played alone at the same pitches."""
 
-    Attributes:
-        notes: Its notes.
-        level: Log-mel of all that they give, (B, n_mels, n_frames).
-    """
-
-    notes: NoteBatch
-    level: Tensor
+    notes: NoteBatch  # its notes
+    level: Tensor  # log-mel of all that they give, (B, n_mels, n_frames)
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is wanted of notes, each (B, n_mels, n_frames).
+    """What is wanted of notes, each (B, n_mels, n_frames)."""
 
-    Attributes:
-        base: Envelopes of the sound.
-        toned: With the tone that an unpitched sound is given; `base` itself where there is none.
-        styled: As another take or softer notes; `toned` itself where neither is asked for.
-        level: Log-mel of `base`.
-    """
-
-    base: Envelopes
-    toned: Envelopes
-    styled: Envelopes
-    level: Tensor
+    base: Envelopes  # envelopes of the sound
+    toned: Envelopes  # with the tone that an unpitched sound is given; `base` itself where there is none
+    styled: Envelopes  # as another take or softer notes; `toned` itself where neither is asked for
+    level: Tensor  # log-mel of `base`
 
 
 def make_wanted(notes: NoteBatch) -> Wanted:
