@@ -13,6 +13,7 @@ from hgs_cli.evaluation.ablation import measure_ablation
 from hgs_cli.evaluation.cross_pitch import measure_cross_pitch
 from hgs_cli.evaluation.cross_pitch_result import CrossPitchResult
 from hgs_cli.evaluation.dynamics import dynamics_section
+from hgs_cli.evaluation.effects import measure_effects
 from hgs_cli.evaluation.known_truth_result import measure_known_truth
 from hgs_cli.evaluation.leakage import probe_leakage
 from hgs_cli.evaluation.missing_runs import train_missing_runs
@@ -128,7 +129,7 @@ class _Job:
         return measure_source_pitch(recordings, quick=quick, detectors=trackers, rendered=rendered).section()
 
     def notes(self) -> list[Section]:
-        """Made sounds, the law of trust, what each rule is worth, several known notes, as far as they are asked for."""
+        """Made sounds, trust, what each rule is worth, several known notes, effects, as far as they are asked for."""
         model, sources, options, workers = self.model, self.sources, self.options, self.workers
         advance, names = self.advance("instruments and families"), sorted(validation_instruments())
         sections = []
@@ -147,6 +148,10 @@ class _Job:
             told = self.advance("instruments of several recordings")
             several = measure_several(model, sources.folders, names, options, workers=workers, advance=told)
             sections.append(several.section())
+        if sources.effects:
+            told = self.advance("instruments through effects")
+            effects = measure_effects(model, sources.folders, names, options, workers=workers, advance=told)
+            sections.append(effects.section())
         return sections
 
     def odd_sounds(self, judge: PitchClassifier) -> list[Section]:

@@ -31,7 +31,7 @@ class Sources:
         typer.Option(
             metavar="DIR",
             help="Recordings with a manifest.json: distance to real notes, source pitch; more than one for --trust, "
-            "--ablate and --several.",
+            "--ablate, --several and --effects.",
         ),
     ] = None
     data: Annotated[
@@ -74,6 +74,10 @@ class Sources:
         bool,
         typer.Option("--several", help="Instruments of --real with 1, 2, 3, 5 known notes; no other tables of it."),
     ] = False
+    effects: Annotated[
+        bool,
+        typer.Option("--effects", help="Recordings of --real through a hall, an amplifier, …; no other tables of it."),
+    ] = False
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -88,7 +92,7 @@ class Sources:
     @property
     def takes_folders(self) -> bool:
         """Whether `folders` are for tables of their own, of which there may be several at once."""
-        return self.trust or self.ablate or self.several
+        return self.trust or self.ablate or self.several or self.effects
 
     def check(self, *, pictures: bool) -> None:
         """Refuse what contradicts itself.
@@ -102,18 +106,22 @@ class Sources:
         if not self.folders and self.data is None and self.held_out is None and not self.sounds and not self.made:
             raise UsageError("there is nothing to measure with", "give --real, --data, --held-out, --sounds or --made")
         for option, given in (
-            ("--plots", pictures), ("--detectors", self.detectors), ("--trust", self.trust), ("--several", self.several)
+            ("--plots", pictures), ("--detectors", self.detectors), ("--trust", self.trust),
+            ("--several", self.several), ("--effects", self.effects),
         ):  # fmt: skip
             if given and not self.folders:
                 raise UsageError(f"{option} is about recordings", "give --real too")
-            if given and self.takes_folders and option not in ("--trust", "--several"):
+            if given and self.takes_folders and option not in ("--trust", "--several", "--effects"):
                 raise UsageError(
-                    f"{option} is about tables that --trust, --ablate and --several leave out", "give one of them"
+                    f"{option} is about tables that --trust, --ablate, --several and --effects leave out",
+                    "give one of them",
                 )
         if self.ablate and not self.folders and not self.made:
             raise UsageError("rules are measured on notes", "give --real or --made too")
         if len(self.folders) > 1 and not self.takes_folders:
-            raise UsageError("--real is given more than once", "give one folder, or --trust, --ablate or --several too")
+            raise UsageError(
+                "--real is given more than once", "give one folder, or --trust, --ablate, --several or --effects too"
+            )
         if self.train_missing_s is not None:
             for option, folder in (("--held-out", self.held_out), ("--runs", self.runs), ("--data", self.data)):
                 if folder is None:
