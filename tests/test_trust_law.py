@@ -42,8 +42,15 @@ def test_a_sound_that_never_changes_is_not_lively() -> None:
 
 @pytest.mark.parametrize("change_db", [0.2, 1.0, 6.0])
 def test_liveliness_is_the_mean_change_from_frame_to_frame(change_db: float) -> None:
-    x = level(-20.0 + change_db * (torch.arange(N_FRAMES) % 2)).expand(N_MELS, -1)
+    x = level(-20.0 + change_db * ((torch.arange(N_FRAMES) + torch.arange(N_MELS)[:, None]) % 2))
     assert measure_traits(x, x, 1.0).liveliness == pytest.approx(math.log(change_db + 0.05), abs=0.01)
+
+
+def test_a_tremolo_or_a_decay_of_all_bands_is_no_liveliness() -> None:
+    tremolo = level(-20.0 + 6.0 * (torch.arange(N_FRAMES) % 2)).expand(N_MELS, -1)
+    decay = level(-20.0 - 0.1 * torch.arange(N_FRAMES)).expand(N_MELS, -1)
+    for x in (tremolo, decay):
+        assert measure_traits(x, x, 1.0).liveliness == pytest.approx(math.log(0.05), abs=0.01)
 
 
 def test_what_is_far_below_the_loudest_is_no_change_that_counts() -> None:
