@@ -21,7 +21,7 @@ from hgs_cli.inversion import Inversion
 from hgs_cli.pipeline import Model, Settings, invert, render
 from hgs_cli.pitch import midi_to_hz
 from hgs_cli.sampler.trust import LAW, Traits, TrustLaw, judge_trust, measure_traits
-from hgs_cli.spectrum import DB_PER_UNIT, SAMPLE_RATE
+from hgs_cli.spectrum import DB_PER_UNIT, HOP_LENGTH, SAMPLE_RATE
 
 REAL = RECORDINGS / "real"
 N_MELS, N_FRAMES = 128, 100
@@ -46,11 +46,21 @@ def test_liveliness_is_the_mean_change_from_frame_to_frame(change_db: float) -> 
     assert measure_traits(x, x, 1.0).liveliness == pytest.approx(math.log(change_db + 0.05), abs=0.01)
 
 
-def test_a_tremolo_or_a_decay_of_all_bands_is_no_liveliness() -> None:
-    tremolo = level(-20.0 + 6.0 * (torch.arange(N_FRAMES) % 2)).expand(N_MELS, -1)
-    decay = level(-20.0 - 0.1 * torch.arange(N_FRAMES)).expand(N_MELS, -1)
-    for x in (tremolo, decay):
-        assert measure_traits(x, x, 1.0).liveliness == pytest.approx(math.log(0.05), abs=0.01)
+@pytest.mark.parametrize("rate_hz", [3.5, 5.5, 9.0])
+def test_a_tremolo_makes_a_sound_less_lively_than_what_bands_do_by_themselves(rate_hz: float) -> None:
+    time = torch.arange(3 * N_FRAMES) * HOP_LENGTH / SAMPLE_RATE
+    phases = math.tau * torch.rand(N_MELS, 1, generator=torch.Generator().manual_seed(0))
+    tremolo, beating = (
+        level(-20.0 + 6.0 * torch.sin(math.tau * rate_hz * time + phase)).expand(N_MELS, -1)
+        for phase in (torch.zeros(1, 1), phases)
+    )
+    together, apart = (measure_traits(x, x, 1.0).liveliness for x in (tremolo, beating))
+    assert together < apart - 0.6
+
+
+def test_a_decay_counts_as_it_did() -> None:
+    decay = level(-10.0 - 0.2 * torch.arange(N_FRAMES)).expand(N_MELS, -1)
+    assert measure_traits(decay, decay, 1.0).liveliness == pytest.approx(math.log(0.25), abs=0.01)
 
 
 def test_what_is_far_below_the_loudest_is_no_change_that_counts() -> None:
