@@ -180,8 +180,9 @@ def test_a_gong_of_few_modes_that_hold_is_a_note_at_its_strongest(ratios: tuple[
     levels = [0.7, 1.0, 0.6, 0.5, 0.4][: len(ratios)]
     gong = struck([220.0 * ratio for ratio in ratios], levels, [1.5] * len(ratios), 3.0)
     heard = hear(gong)
-    assert heard.pitched
+    assert (heard.kind, heard.pitched) == ("modes", True)
     assert heard.midi == pytest.approx(hz_to_midi(220.0 * ratios[1]), abs=0.1)
+    assert "a few modes that hold, the strongest at" in describe_heard(heard)
 
 
 @pytest.mark.parametrize("upper_hz", [740.0, 800.0])

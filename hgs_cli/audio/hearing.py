@@ -25,7 +25,7 @@ from hgs_cli.audio.sustain import is_sustained
 from hgs_cli.pitch import MAX_PITCH, MIN_PITCH, midi_to_hz, nearest_note, note_name
 from hgs_cli.spectrum import MODEL_SAMPLES, N_FRAMES, SAMPLE_RATE
 
-Kind = Literal["pitched", "unpitched", "several pitches", "several hits"]
+Kind = Literal["pitched", "unpitched", "several pitches", "modes", "several hits"]
 Hint = float | Literal["auto"] | None
 """What is known of a sound's pitch: a MIDI note, nothing (`auto`), or that it has none (None)."""
 
@@ -73,7 +73,8 @@ class Heard:
     midi: float | None
     pitch_contour_cents: Tensor  # deviation from `midi` over time, (N_FRAMES,); 0 where nothing periodic sounds
     kind: Kind  # what it is heard as, whatever was told
-    pitched: bool  # whether `found` is a note, of one or several pitches, and no mode of what is unpitched
+    # whether `found` is a note, of one or several pitches or of modes that hold, and no mode of what is unpitched
+    pitched: bool
     found: float | None  # `midi` as it is heard, whatever was told
     pitches: tuple[float, ...]  # MIDI numbers of the notes that sound at once, in rising order; empty where it is one
     hits: tuple[int, ...]  # samples at which hits begin, at least one; all else is said of the first
@@ -126,7 +127,7 @@ def hear(audio: Tensor, hint: Hint = "auto") -> Heard:
         midi=midi,
         pitch_contour_cents=cents,
         kind="several hits" if len(hits) > 1 else finding.kind,
-        pitched=finding.kind in ("pitched", "several pitches"),
+        pitched=finding.kind in ("pitched", "several pitches", "modes"),
         found=finding.midi,
         pitches=finding.pitches,
         hits=tuple(hits),
@@ -177,8 +178,12 @@ def _judge(source: SourcePitch, partials: Partials) -> _Finding:
             return _Finding("unpitched", period.midi, source.confidence)
     if mode is None:
         return _Finding("unpitched", None, 0.0)
-    is_note = held and (of_mode >= RULES.mode_is_note or partials.n_lines <= RULES.few_lines)
-    return _Finding("pitched" if is_note else "unpitched", mode, lobe_share(partials, midi_to_hz(mode)))
+    kind: Kind = "unpitched"
+    if held and of_mode >= RULES.mode_is_note:
+        kind = "pitched"
+    elif held and partials.n_lines <= RULES.few_lines:
+        kind = "modes"
+    return _Finding(kind, mode, lobe_share(partials, midi_to_hz(mode)))
 
 
 def _is_chance(source: SourcePitch, period: _Period) -> bool:
@@ -225,6 +230,8 @@ def describe_heard(heard: Heard) -> str:
         return f"heard as several pitches at once ({_names(heard.pitches)}), root {_name(heard.found)}"
     if heard.kind == "unpitched":
         return f"heard as unpitched, its strongest mode at {_name(heard.found)}"
+    if heard.kind == "modes":
+        return f"heard as a few modes that hold, the strongest at {_name_and_cents(heard.found)}"
     return f"heard as {_name_and_cents(heard.found)}, {'sustained' if heard.sustained else 'dying away'}"
 
 
@@ -235,7 +242,7 @@ def contradiction(heard: Heard, told: float | None) -> str | None:
         heard: From `hear`.
         told: A MIDI note, or None for "it has no pitch".
     """
-    if heard.found is None or heard.kind == "unpitched" or heard.confidence < RULES.sure_hearing:
+    if heard.found is None or heard.kind in ("unpitched", "modes") or heard.confidence < RULES.sure_hearing:
         return None
     notes = heard.pitches or (heard.found,)
     if told is None:
