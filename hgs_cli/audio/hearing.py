@@ -35,8 +35,8 @@ class HearingRules:
     """What a sound is heard as."""
 
     chord_share: float = 0.85  # of a harmonic share: with more the sound is one note, whatever else its partials may be
-    # a drum may have a period and be no note. By these rules 27 of the 1,876 recorded notes of both collections are
-    # taken for drums (eight of them are kettledrums') and 16 of their 120 unpitched one-shots for notes, where 39 have
+    # a drum may have a period and be no note. By these rules 25 of the 1,876 recorded notes of both collections are
+    # taken for drums (seven of them are kettledrums') and 15 of their 120 unpitched one-shots for notes, where 39 have
     # a period. They were set with these recordings known
     sure_period: float = 0.93
     sure_contrast: float = 0.45
