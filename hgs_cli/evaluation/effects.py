@@ -130,7 +130,7 @@ EFFECTS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def treat(effect: str, audio: Tensor) -> Tensor:
-    """A recording (T,) through an effect, with a peak of 1 / 2: (MODEL_SAMPLES,), time for what rings on."""
+    """A recording (T,) through an effect, with a peak of 1 / 2: (MODEL_SAMPLES,), what rings on with it."""
     audio = torch.nn.functional.pad(audio[:MODEL_SAMPLES], (0, max(0, MODEL_SAMPLES - len(audio))))
     made = EFFECTS[effect](0.5 * audio / audio.abs().max().clamp(min=1e-9))
     return 0.5 * made / made.abs().max().clamp(min=1e-9)
@@ -300,7 +300,8 @@ def _measure_instrument(model: Model, recordings: list[Note], options: CrossPitc
         for target, real, note in zip(targets, reals, ours, strict=True):
             truth, semitones = treat(effect, real), target.midi - source.midi
             outputs = {OURS: note} | {name: shift(semitones) for name, shift in shifts.items()}
-            distances = {row: distance(output, truth, MODEL_SAMPLES) for row, output in outputs.items()}
+            n_samples = min(len(original), len(real))  # how long players held their notes is not what is measured
+            distances = {row: distance(output, truth, n_samples) for row, output in outputs.items()}
             notes.append(TreatedNote(source.instrument, effect, semitones, distances))
     return TreatedInstrument(notes, right)
 
