@@ -21,7 +21,7 @@ from hgs_cli.console import HowFar
 from hgs_cli.evaluation.cross_pitch import render_notes
 from hgs_cli.evaluation.measures import Distance, Mean
 from hgs_cli.evaluation.pairs import BANDS
-from hgs_cli.evaluation.peers import RESAMPLING, RUBBER_BAND_R3, SIGNALSMITH, find_peers
+from hgs_cli.evaluation.peers import USUAL_PEERS, find_peers
 from hgs_cli.evaluation.recordings import Note, choose_source, notes_of_band, read_known, read_note
 from hgs_cli.evaluation.report import Section, Table, number
 from hgs_cli.evaluation.sources import CrossPitchOptions
@@ -30,7 +30,6 @@ from hgs_cli.pipeline import Model, invert, make_instrument
 from hgs_cli.spectrum import MODEL_SAMPLES, SAMPLE_RATE
 
 OURS = "hgs"
-PEERS = (RUBBER_BAND_R3, RESAMPLING, SIGNALSMITH)
 MOVED_BANDS = BANDS[1:]
 
 
@@ -173,7 +172,7 @@ class EffectsResult:
     @property
     def rows(self) -> list[str]:
         """Programs in the order of the tables."""
-        return [row for row in (OURS, *PEERS) if row in self.notes[0].distance_db]
+        return [row for row in (OURS, *USUAL_PEERS) if row in self.notes[0].distance_db]
 
     def distance(self, row: str, effect: str, bands: Sequence[tuple[str, int, int]] = MOVED_BANDS) -> Mean:
         """Distance to the real notes, dB, bootstrap over instruments."""
@@ -277,8 +276,8 @@ def measure_effects(
     peers = find_peers()
     return EffectsResult(
         [found[name] for name in known if found[name].notes],
-        {peer.name: peer.version for peer in peers.found if peer.name in PEERS},
-        {name: reason for name, reason in peers.missing.items() if name in PEERS},
+        {peer.name: peer.version for peer in peers.found if peer.name in USUAL_PEERS},
+        {name: reason for name, reason in peers.missing.items() if name in USUAL_PEERS},
     )
 
 
@@ -287,7 +286,7 @@ def _measure_instrument(model: Model, recordings: list[Note], options: CrossPitc
     n = EFFECT.quick_targets if options.quick else EFFECT.n_targets
     targets = [note for _, least, most in BANDS for note in _spread(notes_of_band(source, loud, least, most), n)]
     original, reals = read_note(source.path), [read_note(target.path) for target in targets]
-    peers = [peer for peer in find_peers().found if peer.name in PEERS]
+    peers = [peer for peer in find_peers().found if peer.name in USUAL_PEERS]
     distance, notes, right = Distance(), [], {}
     for effect in EFFECTS:
         audio = treat(effect, original)

@@ -15,7 +15,7 @@ from hgs_cli.evaluation.known_truth import FAMILIES, HELD_OUT_FAMILIES, PATCHES,
 from hgs_cli.evaluation.measures import Distance, Mean, fit
 from hgs_cli.evaluation.noise_spread import NoiseSpreads, measure_noise_spread
 from hgs_cli.evaluation.pairs import BANDS
-from hgs_cli.evaluation.peers import RESAMPLING, RUBBER_BAND_R3, SIGNALSMITH, find_peers
+from hgs_cli.evaluation.peers import USUAL_PEERS, find_peers
 from hgs_cli.evaluation.report import Section, Table, number
 from hgs_cli.evaluation.sources import CrossPitchOptions
 from hgs_cli.evaluation.workers import measure_each
@@ -37,7 +37,6 @@ KNOWN_TRUTH = KnownTruthRules()
 
 
 TOLD, FOUND = "hgs, pitch told", "hgs, pitch found"
-PEERS = (RUBBER_BAND_R3, RESAMPLING, SIGNALSMITH)
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ class KnownTruthResult:
     @property
     def rows(self) -> list[str]:
         """Rows in the order of the tables."""
-        return [row for row in (TOLD, FOUND, *PEERS) if row in self.patches[0].distance_db]
+        return [row for row in (TOLD, FOUND, *USUAL_PEERS) if row in self.patches[0].distance_db]
 
     @property
     def families(self) -> list[str]:
@@ -211,8 +210,8 @@ def measure_known_truth(
     return KnownTruthResult(
         patches=[found[patch.name] for patch in patches],
         spreads=measure_noise_spread(model, options, workers),
-        versions={peer.name: peer.version for peer in peers.found if peer.name in PEERS},
-        missing={name: reason for name, reason in peers.missing.items() if name in PEERS},
+        versions={peer.name: peer.version for peer in peers.found if peer.name in USUAL_PEERS},
+        missing={name: reason for name, reason in peers.missing.items() if name in USUAL_PEERS},
     )
 
 
@@ -223,7 +222,7 @@ def _measure_patch(model: Model, which: tuple[str, int], options: CrossPitchOpti
     intervals = (0.0, *(PATCHES.quick_semitones if options.quick else PATCHES.semitones))
     told, _ = _render(model, patch, patch.midi, intervals, options)
     ours, found_midi = _render(model, patch, "auto", intervals, options)
-    shifts = {peer.name: peer.open(source, patch.midi) for peer in find_peers().found if peer.name in PEERS}
+    shifts = {peer.name: peer.open(source, patch.midi) for peer in find_peers().found if peer.name in USUAL_PEERS}
     distance = Distance()
     result: dict[str, dict[float, float]] = {row: {} for row in (TOLD, FOUND, *shifts)}
     for index, semitones in enumerate(intervals):

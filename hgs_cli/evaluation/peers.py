@@ -30,6 +30,8 @@ RESAMPLING = "resampling"
 RUBBER_BAND_R3 = "Rubber Band R3"
 SIGNALSMITH = "Signalsmith Stretch"
 RUBBER_BAND = "rubberband"
+USUAL_PEERS = (RUBBER_BAND_R3, RESAMPLING, SIGNALSMITH)
+"""Beside whom sounds stand of which there are too many for all."""
 
 
 @dataclass(frozen=True)
