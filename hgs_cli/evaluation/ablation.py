@@ -57,7 +57,7 @@ def _value(value: Any) -> Callable[[Any], Any]:
     return lambda there: value
 
 
-def _fields(**values: float) -> Callable[[Any], Any]:
+def _fields(**values: float | tuple[float, float]) -> Callable[[Any], Any]:
     return lambda there: replace(there, **values)
 
 
@@ -89,7 +89,7 @@ RULES = (
         analysed=True,
     ),
     Rule("stands at the pitch told where few harmonics are", change=_stay_where_found),
-    Rule("H fades over an octave", ((wanted, "WANTED", _fields(offset_reach=NEVER)),)),
+    Rule("H fades with the interval", ((wanted, "WANTED", _fields(offset_reach=(NEVER, 2.0 * NEVER))),)),
     Rule(
         "carries the sound's detail",
         ((wanted, "_carried", _value(lambda notes, part, drawn: drawn)),),

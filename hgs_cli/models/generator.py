@@ -210,12 +210,13 @@ class Generator(nn.Module):
         x = apply_offsets(self.constant, offsets.get("constant"), h.shape[0]).expand(h.shape[0], -1, -1)
         for index, block in enumerate(self.blocks):
             x = block(x, w, offsets, f"block{index}")
-        y = self.head(x, w, offsets.get("head")).float()
         head_bias = offsets.get("head_bias")
         if isinstance(head_bias, FoldedWeight):
-            y = y + head_bias.weight[:, None]
+            head_bias = head_bias.weight[None]
         elif head_bias is not None:
-            y = y + serve_rows(self.head.bias * head_bias, y.shape[0])[:, :, None]
+            head_bias = serve_rows(self.head.bias * head_bias, x.shape[0])
+        added = None if head_bias is None else head_bias[:, :, None]
+        y = self.head(x, w, offsets.get("head"), added=added).float()
         y = y.unflatten(1, (FRAMES_PER_STEP, N_PARTS, self.config.n_mels))
         # (B, frame in step, part, mel, step) → (B, part, mel, step, frame in step)
         y = y.permute(0, 2, 3, 4, 1).flatten(3)

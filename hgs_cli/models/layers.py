@@ -76,7 +76,7 @@ class FoldedWeight:
         return {}
 
     def pack(self, n_steps: int) -> Tensor:
-        """The same for one length."""
+        """The same for one length, by one thread: where several share a layer, the order changes with the batch."""
         if n_steps not in self.packed:
             usual = [16, self.weight.shape[1], 1, n_steps]  # what it is for 16 notes is good for any number
             self.packed[n_steps] = torch._C._nn.mkldnn_reorder_conv2d_weight(  # type: ignore[call-arg]
@@ -94,7 +94,7 @@ class FoldedWeight:
         Notes ask oneDNN itself, as torch's compilers do: G takes a third less for a note alone, a tenth less for 16.
         """
         x = x[:, :, None].contiguous(memory_format=torch.channels_last)
-        if torch.is_inference_mode_enabled() and x.device.type == "cpu" and x.dtype == torch.float32 and _has_onednn():
+        if torch.is_inference_mode_enabled() and x.dtype == torch.float32 and x.device.type == "cpu" and _packs():
             y: Tensor = torch.ops.mkldnn._convolution_pointwise(
                 x, self.pack(x.shape[-1]), None, self._padding, (1, 1), (1, 1), 1, "none", [], ""
             )
@@ -107,9 +107,9 @@ class FoldedWeight:
         return {name: value for name, value in vars(self).items() if name != "packed"}
 
 
-def _has_onednn() -> bool:
-    """Whether convolutions of this processor go to oneDNN in single precision."""
-    if not torch.backends.mkldnn.enabled or torch.is_autocast_enabled("cpu"):
+def _packs() -> bool:
+    """Whether convolutions of this thread go to oneDNN, in single precision, and the thread works alone."""
+    if torch.get_num_threads() > 1 or not torch.backends.mkldnn.enabled or torch.is_autocast_enabled("cpu"):
         return False
     return torch._C._has_mkldnn and platform.machine().lower() in ("x86_64", "amd64")
 

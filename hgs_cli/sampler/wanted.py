@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -31,8 +32,9 @@ from hgs_cli.spectrum import DB_PER_UNIT, HOP_LENGTH, N_FRAMES, N_MELS
 class WantedRules:
     """What the steps go by."""
 
-    # semitones over which the offsets of H fade; 0.08 to 0.13 dB nearer than without H at all
-    offset_reach: float = 12.0
+    # semitones from the source up to which notes have all of H's offsets, and from which none: 0.1 to 0.2 dB nearer
+    # than without H; as near as where they fade over an octave, which takes G twice for nearly every note
+    offset_reach: tuple[float, float] = (5.0, 9.0)
     # by which a note of a mix, or a moment of it, is brought to the level between its sounds
     max_levelled_db: float = 12.0
     silent_db: float = 60.0  # below its loudest moment a sound says nothing of a mix
@@ -61,13 +63,14 @@ class NoteBatch:
 
     @cached_property
     def offset_strength(self) -> Tensor:
-        """λ(q): how much of H's offsets notes get, (B,), all at the pitch they were made for, none an octave away.
+        """λ(q): how much of H's offsets notes get, (B,), all around the pitch they were made for, none far from it.
 
         They are made of one note, and so in part for it: the further from it, the more G alone is right.
         """
         if self.instrument.offsets_made_at is None:
             return torch.ones_like(self.q)
-        return (1.0 - (self.q - self.instrument.offsets_made_at).abs() / WANTED.offset_reach).clamp(0.0, 1.0)
+        (near, far), interval = WANTED.offset_reach, (self.q - self.instrument.offsets_made_at).abs()
+        return ((far - interval) / (far - near)).clamp(0.0, 1.0)
 
     def piece(self, chosen: slice) -> NoteBatch:
         """Some of the notes."""
@@ -148,6 +151,24 @@ def draw_envelopes(notes: NoteBatch) -> Envelopes:
 
     Three times faster than offsets that differ by note.
     """
+    q, strength = notes.q, notes.offset_strength
+    n_pieces = min(len(q), torch.get_num_threads()) if q.device.type == "cpu" else 1
+    if n_pieces == 1:
+        return _draw_together(notes)
+    # a piece for every thread, of as many calls of G each
+    n_calls = (1 + ((strength > 0.0) & (strength < 1.0)).int()).cumsum(0)
+    shares = torch.arange(1, n_pieces) * n_calls[-1] / n_pieces
+    edges = [0, *(torch.searchsorted(n_calls, shares) + 1).tolist(), len(q)]
+    pieces = side_by_side(
+        lambda chosen: _draw_together(notes.piece(chosen)),
+        [slice(low, high) for low, high in pairwise(edges) if low < high],
+    )
+    harmonic, noise_part = zip(*((piece.harmonic, piece.noise_part) for piece in pieces), strict=True)
+    return Envelopes(torch.cat(harmonic), torch.cat(noise_part))
+
+
+def _draw_together(notes: NoteBatch) -> Envelopes:
+    """As `draw_envelopes`, in one batch."""
     model, instrument, q, strength = notes.model, notes.instrument, notes.q, notes.offset_strength
     h = instrument.feature.expand(q.shape[0], -1)
     z = _noise(notes)
@@ -166,10 +187,7 @@ def draw_envelopes(notes: NoteBatch) -> Envelopes:
     if not bool(with_offsets.any()):
         return drawn(model.plain_weights, without)
     both = [(model.plain_weights, without), (instrument.weights, with_offsets)]
-    if len(q) == 1:  # its matrices are too small for several threads
-        plain, changed = side_by_side(lambda one: drawn(*one), both)
-    else:
-        plain, changed = (drawn(*one) for one in both)
+    plain, changed = side_by_side(lambda one: drawn(*one), both)
     return _between(plain, changed, strength[:, None, None])
 
 
