@@ -44,7 +44,7 @@ def time_stages(clock: Clock, plan: BenchPlan, model: Model, path: Path, folder:
     midi = source.midi
     h = stage("f", lambda: network.extract(x))
     p = x.new_tensor([UNPITCHED_REFERENCE if midi is None else midi])
-    offsets = stage("H, one pass", lambda: network.refine(h, p, 1))
+    offsets = stage("H, one pass", lambda: network.refine(h, p, 1, plain=model.plain_weights))
     theta = stage("fold the offsets in", lambda: model.fold(offsets))
     with torch.inference_mode():
         first = network.envelopes(h, p, theta)

@@ -142,7 +142,12 @@ class HyperGANStrument(nn.Module):
         return x if band_mask is None else torch.where(band_mask[:, :, None], x, -1.0)
 
     def refine(
-        self, h: Tensor, p: Tensor, passes: int | None = None, band_mask: Tensor | None = None
+        self,
+        h: Tensor,
+        p: Tensor,
+        passes: int | None = None,
+        band_mask: Tensor | None = None,
+        plain: FoldedWeights | None = None,
     ) -> dict[str, Tensor]:
         """Offsets Δ for features h: Δ_{k+1} = Δ_k + H(h, h_k), h_k = f(G(h, 0, p; θ(1 + Δ_k))), Δ_0 = 0.
 
@@ -152,6 +157,7 @@ class HyperGANStrument(nn.Module):
             passes: How often; the configured number by default, 0 for none.
             band_mask: Mel bands of the input that its file could hold, (B, n_mels), bool; all when None. f hears no
                 others of the reconstruction either.
+            plain: θ as `fold` makes it of no offsets, where somebody has it; made here otherwise.
 
         Returns:
             Offsets by layer name, of batch B; empty for 0 passes.
@@ -161,15 +167,17 @@ class HyperGANStrument(nn.Module):
         offsets: dict[str, Tensor] = {}
         for _ in range(self.config.hypernetwork.n_passes if passes is None else passes):
             with torch.no_grad():  # what H hears of itself is an input; unrolling through G costs far more
-                x_k = self.compose(self.envelopes(h, p, offsets), p, band_mask)
+                x_k = self.compose(self.envelopes(h, p, offsets or plain), p, band_mask)
             h_k = self.extract(x_k)
             offsets = add_offsets(offsets, self.hypernetwork(h, h_k))
         return offsets
 
-    def invert(self, x: Tensor, p: Tensor, passes: int | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """h and Δ of log-mels x (B, n_mels, n_frames), heard at pitches p (B,); offsets as `refine` gives them."""
+    def invert(
+        self, x: Tensor, p: Tensor, passes: int | None = None, plain: FoldedWeights | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """h and Δ of log-mels x (B, n_mels, n_frames), heard at pitches p (B,); the others as for `refine`."""
         h = self.extract(x)
-        return h, self.refine(h, p, passes)
+        return h, self.refine(h, p, passes, plain=plain)
 
     def forward(self, x: Tensor, p: Tensor, q: Tensor, passes: int | None = None) -> Tensor:
         """The paper's figure: invert x, heard at pitch p, and play it at pitch q.

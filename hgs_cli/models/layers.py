@@ -160,8 +160,8 @@ class ModulatedConv1d(nn.Module):
         weight: Tensor = self.weight
         if factors is not None:
             weight = weight * (1.0 + low_rank_product(factors, self.out_channels)[0, :, :, None])
-        energy = weight.square().sum(2).T if self.demodulate else None
-        return FoldedWeight(weight[:, :, None].contiguous(memory_format=torch.channels_last), energy)
+        weight = weight[:, :, None].contiguous(memory_format=torch.channels_last)
+        return FoldedWeight(weight, weight.square().sum((2, 3)).T if self.demodulate else None)
 
     def forward(
         self, x: Tensor, w: Tensor, update: WeightUpdate = None, *, gain: float = 1.0, added: Tensor | None = None

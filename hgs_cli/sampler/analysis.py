@@ -82,7 +82,7 @@ def invert_recording(
         periodicity = measure_periodicity(audio, midi_to_hz(source_pitch + heard.pitch_contour_cents / 100.0))
     p = x.new_tensor([UNPITCHED_REFERENCE if source_pitch is None else source_pitch])
     n_passes = model.network.config.hypernetwork.n_passes if passes is None else passes
-    h, offsets = model.network.invert(x, p, n_passes)
+    h, offsets = model.network.invert(x, p, n_passes, model.plain_weights)
     offsets = rounded_offsets(offsets)
     theta = model.fold(offsets)
     drawn = model.network.envelopes(h, p, theta)
@@ -122,7 +122,7 @@ def reinvert(model: Model, inversion: Inversion) -> Inversion:
     """
     x = inversion.mel[None].to(model.device)
     p = x.new_tensor([UNPITCHED_REFERENCE if inversion.source_pitch is None else inversion.source_pitch])
-    h, offsets = model.network.invert(x, p, inversion.passes)
+    h, offsets = model.network.invert(x, p, inversion.passes, model.plain_weights)
     offsets = rounded_offsets(offsets)
     theta = model.fold(offsets)
     drawn = model.network.envelopes(h, p, theta)

@@ -122,7 +122,8 @@ def between_instruments(model: Model, mixed: Sequence[tuple[float, Instrument]],
         p_ref = sum(share * pitch for share, pitch in pitched) / sum(share for share, _ in pitched)
     h = sum((share * source.feature for share, source in mixed), torch.zeros((), device=model.device))
     # As precise as an inversion's own.
-    offsets = rounded_offsets(model.network.refine(h, h.new_tensor([p_ref]), passes))
+    offsets = model.network.refine(h, h.new_tensor([p_ref]), passes, plain=model.plain_weights)
+    offsets = rounded_offsets(offsets)
     contours = [share * source.pitch_contour_cents for share, source in mixed]
     return Instrument(
         feature=h,

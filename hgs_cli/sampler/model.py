@@ -47,7 +47,9 @@ class Model:
         return self.network.fold({})
 
     def fold(self, offsets: dict[str, Tensor]) -> FoldedWeights:
-        """G's weights with the offsets of one sound, ready to be played."""
+        """G's weights with the offsets of one sound, ready to be played; its own without."""
+        if not offsets:
+            return self.plain_weights
         return self.network.fold({name: value.to(self.device) for name, value in offsets.items()})
 
 
