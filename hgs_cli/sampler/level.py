@@ -97,9 +97,10 @@ def carrier_level(spectra: Tensor, mono: Tensor, n_fft: int) -> Tensor:
 
 
 def frame_gains(gain: Tensor, n_fft: int) -> Callable[[int, int], Tensor]:
-    """Factors on a carrier's bins, from gains in level units on the front end's grid (n_mels, N_FRAMES).
+    """Factors on a carrier's bins, from gains in level units on the front end's grid (n_mels, n_frames).
 
-    Behind the networks' window the last gain is held and fades, so that the recording goes on without a step.
+    Behind the last of them it holds, and behind the networks' window it fades, so that the recording goes on without a
+    step.
     """
     n_held = round(RULES.held_s * SAMPLE_RATE / HOP_LENGTH)
     last = gain[:, -n_held:].mean(1, keepdim=True)
@@ -107,8 +108,8 @@ def frame_gains(gain: Tensor, n_fft: int) -> Callable[[int, int], Tensor]:
 
     def factors(start: int, end: int) -> Tensor:
         place = (torch.arange(start, end) * (n_fft // OVERLAP) - n_fft // 2) / HOP_LENGTH  # in frames of the grid
-        inside = place.clamp(0.0, N_FRAMES - 1.0)
-        low = inside.long().clamp(max=N_FRAMES - 2)
+        inside = place.clamp(0.0, gain.shape[1] - 1.0)
+        low = inside.long().clamp(max=gain.shape[1] - 2)
         at = torch.lerp(gain[:, low], gain[:, low + 1], inside - low)
         beyond = ((place - (N_FRAMES - 1 - n_held)) / n_held).clamp(0.0, 1.0)  # from the last gains to their mean
         faded = 0.5 + 0.5 * torch.cos(
@@ -123,7 +124,7 @@ def frame_gains(gain: Tensor, n_fft: int) -> Callable[[int, int], Tensor]:
 
 @dataclass(frozen=True)
 class Voices:
-    """What each voice gives to notes, in level units, each (B, n_mels, n_frames)."""
+    """What each voice gives to notes, in level units, each (B, n_mels, n_frames), as many frames as the sound has."""
 
     gain: Tensor | None  # on the carrier; None where there is none
     drawn: Envelopes  # envelopes of tone and noise
@@ -131,24 +132,6 @@ class Voices:
     wanted: Tensor  # log-mel of what the networks and the detail say
     # whether notes are not the same without what is drawn, (B,), bool; None where all are drawn
     heard: Tensor | None = None
-
-
-def padded(voices: Voices, n_frames: int) -> Voices:
-    """Voices with so many frames more, in which nothing is drawn and the last gain holds."""
-    if not n_frames:
-        return voices
-
-    def silent(level: Tensor) -> Tensor:
-        return torch.nn.functional.pad(level, (0, n_frames), value=-3.0)
-
-    gain = voices.gain
-    return Voices(
-        None if gain is None else torch.nn.functional.pad(gain, (0, n_frames), mode="replicate"),
-        Envelopes(silent(voices.drawn.harmonic), silent(voices.drawn.noise_part)),
-        silent(voices.level),
-        silent(voices.wanted),
-        voices.heard,
-    )
 
 
 def between(voices: Voices, other: Tensor, share: Tensor) -> Voices:

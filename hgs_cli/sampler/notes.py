@@ -43,6 +43,8 @@ class EndRules:
     drawn_fade_s: float = 0.5  # of the drawn voices, where the networks' window ends before the sound
     # notes that follow the networks together, at the most: more need memory that no core has near it
     piece_notes: int = 4
+    # the same where no networks are asked: 25 notes of a snare take 8 (one core) to 13 % less than in fours
+    plain_piece_notes: int = 16
 
 
 ENDS = EndRules()
@@ -138,15 +140,16 @@ def _synthesized(
         heads, voices = asked.moved(chosen, pitches, says)
         return _some_notes(asked.notes[0].piece(chosen), heads, voices)
 
-    return torch.cat(side_by_side(some, _pieces(q)))
+    plain = all(each.drawn is None for each in asked.notes)
+    return torch.cat(side_by_side(some, _pieces(q, ENDS.plain_piece_notes if plain else ENDS.piece_notes)))
 
 
-def _pieces(q: Tensor) -> list[slice]:
-    """Which notes of q (B,) are made one after the other, or one beside the other."""
+def _pieces(q: Tensor, most: int) -> list[slice]:
+    """Which notes of q (B,) are made one after the other, or one beside the other; at the most so many at once."""
     if q.device.type != "cpu":
         return [slice(None)]
     threads = torch.get_num_threads()
-    n_pieces = min(len(q), threads * math.ceil(len(q) / (threads * ENDS.piece_notes)))
+    n_pieces = min(len(q), threads * math.ceil(len(q) / (threads * most)))
     edges = [round(len(q) * index / n_pieces) for index in range(n_pieces + 1)]
     return [slice(low, high) for low, high in pairwise(edges)]
 
@@ -181,20 +184,17 @@ def _some_notes(notes: NoteBatch, heads: Sequence[MovedHead | None], voices: Voi
 def drawn_voices(model: Model, instrument: Instrument, q: Tensor, settings: Settings, voices: Voices) -> Tensor:
     """Tone and noise, as far as the networks hear, (B, T)."""
     n_samples = min(instrument.length_samples, MODEL_SAMPLES)
-    heard = torch.ones_like(q, dtype=torch.bool) if voices.heard is None else voices.heard
+    heard = torch.arange(len(q), device=q.device) if voices.heard is None else voices.heard.nonzero()[:, 0]
     audio = torch.zeros(len(q), n_samples, device=q.device)
-    if bool(heard.any()):
+    if len(heard):
+        harmonic, noise_part = voices.drawn.harmonic, voices.drawn.noise_part
+        if len(heard) < len(q):
+            harmonic, noise_part = harmonic[heard], noise_part[heard]
         contour = q[heard, None].expand(-1, N_FRAMES)
         if settings.keep_vibrato:
             contour = contour + instrument.pitch_contour_cents / 100.0
-        drawn = model.vocoder(
-            voices.drawn.harmonic[heard],
-            voices.drawn.noise_part[heard],
-            contour,
-            seed=settings.seed,
-            length_samples=n_samples,
-        )
-        audio.index_copy_(0, heard.nonzero()[:, 0], drawn)
+        drawn = model.vocoder(harmonic, noise_part, contour, seed=settings.seed, length_samples=n_samples)
+        audio = drawn if len(heard) == len(q) else audio.index_copy_(0, heard, drawn)
     if instrument.length_samples > n_samples:  # the carrier goes on
         n_fade = round(ENDS.drawn_fade_s * SAMPLE_RATE)
         audio[:, n_samples - n_fade :] *= fade_curve(n_fade, audio.device)

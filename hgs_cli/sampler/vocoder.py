@@ -96,9 +96,9 @@ class Vocoder:
         """Make notes audible.
 
         Args:
-            e_h: Level of a harmonic's power as an envelope, (B, n_mels, n_frames).
+            e_h: Level of a harmonic's power as an envelope, (B, n_mels, n_frames): all frames that notes reach into.
             e_n: Level of the expected noise power per DFT bin, (B, n_mels, n_frames).
-            pitch: MIDI note number over time, (B, n_frames).
+            pitch: MIDI note number over time, (B, N_FRAMES).
             seed: Chooses phases and noise; together with a note's own pitch it decides all randomness, so that a note
                 sounds the same whoever else is in the batch.
             length_samples: How much of the notes is drawn; what is drawn does not depend on it.
@@ -107,7 +107,7 @@ class Vocoder:
             Audio on the scale of the input of the front end, (B, length_samples).
         """
         assert e_h.shape == e_n.shape
-        assert pitch.shape == (e_h.shape[0], e_h.shape[2])
+        assert pitch.shape == (e_h.shape[0], N_FRAMES)
         assert 0 < length_samples <= MODEL_SAMPLES
         notes = side_by_side(
             lambda note: self._note(e_h[note], e_n[note], pitch[note], seed, length_samples), range(len(pitch))

@@ -171,7 +171,7 @@ def note_voices(
     own = [None if each is None else each.own.to(q.device) for each in heads]
     if own[0] is not None and notes.needs_no_networks and not sources and not levels and not says[0]:
         heard = min(N_FRAMES, instrument.length_samples // HOP_LENGTH + CARRY.heard_behind)
-        return level.padded(_allot(replace(notes, own=own[0][..., :heard])), N_FRAMES - heard)
+        return _allot(replace(notes, own=own[0][..., :heard]))
     alone = [replace(source, own=each) for source, each in zip(sources, own, strict=False)]
     ends = tuple(MixSource(each, _shaped(_allot(each), one).level) for each, one in zip(alone, says, strict=False))
     voices = _allot(replace(notes, own=own[instrument.lead], ends=ends))
