@@ -12,6 +12,7 @@ from sounds import harmonics, sine
 
 from hgs_cli.evaluation import effects
 from hgs_cli.evaluation.effects import EFFECTS, EffectsResult, TreatedInstrument, TreatedNote, treat
+from hgs_cli.evaluation.peers import Peers
 from hgs_cli.spectrum import MODEL_SAMPLES, SAMPLE_RATE
 
 
@@ -46,7 +47,7 @@ def test_the_table_names_who_is_furthest_behind_the_best_peer() -> None:
             [TreatedNote(name, effect, 7.0, rows) for effect in EFFECTS], dict.fromkeys(EFFECTS, name == "near")
         )
 
-    section = EffectsResult([instrument("near", 1.0, 2.0), instrument("far", 5.0, 3.0)], {}, {}).section()
+    section = EffectsResult([instrument("near", 1.0, 2.0), instrument("far", 5.0, 3.0)], Peers([], {})).section()
     by_effect, _, worst = section.tables
     assert by_effect.rows[0][:2] == ("none", "1 of 2")
     assert by_effect.rows[0][2].startswith("3.00")

@@ -88,7 +88,7 @@ def no_peers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_row_is_measured_and_can_be_kept(model: Model, real_dir: Path) -> None:
     result = measure_cross_pitch(model, real_dir, ["trumpet", "kalimba"], QUICK)
-    assert result.rows == [*result.versions, *OURS]
+    assert result.rows == [*result.peers.figures["peers"], *OURS]
     assert result.rows[:3] == ["copy", "resampling", "resampling, while it lasts"]
     assert len(result.pairs) == 6
     assert result.distance("copy", "0").mean == pytest.approx(0.0, abs=1e-3)
@@ -192,8 +192,8 @@ def test_a_peer_that_is_not_installed_is_named_and_has_no_row(
     monkeypatch.setitem(sys.modules, "pyworld", None)
     monkeypatch.setitem(sys.modules, "python_stretch", None)
     result = measure_cross_pitch(model, real_dir, ["kalimba"], CrossPitchOptions(quick=True, hyper=False))
-    assert list(result.missing) == ["Rubber Band R3", "Rubber Band R3 -F", "Signalsmith Stretch", "WORLD"]
-    assert not set(result.missing) & set(result.rows)
+    assert list(result.peers.missing) == ["Rubber Band R3", "Rubber Band R3 -F", "Signalsmith Stretch", "WORLD"]
+    assert not set(result.peers.missing) & set(result.rows)
     section = result.section()
     assert section.figures["missing_peers"]["Rubber Band R3"] == "the program rubberband is not installed"
     assert any(line.startswith("Not measured: WORLD (") for line in section.tables[0].notes)

@@ -241,10 +241,10 @@ def _short(family: str, seed: int) -> Patch:
 @pytest.mark.thorough
 def test_every_row_is_measured_told_and_found(measured: Measured) -> None:
     result = measured.result
-    assert result.rows == [TOLD, FOUND, *(name for name in USUAL_PEERS if name not in result.missing)]
+    assert result.rows == [TOLD, FOUND, *(name for name in USUAL_PEERS if name not in result.peers.missing)]
     assert [patch.name for patch in result.patches] == ["chord 0", "band noise 0"]
     assert measured.progress == [(0, 2), (1, 2), (2, 2)]
-    for name in set(USUAL_PEERS) - set(result.missing):
+    for name in set(USUAL_PEERS) - set(result.peers.missing):
         assert result.distance(name, "0").mean == pytest.approx(0.0, abs=0.02)
         assert result.distance(name, "6-12").mean > 0.0
     assert result.distance(TOLD, "1-5", ["chord"]).n_instruments == 1
@@ -255,7 +255,7 @@ def test_every_row_is_measured_told_and_found(measured: Measured) -> None:
     assert set(figures["by_family_db"]) == set(FEW)
     assert figures["patches"][0]["distance_db"][TOLD].keys() == {"+0", "+3", "-12", "+19"}
     spreads = figures["noise_spread_db"]["white"]["+12"]
-    assert list(spreads) == [row for row in ROWS if row not in result.missing]
+    assert list(spreads) == [row for row in ROWS if row not in result.peers.missing]
     assert spreads[TRUTH] == pytest.approx(GAUSSIAN_SPREAD_DB, abs=0.3)
     for table in section.tables:
         assert all(len(row) == len(table.header) for row in table.rows), table.title

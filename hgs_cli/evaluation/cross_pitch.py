@@ -66,14 +66,12 @@ def measure_cross_pitch(
     """
     options = options or CrossPitchOptions()
     notes = read_notes(real_dir, instruments)
-    peers = find_peers()
     longest_first = dict(sorted(notes.items(), key=lambda item: -len(item[1])))
     found = measure_each(model, longest_first, partial(_measure_instrument, options=options), workers, advance)
     return CrossPitchResult(
         options=options,
         instruments={name: found[name] for name in notes},
-        versions={peer.name: peer.version for peer in peers.found},
-        missing=peers.missing,
+        peers=find_peers(),
     )
 
 

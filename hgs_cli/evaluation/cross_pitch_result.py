@@ -10,6 +10,7 @@ from typing import Any
 from hgs_cli.evaluation.decay import decay_figures, decay_tables
 from hgs_cli.evaluation.measures import Mean, median
 from hgs_cli.evaluation.pairs import BANDS, HyperNote, InstrumentResult, Pair
+from hgs_cli.evaluation.peers import Peers
 from hgs_cli.evaluation.report import Section, Table, number
 from hgs_cli.evaluation.sources import CrossPitchOptions
 
@@ -31,8 +32,7 @@ class CrossPitchResult:
 
     options: CrossPitchOptions  # what was rendered
     instruments: dict[str, InstrumentResult]  # results by name
-    versions: dict[str, str]  # of the peers, by row
-    missing: dict[str, str]  # peers that are not installed, and why
+    peers: Peers  # that were measured, or could not be
 
     @property
     def pairs(self) -> list[Pair]:
@@ -52,7 +52,7 @@ class CrossPitchResult:
     @property
     def shifting_peers(self) -> list[str]:
         """Rows of the peers that can be asked for a pitch, each once."""
-        return [row for row in self.versions if row not in ("copy", "resampling, while it lasts")]
+        return [peer.name for peer in self.peers.found if peer.name not in ("copy", "resampling, while it lasts")]
 
     @property
     def families(self) -> list[str]:
@@ -127,9 +127,7 @@ class CrossPitchResult:
         ]
         if "resampling" in self.rows:
             notes.append("Resampling upwards ends early and silence follows, but not in the row `while it lasts`.")
-        if any(self.versions.values()):
-            notes.append("By " + ", ".join(dict.fromkeys(filter(None, self.versions.values()))) + ".")
-        notes += [f"Not measured: {name} ({reason})." for name, reason in self.missing.items()]
+        notes += self.peers.notes
         return Table(
             f"Distance to the real note in dB by semitones (pairs), {len(self.instruments)} instruments",
             ("row", *(f"{band} ({len(self._select(band, None))})" for band in bands)),
@@ -258,8 +256,7 @@ class CrossPitchResult:
         errors, hyper = [_error(pair.cents) for pair in self.tracked()], self._hyper_figures()
         return {
             "instruments": list(self.instruments),
-            "peers": self.versions,
-            "missing_peers": self.missing,
+            **self.peers.figures,
             "distance_db": {row: {band: self.distance(row, band).figures() for band in bands} for row in self.rows},
             "main_row": self.main_row,
             "main_minus_row_db": {

@@ -21,7 +21,7 @@ from hgs_cli.console import HowFar
 from hgs_cli.evaluation.cross_pitch import render_notes
 from hgs_cli.evaluation.measures import Distance, Mean
 from hgs_cli.evaluation.pairs import BANDS
-from hgs_cli.evaluation.peers import USUAL_PEERS, find_peers
+from hgs_cli.evaluation.peers import USUAL_PEERS, Peers, find_peers
 from hgs_cli.evaluation.recordings import Note, choose_source, notes_of_band, read_known, read_note
 from hgs_cli.evaluation.report import Section, Table, number
 from hgs_cli.evaluation.sources import CrossPitchOptions
@@ -161,8 +161,7 @@ class EffectsResult:
     """The test of one model."""
 
     instruments: list[TreatedInstrument]
-    versions: dict[str, str]  # of the peers, by row
-    missing: dict[str, str]  # peers that are not installed, and why
+    peers: Peers  # that were measured, or could not be
 
     @property
     def notes(self) -> list[TreatedNote]:
@@ -193,9 +192,7 @@ class EffectsResult:
             (effect, *(number(self.distance(OURS, effect, [band]).mean) for band in BANDS)) for effect in EFFECTS
         ]
         notes = ["Means over instruments; in brackets 95 %, bootstrap over instruments."]
-        if any(self.versions.values()):
-            notes.append("By " + ", ".join(version for version in self.versions.values() if version) + ".")
-        notes += [f"Not measured: {name} ({reason})." for name, reason in self.missing.items()]
+        notes += self.peers.notes
         tables = [
             Table(
                 f"Recordings through effects: dB to the real note through the same, at other pitches, {n} instruments",
@@ -239,8 +236,7 @@ class EffectsResult:
 
     def _figures(self) -> dict[str, Any]:
         return {
-            "peers": self.versions,
-            "missing_peers": self.missing,
+            **self.peers.figures,
             "distance_db": {
                 effect: {row: self.distance(row, effect).figures() for row in self.rows} for effect in EFFECTS
             },
@@ -273,12 +269,7 @@ def measure_effects(
     options = options or CrossPitchOptions()
     known = {name: notes for folder in real_dirs for name, notes in read_known(folder, instruments).items()}
     found = measure_each(model, known, partial(_measure_instrument, options=options), workers, advance)
-    peers = find_peers()
-    return EffectsResult(
-        [found[name] for name in known if found[name].notes],
-        {peer.name: peer.version for peer in peers.found if peer.name in USUAL_PEERS},
-        {name: reason for name, reason in peers.missing.items() if name in USUAL_PEERS},
-    )
+    return EffectsResult([found[name] for name in known if found[name].notes], find_peers().usual)
 
 
 def _measure_instrument(model: Model, recordings: list[Note], options: CrossPitchOptions) -> TreatedInstrument:
@@ -286,7 +277,7 @@ def _measure_instrument(model: Model, recordings: list[Note], options: CrossPitc
     n = EFFECT.quick_targets if options.quick else EFFECT.n_targets
     targets = [note for _, least, most in BANDS for note in _spread(notes_of_band(source, loud, least, most), n)]
     original, reals = read_note(source.path), [read_note(target.path) for target in targets]
-    peers = [peer for peer in find_peers().found if peer.name in USUAL_PEERS]
+    peers = find_peers().usual.found
     distance, notes, right = Distance(), [], {}
     for effect in EFFECTS:
         audio = treat(effect, original)

@@ -15,7 +15,7 @@ from hgs_cli.evaluation.known_truth import FAMILIES, HELD_OUT_FAMILIES, PATCHES,
 from hgs_cli.evaluation.measures import Distance, Mean, fit
 from hgs_cli.evaluation.noise_spread import NoiseSpreads, measure_noise_spread
 from hgs_cli.evaluation.pairs import BANDS
-from hgs_cli.evaluation.peers import USUAL_PEERS, find_peers
+from hgs_cli.evaluation.peers import USUAL_PEERS, Peers, find_peers
 from hgs_cli.evaluation.report import Section, Table, number
 from hgs_cli.evaluation.sources import CrossPitchOptions
 from hgs_cli.evaluation.workers import measure_each
@@ -67,8 +67,7 @@ class KnownTruthResult:
 
     patches: list[PatchResult]  # in the order of their families
     spreads: NoiseSpreads  # of noise
-    versions: dict[str, str]  # of the peers, by row
-    missing: dict[str, str]  # peers that are not installed, and why
+    peers: Peers  # that were measured, or could not be
 
     @property
     def rows(self) -> list[str]:
@@ -113,9 +112,7 @@ class KnownTruthResult:
             f"Found is the pitch that is told for {sum(patch.right for patch in patches)} of {len(patches)}, none for"
             f" {sum(patch.found_midi is None for patch in patches)}. Notes are asked for by the pitch that is told.",
         ]
-        if any(self.versions.values()):
-            notes.append("By " + ", ".join(version for version in self.versions.values() if version) + ".")
-        notes += [f"Not measured: {name} ({reason})." for name, reason in self.missing.items()]
+        notes += self.peers.notes
         return Table(
             f"Made sounds with known truth, {title}: dB by semitones, {len(patches)} patches",
             ("row", *bands),
@@ -160,8 +157,7 @@ class KnownTruthResult:
             return {row: {band: self.distance(row, band, families).figures() for band in bands} for row in self.rows}
 
         return {
-            "peers": self.versions,
-            "missing_peers": self.missing,
+            **self.peers.figures,
             "held_out_families": list(HELD_OUT_FAMILIES),
             "distance_db": by_band(FAMILIES),
             "held_out_db": by_band(HELD_OUT_FAMILIES),
@@ -206,12 +202,10 @@ def measure_known_truth(
     longest_first = sorted(patches, key=lambda patch: -patch.seconds)
     items = {patch.name: (patch.family, patch.seed) for patch in longest_first}
     found = measure_each(model, items, partial(_measure_patch, options=options), workers, advance)
-    peers = find_peers()
     return KnownTruthResult(
         patches=[found[patch.name] for patch in patches],
         spreads=measure_noise_spread(model, options, workers),
-        versions={peer.name: peer.version for peer in peers.found if peer.name in USUAL_PEERS},
-        missing={name: reason for name, reason in peers.missing.items() if name in USUAL_PEERS},
+        peers=find_peers().usual,
     )
 
 
@@ -222,7 +216,7 @@ def _measure_patch(model: Model, which: tuple[str, int], options: CrossPitchOpti
     intervals = (0.0, *(PATCHES.quick_semitones if options.quick else PATCHES.semitones))
     told, _ = _render(model, patch, patch.midi, intervals, options)
     ours, found_midi = _render(model, patch, "auto", intervals, options)
-    shifts = {peer.name: peer.open(source, patch.midi) for peer in find_peers().found if peer.name in USUAL_PEERS}
+    shifts = {peer.name: peer.open(source, patch.midi) for peer in find_peers().usual.found}
     distance = Distance()
     result: dict[str, dict[float, float]] = {row: {} for row in (TOLD, FOUND, *shifts)}
     for index, semitones in enumerate(intervals):

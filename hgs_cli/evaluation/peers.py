@@ -68,6 +68,24 @@ class Peers:
     found: list[Peer]  # in the order of the table
     missing: dict[str, str]  # name → why it is not there
 
+    @property
+    def usual(self) -> Peers:
+        """Those of USUAL_PEERS."""
+        missing = {name: reason for name, reason in self.missing.items() if name in USUAL_PEERS}
+        return Peers([peer for peer in self.found if peer.name in USUAL_PEERS], missing)
+
+    @property
+    def notes(self) -> list[str]:
+        """Lines below a table: who made the rows, and who is missing."""
+        made_by = dict.fromkeys(peer.version for peer in self.found if peer.version)
+        lines = ["By " + ", ".join(made_by) + "."] if made_by else []
+        return lines + [f"Not measured: {name} ({reason})." for name, reason in self.missing.items()]
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """The same for programs."""
+        return {"peers": {peer.name: peer.version for peer in self.found}, "missing_peers": self.missing}
+
 
 def find_peers() -> Peers:
     """The peers that are installed, and those that are not."""

@@ -11,6 +11,13 @@ import typer
 from hgs_cli.errors import UsageError
 from hgs_cli.options import Detail, Seed, parse_budget
 
+FOLDER_TABLES = ("--trust", "--ablate", "--several", "--effects")
+"""Options for tables of their own, of one folder of recordings or several at once, instead of those of --real alone."""
+
+
+def _listed(word: str) -> str:
+    return f"{', '.join(FOLDER_TABLES[:-1])} {word} {FOLDER_TABLES[-1]}"
+
 
 @dataclass(frozen=True)
 class CrossPitchOptions:
@@ -30,8 +37,8 @@ class Sources:
         list[Path] | None,
         typer.Option(
             metavar="DIR",
-            help="Recordings with a manifest.json: distance to real notes, source pitch; more than one for --trust, "
-            "--ablate, --several and --effects.",
+            help="Recordings with a manifest.json: distance to real notes, source pitch; more than one for "
+            f"{_listed('and')}.",
         ),
     ] = None
     data: Annotated[
@@ -111,17 +118,12 @@ class Sources:
         ):  # fmt: skip
             if given and not self.folders:
                 raise UsageError(f"{option} is about recordings", "give --real too")
-            if given and self.takes_folders and option not in ("--trust", "--several", "--effects"):
-                raise UsageError(
-                    f"{option} is about tables that --trust, --ablate, --several and --effects leave out",
-                    "give one of them",
-                )
+            if given and self.takes_folders and option not in FOLDER_TABLES:
+                raise UsageError(f"{option} is about tables that {_listed('and')} leave out", "give one of them")
         if self.ablate and not self.folders and not self.made:
             raise UsageError("rules are measured on notes", "give --real or --made too")
         if len(self.folders) > 1 and not self.takes_folders:
-            raise UsageError(
-                "--real is given more than once", "give one folder, or --trust, --ablate, --several or --effects too"
-            )
+            raise UsageError("--real is given more than once", f"give one folder, or {_listed('or')} too")
         if self.train_missing_s is not None:
             for option, folder in (("--held-out", self.held_out), ("--runs", self.runs), ("--data", self.data)):
                 if folder is None:
