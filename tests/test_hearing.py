@@ -6,18 +6,21 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import soundfile
 import torch
 from conftest import RECORDINGS, few_of
-from sounds import noise, partials, times
+from sounds import noise, partials, sine, times
 from torch import Tensor
 
+from hgs_cli.audio.background import without_background
 from hgs_cli.audio.chords import find_root
 from hgs_cli.audio.hearing import Heard, contradiction, describe_heard, hear
 from hgs_cli.audio.onset import find_onset
 from hgs_cli.audio.partials import find_partials, harmonic_share, strongest_mode
+from hgs_cli.evaluation.effects import treat
 from hgs_cli.evaluation.known_truth import PATCHES, draw_patch
 from hgs_cli.pitch import hz_to_midi, midi_to_hz
 from hgs_cli.spectrum import N_FRAMES, SAMPLE_RATE
@@ -303,6 +306,29 @@ def test_a_finding_without_a_mode_is_said_plainly() -> None:
     assert describe_heard(two) == "heard as 2 hits, the first unpitched"
 
 
+def test_what_sounds_all_the_time_behind_a_note_is_left_out_and_the_note_is_kept() -> None:
+    note, hum = play([57.0], "plucked", 8.0, seconds=3.0), sine(150.0, 3.0, 0.02)
+    foreground = without_background(note + hum)
+    assert foreground is not None
+    loud, behind = slice(0, SAMPLE_RATE // 4), slice(2 * SAMPLE_RATE, None)
+    assert float((foreground - note)[loud].norm() / note[loud].norm()) < 0.1
+    assert float(foreground[behind].norm() / hum[behind].norm()) < 0.1
+
+
+@pytest.mark.parametrize(
+    "audio",
+    [
+        play([57.0], "saw", 0.0, seconds=3.0),
+        play([57.0], "saw", 3.0, seconds=3.0),
+        torch.nn.functional.pad(play([57.0], "saw", 3.0, seconds=1.0), (0, 2 * SAMPLE_RATE)),
+        play([57.0], "plucked", 8.0, seconds=0.4),
+    ],
+    ids=["a held note", "a note that dies away", "silence behind a note", "a short sound"],
+)
+def test_what_has_nothing_behind_it_is_left_as_it_is(audio: Tensor) -> None:
+    assert without_background(audio) is None
+
+
 def labelled(collection: str) -> list[dict[str, str]]:
     rows: list[dict[str, str]] = json.loads((RECORDINGS / collection / "manifest.json").read_text())["files"]
     return rows
@@ -323,6 +349,18 @@ def test_recorded_notes_are_heard_as_labelled_and_harmonic(collection: str) -> N
     assert sum(right) >= 0.96 * len(rows)
     assert sum(one.kind == "pitched" for one in heard) >= 0.94 * len(rows)
     assert sum(one.harmonic_share > 0.8 for one in heard) >= 0.85 * len(rows)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    "note", few_of(["sitar_043_loud", "ergo-bass-pizz_048_loud", "growlybass_045_loud"], "sitar_043_loud")
+)
+def test_a_recorded_note_is_heard_through_mains_hum(note: str) -> None:
+    row = next(row for row in labelled("real") if Path(row["file"]).stem == note)
+    audio = torch.from_numpy(soundfile.read(RECORDINGS / "real" / row["file"], dtype="float32")[0])
+    heard = hear(treat("hum", audio))
+    assert heard.pitched
+    assert heard.midi == pytest.approx(float(row["midi_measured"]), abs=0.5)
 
 
 @pytest.mark.real

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from hgs_cli.audio.background import without_background
 from hgs_cli.audio.chords import find_chord, find_root, find_strike_note, harmonic_of, has_gaps, is_common_period
 from hgs_cli.audio.onset import find_hits
 from hgs_cli.audio.partials import (
@@ -53,6 +54,7 @@ class HearingRules:
     few_lines: float = 7.0
     contradicting_semitones: float = 0.7  # further off, what is told contradicts what is heard
     sure_hearing: float = 0.8  # less confidence contradicts nobody
+    same_semitones: float = 0.5  # between a sound with its background and without: it is one note
     # from C2 on no recorded note lacks its fundamental and others of its harmonics, but one of 1,876; below, tremolo
     # strings do
     lowest_without_gaps: float = 36.0
@@ -139,7 +141,28 @@ def hear(audio: Tensor, hint: Hint = "auto") -> Heard:
 
 
 def _listen(audio: Tensor, onset: int) -> tuple[SourcePitch, Partials, _Finding]:
-    """The period, the partials and the finding for a sound (T,) that begins at a sample."""
+    """The period, the partials and the finding for a sound (T,) that begins at a sample.
+
+    Without its background, mains hum above all, where that makes it another note.
+    """
+    heard, foreground = _listen_once(audio, onset), without_background(audio)
+    if foreground is None:
+        return heard
+    again = _listen_once(foreground, onset)
+    return again if _is_nearer(heard[2], again[2]) else heard
+
+
+def _is_nearer(heard: _Finding, again: _Finding) -> bool:
+    """Whether what is heard without the background is another note, and surely one if there was none before."""
+    if again.midi is None or again.kind == "unpitched":
+        return False
+    if heard.midi is None or heard.kind == "unpitched":
+        return again.confidence >= RULES.sure_hearing
+    return abs(heard.midi - again.midi) > RULES.same_semitones
+
+
+def _listen_once(audio: Tensor, onset: int) -> tuple[SourcePitch, Partials, _Finding]:
+    """As `_listen`, to all that sounds."""
     source = detect_pitch(audio)
     partials = find_partials(audio[onset:])
     if source.midi is not None:

@@ -1,7 +1,7 @@
 """Recordings through effects: the note that is given and the real one at the other pitch went through the same.
 
-Users bring what has a room in it, an echo, an amplifier, hiss. None of it moves with the key, and neither the networks
-nor the hand rules were made with it.
+Users bring what has a room in it, an echo, an amplifier, hiss, hum. None of it moves with the key, and neither the
+networks nor the hand rules were made with it.
 """
 
 from __future__ import annotations
@@ -48,6 +48,9 @@ class EffectRules:
     chorus_s: float = 0.004  # by which delays swing
     chorus_gain: float = 0.7  # of a voice
     hiss_db: float = -40.0  # of white noise beside the recording's peak
+    hum_db: float = -30.0  # of the peak of mains hum, likewise
+    hum_hz: float = 50.0
+    hum_overtones: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 8, 10)  # each as loud as one over its number
     telephone_hz: tuple[float, float] = (350.0, 3400.0)  # where the band begins and ends
     n_targets: int = 2  # of a source in every band of intervals
     quick_targets: int = 1  # the same for a quick measurement
@@ -109,6 +112,14 @@ def _hiss(audio: Tensor) -> Tensor:
     return audio + 10.0 ** (EFFECT.hiss_db / 20.0) * audio.abs().max() * _noise(len(audio), 2)
 
 
+def _hum(audio: Tensor) -> Tensor:
+    time = torch.arange(len(audio)) / SAMPLE_RATE
+    hum = torch.zeros_like(audio)
+    for overtone in EFFECT.hum_overtones:
+        hum += torch.sin(math.tau * EFFECT.hum_hz * overtone * time + overtone) / overtone
+    return audio + 10.0 ** (EFFECT.hum_db / 20.0) * audio.abs().max() * hum / hum.abs().max()
+
+
 def _telephone(audio: Tensor) -> Tensor:
     low_hz, high_hz = EFFECT.telephone_hz
     made: Tensor = lowpass_biquad(highpass_biquad(audio, SAMPLE_RATE, low_hz), SAMPLE_RATE, high_hz)
@@ -123,6 +134,7 @@ EFFECTS: dict[str, Callable[[Tensor], Tensor]] = {
     "tremolo": _tremolo,
     "chorus": _chorus,
     "hiss": _hiss,
+    "hum": _hum,
     "telephone": _telephone,
 }
 """By name: audio of a peak of 1 / 2, (T,), to audio that is as long."""
