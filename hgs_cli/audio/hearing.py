@@ -55,6 +55,7 @@ class HearingRules:
     contradicting_semitones: float = 0.7  # further off, what is told contradicts what is heard
     sure_hearing: float = 0.8  # less confidence contradicts nobody
     same_semitones: float = 0.5  # between a sound with its background and without: it is one note
+    octave_semitones: float = 0.33  # of a string's second and fourth partial; hum is a third of a semitone off G
     # from C2 on no recorded note lacks its fundamental and others of its harmonics, but one of 1,876; below, tremolo
     # strings do
     lowest_without_gaps: float = 36.0
@@ -158,7 +159,11 @@ def _is_nearer(heard: _Finding, again: _Finding) -> bool:
         return False
     if heard.midi is None or heard.kind == "unpitched":
         return again.confidence >= RULES.sure_hearing
-    return abs(heard.midi - again.midi) > RULES.same_semitones
+    higher = again.midi - heard.midi
+    octaves = round(higher / 12.0)
+    if octaves in (1, 2) and abs(higher - 12.0 * octaves) < RULES.octave_semitones:
+        return False  # the note that is heard, with less of it
+    return abs(higher) > RULES.same_semitones
 
 
 def _listen_once(audio: Tensor, onset: int) -> tuple[SourcePitch, Partials, _Finding]:
