@@ -22,7 +22,7 @@ class BackgroundRules:
     quiet: float = 0.1  # of the frames, the quietest: what they hold is background
     min_quiet_s: float = 0.28  # of them at the least
     # by which they are softer than the loudest frame: a note that is hardly softer there is itself what is heard. With
-    # 15 dB the pitch of 80 of those notes is found where hum is 20 dB below, with 10 dB that of 91, of 64 without this
+    # 15 dB the pitch of 80 of those notes is found where hum is 20 dB below, with 10 dB that of 90, of 64 without this
     below_db: float = 10.0
     steady_db: float = 1.5  # between their two halves: what falls by more is a note that dies away
     unheard_db: float = 45.0  # below the loudest frame: what is softer leads nobody astray

@@ -23,7 +23,7 @@ from hgs_cli.audio.partials import (
 )
 from hgs_cli.audio.source_pitch import SourcePitch, detect_pitch
 from hgs_cli.audio.sustain import is_sustained
-from hgs_cli.pitch import MAX_PITCH, MIN_PITCH, midi_to_hz, nearest_note, note_name
+from hgs_cli.pitch import MAX_PITCH, MIN_PITCH, hz_to_midi, midi_to_hz, nearest_note, note_name
 from hgs_cli.spectrum import MODEL_SAMPLES, N_FRAMES, SAMPLE_RATE
 
 Kind = Literal["pitched", "unpitched", "several pitches", "modes", "several hits"]
@@ -55,7 +55,7 @@ class HearingRules:
     contradicting_semitones: float = 0.7  # further off, what is told contradicts what is heard
     sure_hearing: float = 0.8  # less confidence contradicts nobody
     same_semitones: float = 0.5  # between a sound with its background and without: it is one note
-    octave_semitones: float = 0.33  # of a string's second and fourth partial; hum is a third of a semitone off G
+    mains_hz: tuple[float, ...] = (50.0, 60.0)  # whose octaves are notes all the same
     # from C2 on no recorded note lacks its fundamental and others of its harmonics, but one of 1,876; below, tremolo
     # strings do
     lowest_without_gaps: float = 36.0
@@ -65,6 +65,7 @@ class HearingRules:
 
 
 RULES = HearingRules()
+_MAINS = [hz_to_midi(hz) for hz in RULES.mains_hz]
 
 
 @dataclass(frozen=True)
@@ -160,8 +161,8 @@ def _is_nearer(heard: _Finding, again: _Finding) -> bool:
     if heard.midi is None or heard.kind == "unpitched":
         return again.confidence >= RULES.sure_hearing
     higher = again.midi - heard.midi
-    octaves = round(higher / 12.0)
-    if octaves in (1, 2) and abs(higher - 12.0 * octaves) < RULES.octave_semitones:
+    octaves, at_mains = round(higher / 12.0), any(abs(heard.midi - each) < RULES.same_semitones for each in _MAINS)
+    if octaves in (1, 2) and abs(higher - 12.0 * octaves) < RULES.same_semitones and not at_mains:
         return False  # the note that is heard, with less of it
     return abs(higher) > RULES.same_semitones
 
