@@ -19,7 +19,8 @@ sys.argv = ["hgs", "render", "{sound}", "-p", "60", "-o", "{out}", "--quiet"]
 __main__.main()
 later = sys.modules["torch._meta_registrations"]
 heavy = sorted({{"scipy", "pyloudnorm", "PIL", "rich"}} & set(sys.modules))
-print(json.dumps([heavy, type(later).__name__, os.environ.get("GOMP_SPINCOUNT")]))
+waits, pages = os.environ.get("GOMP_SPINCOUNT"), os.environ.get("THP_MEM_ALLOC_ENABLE")
+print(json.dumps([heavy, type(later).__name__, waits, pages]))
 import torch
 later.global_decomposition_table
 print(torch.ops.aten.convolution(torch.empty(1, 2, 5, device="meta"), torch.empty(3, 2, 3, device="meta"), None,
@@ -32,7 +33,7 @@ def test_a_note_needs_not_all_of_torch_and_little_beside_it(
     sound: Path, bundle: Path, tmp_path: Path, wish: str | None
 ) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HGS_WEIGHTS": str(bundle)}
-    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "THP_MEM_ALLOC_ENABLE"):
         environment.pop(name, None)
     if wish is not None:
         environment["OMP_WAIT_POLICY"] = wish
@@ -42,18 +43,18 @@ def test_a_note_needs_not_all_of_torch_and_little_beside_it(
     )
     assert done.returncode == 0, done.stderr
     loaded, whole = done.stdout.splitlines()[-2:]
-    assert json.loads(loaded) == [[], "_LazyModule", "20000" if wish is None else None]
+    assert json.loads(loaded) == [[], "_LazyModule", "20000" if wish is None else None, "1"]
     assert whole == "True"  # what was left out is read when somebody asks for it
 
 
 def test_training_finds_torch_as_it_is() -> None:
     code = (
         "import os, sys; os.environ.pop('GOMP_SPINCOUNT', None); from hgs_cli.starting import prepare\n"
-        "before = list(sys.meta_path); prepare(['train', 'run'])\n"
-        "print(sys.meta_path == before, 'GOMP_SPINCOUNT' in os.environ)"
+        "os.environ.pop('THP_MEM_ALLOC_ENABLE', None); before = list(sys.meta_path); prepare(['train', 'run'])\n"
+        "print(sys.meta_path == before, 'GOMP_SPINCOUNT' in os.environ, 'THP_MEM_ALLOC_ENABLE' in os.environ)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
-    assert done.stdout.split() == ["True", "False"]
+    assert done.stdout.split() == ["True", "False", "False"]
 
 
 @pytest.mark.thorough

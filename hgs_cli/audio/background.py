@@ -26,9 +26,8 @@ class BackgroundRules:
     below_db: float = 10.0
     steady_db: float = 1.5  # between their two halves: what falls by more is a note that dies away
     unheard_db: float = 45.0  # below the loudest frame: what is softer leads nobody astray
-    lasting_db: float = (
-        5.0  # by which the middle frame may be louder in a bin of background: partials that die away are
-    )
+    # by which the middle frame may be louder in a bin of background: partials that die away are louder by more
+    lasting_db: float = 5.0
     least_share: float = 0.3  # of the energy of quiet frames that such bins hold: else they are the end of a note
     subtracted: float = 2.0  # times the background's mean power: noise is now louder, now softer
     left: float = 0.03  # of an amplitude at the least
@@ -40,7 +39,8 @@ BACKGROUND = BackgroundRules()
 def without_background(audio: Tensor) -> Tensor | None:
     """A sound (T,) without its steady background, or None where it has none that matters or none can be told.
 
-    For listening to, not for playing: what dies away in the background is cut short.
+    For listening to, not for playing: what dies away in the background is cut short. Of shorter sounds than 0.7 s none
+    can be told.
 
     Source: Boll, Suppression of acoustic noise in speech using spectral subtraction (1979).
     """

@@ -55,7 +55,7 @@ class HearingRules:
     contradicting_semitones: float = 0.7  # further off, what is told contradicts what is heard
     sure_hearing: float = 0.8  # less confidence contradicts nobody
     same_semitones: float = 0.5  # between a sound with its background and without: it is one note
-    mains_hz: tuple[float, ...] = (50.0, 60.0)  # whose octaves are notes all the same
+    mains_hz: tuple[float, ...] = (50.0, 60.0)  # an octave above hum is a note, above a note its own second partial
     # from C2 on no recorded note lacks its fundamental and others of its harmonics, but one of 1,876; below, tremolo
     # strings do
     lowest_without_gaps: float = 36.0

@@ -185,8 +185,9 @@ def drawn_voices(model: Model, instrument: Instrument, q: Tensor, settings: Sett
     """Tone and noise, as far as the networks hear, (B, T)."""
     n_samples = min(instrument.length_samples, MODEL_SAMPLES)
     heard = torch.arange(len(q), device=q.device) if voices.heard is None else voices.heard.nonzero()[:, 0]
-    audio = torch.zeros(len(q), n_samples, device=q.device)
-    if len(heard):
+    if not len(heard):
+        audio = torch.zeros(len(q), n_samples, device=q.device)
+    else:
         harmonic, noise_part = voices.drawn.harmonic, voices.drawn.noise_part
         if len(heard) < len(q):
             harmonic, noise_part = harmonic[heard], noise_part[heard]
@@ -194,7 +195,7 @@ def drawn_voices(model: Model, instrument: Instrument, q: Tensor, settings: Sett
         if settings.keep_vibrato:
             contour = contour + instrument.pitch_contour_cents / 100.0
         drawn = model.vocoder(harmonic, noise_part, contour, seed=settings.seed, length_samples=n_samples)
-        audio = drawn if len(heard) == len(q) else audio.index_copy_(0, heard, drawn)
+        audio = drawn if len(heard) == len(q) else drawn.new_zeros(len(q), n_samples).index_copy_(0, heard, drawn)
     if instrument.length_samples > n_samples:  # the carrier goes on
         n_fade = round(ENDS.drawn_fade_s * SAMPLE_RATE)
         audio[:, n_samples - n_fade :] *= fade_curve(n_fade, audio.device)
