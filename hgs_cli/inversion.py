@@ -174,11 +174,6 @@ class Inversion:
         return None
 
 
-def rounded_offsets(offsets: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Offsets as a file holds them."""
-    return {name: value.half().float() for name, value in offsets.items()}
-
-
 def _exponent(recording: Tensor) -> int:
     """The power of two by which a recording is divided to be within full scale; 0 for nearly all."""
     return max(0, math.ceil(math.log2(max(float(recording.abs().max()), 1e-9))))

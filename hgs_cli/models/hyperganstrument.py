@@ -85,6 +85,22 @@ def _sizes(usual: object, values: dict[str, Any]) -> dict[str, Any]:
     return sizes
 
 
+@dataclass(frozen=True)
+class Played:
+    """A sound on its way through all networks."""
+
+    h: Tensor  # its feature, (1, h_dim)
+    offsets: dict[str, Tensor]  # Δ by layer name, of batch 1; empty for 0 passes
+    weights: FoldedWeights  # θ(1 + Δ)
+    envelopes: Envelopes  # E_h and E_n at the wanted pitches, batch B
+    x_hat: Tensor  # their log-mel, (B, n_mels, n_frames)
+
+
+def rounded_offsets(offsets: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Offsets in half precision, as a file holds them."""
+    return {name: value.half().float() for name, value in offsets.items()}
+
+
 class HyperGANStrument(nn.Module):
     """The whole network, from the log-mel of one sound to the envelopes of a note at any pitch.
 
@@ -172,29 +188,25 @@ class HyperGANStrument(nn.Module):
             offsets = add_offsets(offsets, self.hypernetwork(h, h_k))
         return offsets
 
-    def invert(
-        self, x: Tensor, p: Tensor, passes: int | None = None, plain: FoldedWeights | None = None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """h and Δ of log-mels x (B, n_mels, n_frames), heard at pitches p (B,); the others as for `refine`."""
-        h = self.extract(x)
-        return h, self.refine(h, p, passes, plain=plain)
+    def forward(
+        self, x: Tensor, p: Tensor, q: Tensor, passes: int | None = None, plain: FoldedWeights | None = None
+    ) -> Played:
+        """The paper's figure: invert x, heard at pitch p, and play it at pitches q.
 
-    def forward(self, x: Tensor, p: Tensor, q: Tensor, passes: int | None = None) -> Tensor:
-        """The paper's figure: invert x, heard at pitch p, and play it at pitch q.
-
-        `hgs invert` takes the first step and `hgs render` the others, with as much of Δ as holds at q.
+        `hgs invert` goes all of this way, with q = p; notes go the rest of it again, each at its own q.
 
         Args:
-            x: Log-mel of the input, (B, n_mels, n_frames).
-            p: Its pitch, (B,).
-            q: The wanted pitch, (B,).
-            passes: Passes of H.
-
-        Returns:
-            x̂ at q, (B, n_mels, n_frames).
+            x: Log-mel of one sound, (1, n_mels, n_frames).
+            p: Its pitch, (1,).
+            q: The wanted pitches, (B,).
+            passes: Passes of H; as for `refine`.
+            plain: As for `refine`.
         """
-        h, offsets = self.invert(x, p, passes)
-        return self.compose(self.envelopes(h, q, offsets), q)
+        h = self.extract(x)
+        offsets = rounded_offsets(self.refine(h, p, passes, plain=plain))
+        weights = plain if plain is not None and not offsets else self.fold(offsets)
+        envelopes = self.envelopes(h.expand(len(q), -1), q, weights)
+        return Played(h, offsets, weights, envelopes, self.compose(envelopes, q))
 
 
 def tiny_config() -> ModelConfig:

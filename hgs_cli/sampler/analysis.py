@@ -13,7 +13,7 @@ from hgs_cli.audio.periodicity import measure_periodicity
 from hgs_cli.audio.source_pitch import contour
 from hgs_cli.console import Report
 from hgs_cli.errors import WeightsError
-from hgs_cli.inversion import Inversion, rounded_offsets, rounded_recording
+from hgs_cli.inversion import Inversion, rounded_recording
 from hgs_cli.models.generator import Envelopes, FoldedWeights
 from hgs_cli.pitch import midi_to_hz
 from hgs_cli.sampler.detail import SourceDetail, measure_detail, transfer_detail
@@ -82,20 +82,18 @@ def invert_recording(
         periodicity = measure_periodicity(audio, midi_to_hz(source_pitch + heard.pitch_contour_cents / 100.0))
     p = x.new_tensor([UNPITCHED_REFERENCE if source_pitch is None else source_pitch])
     n_passes = model.network.config.hypernetwork.n_passes if passes is None else passes
-    h, offsets = model.network.invert(x, p, n_passes, model.plain_weights)
-    offsets = rounded_offsets(offsets)
-    theta = model.fold(offsets)
-    drawn = model.network.envelopes(h, p, theta)
+    played = model.network(x, p, p, n_passes, model.plain_weights)
+    drawn = _row(played.envelopes)
     harmonic_share = heard.harmonic_share if source_pitch is not None and heard.kind == "pitched" else None
     inversion = Inversion(
-        feature=h[0],
-        offsets=offsets,
+        feature=played.h[0],
+        offsets=played.offsets,
         passes=n_passes,
         source_pitch=source_pitch,
         pitch_contour_cents=_whole_contour(whole, source_pitch, heard.pitch_contour_cents),
         mel=x[0],
-        source_envelopes=_row(drawn),
-        detail=measure_detail(x[0].cpu(), periodicity, source_pitch, _row(drawn)),
+        source_envelopes=drawn,
+        detail=measure_detail(x[0].cpu(), periodicity, source_pitch, drawn),
         length_samples=whole.shape[-1],
         input_gain_db=input_gain_db,
         reference_lufs=0.0,
@@ -105,12 +103,12 @@ def invert_recording(
         mono_weights=mono_weights,
         stands_at=_stands_at(heard, pitch),
         harmonic_share=harmonic_share,
-        trust=_trust(model, x[0], drawn, p, whole.shape[-1], harmonic_share),
+        trust=_trust(x[0], played.x_hat[0], whole.shape[-1], harmonic_share),
         cropped=recording.cropped_s > 0.0,
         heard=describe_heard(heard),
         kind=heard.kind,
     )
-    return _with_levels(model, inversion, theta)
+    return _with_levels(model, inversion, played.weights)
 
 
 @torch.inference_mode()
@@ -122,11 +120,8 @@ def reinvert(model: Model, inversion: Inversion) -> Inversion:
     """
     x = inversion.mel[None].to(model.device)
     p = x.new_tensor([UNPITCHED_REFERENCE if inversion.source_pitch is None else inversion.source_pitch])
-    h, offsets = model.network.invert(x, p, inversion.passes, model.plain_weights)
-    offsets = rounded_offsets(offsets)
-    theta = model.fold(offsets)
-    drawn = model.network.envelopes(h, p, theta)
-    old, new, detail = inversion.source_envelopes, _row(drawn), inversion.detail
+    played = model.network(x, p, p, inversion.passes, model.plain_weights)
+    old, new, detail = inversion.source_envelopes, _row(played.envelopes), inversion.detail
     moved = replace(
         detail,
         harmonic=detail.harmonic + old.harmonic - new.harmonic,
@@ -134,14 +129,14 @@ def reinvert(model: Model, inversion: Inversion) -> Inversion:
     )
     again = replace(
         inversion,
-        feature=h[0],
-        offsets=offsets,
-        source_envelopes=_row(drawn),
+        feature=played.h[0],
+        offsets=played.offsets,
+        source_envelopes=new,
         detail=moved,
-        trust=_trust(model, x[0], drawn, p, inversion.length_samples, inversion.harmonic_share),
+        trust=_trust(x[0], played.x_hat[0], inversion.length_samples, inversion.harmonic_share),
         weights_sha256=model.sha256,
     )
-    return _with_levels(model, again, theta)
+    return _with_levels(model, again, played.weights)
 
 
 @torch.inference_mode()
@@ -162,14 +157,11 @@ def reconstruct(model: Model, inversion: Inversion) -> Reconstruction:
     return Reconstruction(inversion.mel, x_init, x_hat, x_detailed, length_frames)
 
 
-def _trust(
-    model: Model, x: Tensor, drawn: Envelopes, p: Tensor, length_samples: int, harmonic_share: float | None
-) -> float:
-    """How far the networks are believed for a sound with the log-mel x (n_mels, n_frames): not at all for no note."""
+def _trust(x: Tensor, x_hat: Tensor, length_samples: int, harmonic_share: float | None) -> float:
+    """How far the networks are believed for a sound x, as they draw it, (n_mels, n_frames): not at all for no note."""
     if harmonic_share is None:
         return 0.0
     n_frames = min(N_FRAMES, length_samples // HOP_LENGTH + 1)
-    x_hat = model.network.compose(drawn, p)[0]
     return judge_trust(measure_traits(x[:, :n_frames].cpu(), x_hat[:, :n_frames].cpu(), harmonic_share))
 
 

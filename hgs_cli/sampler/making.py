@@ -13,8 +13,9 @@ from torch import Tensor
 from hgs_cli.audio.loudness import natural_slope_db, note_lufs, reference_levels
 from hgs_cli.checked import as_number
 from hgs_cli.errors import UsageError
-from hgs_cli.inversion import Inversion, rounded_offsets
+from hgs_cli.inversion import Inversion
 from hgs_cli.models.generator import FoldedWeights
+from hgs_cli.models.hyperganstrument import rounded_offsets
 from hgs_cli.pitch import MAX_PITCH, MIN_PITCH
 from hgs_cli.sampler.carrier import analyse
 from hgs_cli.sampler.detail import SourceDetail
@@ -121,9 +122,7 @@ def between_instruments(model: Model, mixed: Sequence[tuple[float, Instrument]],
     if pitched:
         p_ref = sum(share * pitch for share, pitch in pitched) / sum(share for share, _ in pitched)
     h = sum((share * source.feature for share, source in mixed), torch.zeros((), device=model.device))
-    # As precise as an inversion's own.
-    offsets = model.network.refine(h, h.new_tensor([p_ref]), passes, plain=model.plain_weights)
-    offsets = rounded_offsets(offsets)
+    offsets = rounded_offsets(model.network.refine(h, h.new_tensor([p_ref]), passes, plain=model.plain_weights))
     contours = [share * source.pitch_contour_cents for share, source in mixed]
     return Instrument(
         feature=h,
