@@ -18,7 +18,7 @@ from conftest import ROOT
         ["-m", "ruff", "format", "--check", "."],
         ["-m", "ruff", "check", "."],
         ["-c", "from importlinter.cli import lint_imports_command as lint; lint()"],
-        pytest.param(["-m", "mypy"], marks=pytest.mark.slow),
+        pytest.param(["-m", "mypy"], marks=pytest.mark.thorough),
     ],
     ids=["format", "rules", "imports", "types"],
 )

@@ -14,7 +14,8 @@ NOTE = 0.3 * harmonics(57.0, seconds=3.0, decay=1.0)
 
 def hissing(below_db: float, seed: int = 0) -> torch.Tensor:
     hiss = noise(3.0, seed=seed)
-    return NOTE + hiss * 10.0 ** ((note_lufs(NOTE) - note_lufs(hiss) - below_db) / 20.0)
+    gain: float = 10.0 ** ((note_lufs(NOTE) - note_lufs(hiss) - below_db) / 20.0)
+    return NOTE + gain * hiss
 
 
 @pytest.mark.parametrize("below_db", [30.0, 50.0])
