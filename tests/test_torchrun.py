@@ -213,7 +213,15 @@ def test_one_process_alone_writes_the_log(runs: dict[int, Path]) -> None:
 @pytest.mark.parametrize("targets", few_of([1, 3], 3))
 def test_the_parts_of_a_batch_are_the_batch(dataset: Path, processes: int, targets: int) -> None:
     table = NoteTable(dataset, validation=False)
-    config = DataConfig(targets=targets, mixture_probability=0.5, shift_probability=0.5, unpitched_share=0.3)
+    config = DataConfig(
+        targets=targets,
+        mixture_probability=0.5,
+        between_share=0.5,
+        shift_probability=0.5,
+        stretch_probability=0.5,
+        harmonic_probability=0.5,
+        unpitched_share=0.3,
+    )
     whole_sampler = PairSampler(table, config, seed=5)
     samplers = [PairSampler(table, config, seed=5) for _ in range(processes)]
     for _ in range(3):

@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,9 @@ from hgs_cli.models.hyperganstrument import tiny_config
 from hgs_cli.models.pitch_adversary import Adversary
 from hgs_cli.models.pitch_classifier import N_PITCHES
 from hgs_cli.models.weights import build_model, save_bundle
+from hgs_cli.pitch import midi_to_hz
 from hgs_cli.sampler.model import load_model
-from hgs_cli.spectrum import N_BANDS, N_FRAMES, N_MELS, N_STEPS, SAMPLE_RATE
+from hgs_cli.spectrum import N_BANDS, N_FRAMES, N_MELS, N_STEPS, SAMPLE_RATE, level_to_power, mel_centres_hz
 from hgs_cli.training import checkpoint as checkpoints
 from hgs_cli.training import loop, soundfont
 from hgs_cli.training.adversarial import Gan, nearest_neighbours
@@ -149,12 +151,83 @@ def test_instruments_are_drawn_alike_however_many_notes_they_have(
 
 def test_several_targets_share_an_input_and_its_treatment(dataset: Path) -> None:
     table = NoteTable(dataset, validation=False)
-    config = DataConfig(self_share=1.0, targets=3, mixture_probability=1.0, noise_probability=0.0)
+    config = DataConfig(
+        self_share=1.0,
+        targets=3,
+        mixture_probability=1.0,
+        between_share=0.5,
+        stretch_probability=0.7,
+        harmonic_probability=0.7,
+        noise_probability=0.0,
+    )
     batch = PairSampler(table, config, seed=0).draw(24)
     assert batch.targets == 3
     assert batch.x.shape[0] == 8
     assert torch.allclose(batch.x.repeat_interleave(3, 0), batch.y, atol=1e-3)
     assert torch.equal(batch.p.repeat_interleave(3), batch.q)
+
+
+STILL = DataConfig(
+    self_share=0.0,
+    unpitched_share=0.0,
+    shift_probability=0.0,
+    mixture_probability=0.0,
+    equaliser_probability=0.0,
+    fine_probability=0.0,
+    envelope_probability=0.0,
+    noise_probability=0.0,
+)
+
+
+def test_another_colour_of_the_harmonics_moves_with_the_pitch(dataset: Path) -> None:
+    table = NoteTable(dataset, validation=False)
+    flat, coloured = (
+        PairSampler(table, replace(STILL, harmonic_probability=1.0, harmonic_db=spread_db), seed=3).draw(16)
+        for spread_db in (0.0, 5.0)
+    )
+    octaves = np.linspace(0.5, 3.5, 13)  # above the fundamental
+    compared = 0
+    for index in np.flatnonzero(((flat.p - flat.q).abs() > 2.0) & (flat.p.maximum(flat.q) < 70.0)):
+        curves = []
+        for before, after, pitch in ((flat.x, coloured.x, flat.p), (flat.y, coloured.y, flat.q)):
+            louder = (after[index] - before[index])[:, 20:40].median(1).values
+            curves.append(np.interp(midi_to_hz(float(pitch[index])) * 2.0**octaves, mel_centres_hz(), louder))
+        compared += 1
+        apart = curves[0] - curves[1]  # but for one gain
+        # where nothing sounds there is nothing to colour
+        assert np.quantile(np.abs(apart - np.median(apart)), 0.75) < 0.15 * np.ptp(curves[0])
+        assert np.ptp(curves[0]) > 0.05
+    assert compared
+
+
+def test_a_note_that_is_played_slower_lasts_longer_at_its_pitch(dataset: Path) -> None:
+    table = NoteTable(dataset, validation=False)
+    usual, played = (
+        PairSampler(table, replace(STILL, stretch_probability=1.0, stretch=stretch), seed=3).draw(32)
+        for stretch in (1.0, 2.0)
+    )
+    assert torch.equal(usual.p, played.p)
+    loudness = [10.0 * torch.log10(level_to_power(batch.y).sum(1)) for batch in (usual, played)]
+    lasting = [((each > each.amax(1, keepdim=True) - 30.0).sum(1)).float() for each in loudness]
+    ended = lasting[0] < 0.45 * N_FRAMES
+    factors = (lasting[1] / lasting[0])[ended]
+    assert 0.45 < float(factors.min()) < 0.8
+    assert 1.25 < float(factors.max()) < 2.2
+    strongest = [batch.y[ended & batch.pitched].amax(2).argmax(1) for batch in (usual, played)]
+    assert int((strongest[0] - strongest[1]).abs().max()) <= 1
+
+
+def test_a_sound_between_two_lies_between_them(dataset: Path) -> None:
+    table = NoteTable(dataset, validation=False)
+    mixed = replace(STILL, self_share=1.0, mixture_probability=1.0)
+    alone, together, between = (
+        PairSampler(table, config, seed=3).draw(24).x
+        for config in (STILL, replace(mixed, between_share=0.0), replace(mixed, between_share=1.0))
+    )
+    assert torch.isfinite(between).all()
+    assert not torch.equal(alone, between)
+    assert not torch.equal(together, between)
+    assert torch.allclose(between.amax((1, 2)), torch.ones(24), atol=0.01)
 
 
 def test_the_sampler_goes_on_from_its_state(dataset: Path) -> None:

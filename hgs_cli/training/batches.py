@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hgs_cli.audio.mel import LogMel
-from hgs_cli.spectrum import HOP_LENGTH, N_BANDS, N_FFT, N_FRAMES, N_MELS, N_STEPS, SAMPLE_RATE, power_to_level
+from hgs_cli.pitch import midi_to_hz
+from hgs_cli.spectrum import (
+    HOP_LENGTH,
+    N_BANDS,
+    N_FFT,
+    N_FRAMES,
+    N_MELS,
+    N_STEPS,
+    SAMPLE_RATE,
+    mel_centres_hz,
+    power_to_level,
+)
 from hgs_cli.training.bandwidth import FULL_BANDWIDTH_HZ, mask_above
 from hgs_cli.training.config import DataConfig
 from hgs_cli.training.losses import band_power
@@ -28,6 +40,12 @@ class BatchRules:
     """How pairs of notes are drawn."""
 
     fine_points: int = 42  # of the fine equaliser: one for three mel bands
+    # of the equaliser by harmonics: octaves above the fundamental at which it begins and ends, and points in each
+    harmonic_octaves: tuple[float, float] = (-0.5, 6.5)
+    harmonic_points: int = 2
+    between: tuple[float, float] = (0.2, 0.8)  # how far a mixture is on the way to the other instrument
+    silence_db: float = -100.0  # below the loudest: what two instruments are as silent as
+    ended_db: float = 3.75  # a frame: the fall of what is played faster, once it is over
     same_colour: float = 1.0  # semitones by which an instrument may be moved and is still itself
     tiny: float = 1e-20  # power: keeps silence finite
     same_pitch: float = 0.3  # semitones within which two notes may be mixed
@@ -187,7 +205,9 @@ class PairSampler:
         if self.augment:
             self._mix(draft, drawn)
             self._shift(draft)
+            self._stretch(draft)
             self._colour(draft)
+            self._colour_harmonics(draft)
             self._add_noise(draft)
             loudest = draft.power_x.amax((1, 2), keepdim=True)
             draft.power_x = draft.power_x / loudest
@@ -230,15 +250,18 @@ class PairSampler:
             if partner is None:
                 continue
             level_db, index = float(rng.uniform(-10.0, 6.0)), int(number) - mine.start
+            mix_in = _mix_in
+            if self.config.between_share and rng.random() < self.config.between_share:
+                level_db, mix_in = 0.0, partial(_go_between, share=float(rng.uniform(*BATCHES.between)))
             if not mine.start <= number < mine.stop:
                 continue
             other_x, other_y = table.decibels([partner[0]])[0], table.decibels(partner[1])
             level = level_db - float(other_x.max())
             rows = slice(index * draft.targets, (index + 1) * draft.targets)
-            _mix_in(draft.power_y[rows], draft.periodicity_y[rows], other_y + level, table.periodicity[partner[1]])
+            mix_in(draft.power_y[rows], draft.periodicity_y[rows], other_y + level, table.periodicity[partner[1]])
             inputs = slice(index, index + 1)
             other = table.periodicity[partner[0]][None]
-            _mix_in(draft.power_x[inputs], draft.periodicity_x[inputs], other_x[None] + level, other)
+            mix_in(draft.power_x[inputs], draft.periodicity_x[inputs], other_x[None] + level, other)
             draft.label[index] = -1
             draft.bandwidth_hz[index] = min(draft.bandwidth_hz[index], *table.bandwidth_hz[[partner[0], *partner[1]]])
 
@@ -254,6 +277,20 @@ class PairSampler:
         _move(draft.power_y, draft.periodicity_y, by)
         draft.p, draft.q = draft.p + semitones, draft.q + by
         draft.label = torch.where(semitones.abs() > BATCHES.same_colour, -1, draft.label)
+
+    def _stretch(self, draft: _Draft) -> None:
+        """Play some of the inputs slower or faster, and their targets with them."""
+        config, rng, targets = self.config, self.rng, draft.targets
+        if not config.stretch_probability:
+            return
+        chosen = (rng.random(draft.size) < config.stretch_probability)[draft.mine]
+        speeds = np.power(config.stretch, rng.uniform(-1.0, 1.0, draft.size))[draft.mine]
+        for index in np.flatnonzero(chosen):
+            inputs, rows = slice(index, index + 1), slice(index * targets, (index + 1) * targets)
+            for power in (draft.power_x[inputs], draft.power_y[rows]):
+                _play(power, float(speeds[index]), BATCHES.ended_db)
+            for periodicity in (draft.periodicity_x[inputs], draft.periodicity_y[rows]):
+                _play(periodicity, float(speeds[index]))
 
     def _chosen(self, size: int, probability: float) -> NDArray[np.float64]:
         return (self.rng.random(size) < probability).astype(np.float64)
@@ -277,6 +314,30 @@ class PairSampler:
         factor = torch.pow(10.0, (curve[:, :, None] + envelope_db[:, None, :]) / 10.0)
         draft.power_x = draft.power_x * factor
         draft.power_y = draft.power_y * factor.repeat_interleave(draft.targets, 0)
+
+    def _colour_harmonics(self, draft: _Draft) -> None:
+        """The same equaliser on the harmonics of an input and all its targets, wherever their pitch puts them.
+
+        The other one stays where it is, as a body's resonances do: another string or reed has other harmonics.
+        """
+        config, mine = self.config, draft.mine
+        if not config.harmonic_probability:
+            return
+        low, high = BATCHES.harmonic_octaves
+        n_points = round((high - low) * BATCHES.harmonic_points) + 1
+        chosen = self._chosen(draft.size, config.harmonic_probability)[:, None]
+        drawn = self.rng.normal(0.0, config.harmonic_db, (draft.size, n_points)) * chosen
+        curve_db = torch.from_numpy(drawn[mine]).float() * draft.pitched[:, None]
+
+        def factor(curve_db: Tensor, p: Tensor) -> Tensor:
+            octaves = torch.log2(mel_centres_hz() / midi_to_hz(p.float())[:, None])
+            place = ((octaves - low) * BATCHES.harmonic_points).clamp(0.0, n_points - 1.001)
+            left = place.floor().long()
+            at_bands_db = torch.lerp(curve_db.gather(1, left), curve_db.gather(1, left + 1), place - left)
+            return torch.pow(10.0, at_bands_db / 10.0)[:, :, None]
+
+        draft.power_x = draft.power_x * factor(curve_db, draft.p)
+        draft.power_y = draft.power_y * factor(curve_db.repeat_interleave(draft.targets, 0), draft.q)
 
     def _add_noise(self, draft: _Draft) -> None:
         """The same noise floor under some of the inputs and their targets."""
@@ -323,6 +384,24 @@ def _mix_in(power: Tensor, periodicity: Tensor, other_db: Tensor, other_periodic
     power += other
     share = band_power(other) / (band_power(power) + 1e-12)
     periodicity.lerp_(other_periodicity.float() / 255.0, share)
+
+
+def _go_between(
+    power: Tensor, periodicity: Tensor, other_db: Tensor, other_periodicity: Tensor, *, share: float
+) -> None:
+    """Move mel power (N, n_mels, n_frames) a share of the way to notes in dB, level by level, in place."""
+    own_db = 10.0 * torch.log10(power + 10.0 ** (BATCHES.silence_db / 10.0))
+    power.copy_(torch.pow(10.0, torch.lerp(own_db, other_db.clamp(min=BATCHES.silence_db), share) / 10.0))
+    periodicity.lerp_(other_periodicity.float() / 255.0, share)
+
+
+def _play(value: Tensor, speed: float, ended_db: float = 0.0) -> None:
+    """Values over time (N, C, T) at another speed, in place; once they are over the last falls, so much a frame."""
+    last = value.shape[2] - 1
+    place = torch.arange(last + 1) * speed
+    left = place.floor().long().clamp(max=last - 1)
+    played = torch.lerp(value[:, :, left], value[:, :, left + 1], (place - left).clamp(0.0, 1.0))
+    value.copy_(played * torch.pow(10.0, -ended_db / 10.0 * (place - last).clamp(min=0.0) / speed))
 
 
 def _move(power: Tensor, periodicity: Tensor, semitones: Tensor) -> None:

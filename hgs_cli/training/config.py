@@ -50,12 +50,20 @@ class DataConfig:
     shift_probability: float = 0.4
     shift: float = 3.0  # largest such move in semitones
     mixture_probability: float = 0.25  # of a power-domain mixture with a second instrument at the same two pitches
+    # part of those mixtures that lie between both instruments instead, level by level: one sound, not two
+    between_share: float = 0.0
+    # of playing input and targets slower or faster together, pitch unchanged, and by what factor at the most
+    stretch_probability: float = 0.0
+    stretch: float = 1.6
     # of a random smooth equaliser, and its standard deviation
     equaliser_probability: float = 0.8
     equaliser_db: float = 6.0
     # of an equaliser with detail down to three mel bands, and its standard deviation
     fine_probability: float = 0.3
     fine_db: float = 3.0
+    # of an equaliser that moves with the pitch, from harmonic to harmonic, and its standard deviation
+    harmonic_probability: float = 0.0
+    harmonic_db: float = 5.0
     envelope_probability: float = 0.25  # of a random decay, and of a random end
     noise_probability: float = 0.3  # of a random noise floor
 
