@@ -20,7 +20,7 @@ from hgs_cli.evaluation.noise_spread import GAUSSIAN_SPREAD_DB, fine_spread_db
 from hgs_cli.inversion import Inversion
 from hgs_cli.pipeline import Model, Settings, invert, mix, mix_instruments, render, synthesize
 from hgs_cli.sampler.carrier import OVERLAP, Carrier, analyse, bend
-from hgs_cli.sampler.level import frame_gains
+from hgs_cli.sampler.level import frame_gains, weight_at
 from hgs_cli.sampler.moving import moved_spectra, sound
 from hgs_cli.side_by_side import one_thread_each, side_by_side
 from hgs_cli.spectrum import DB_PER_UNIT, HOP_LENGTH, MODEL_SAMPLES, N_FRAMES, N_MELS, SAMPLE_RATE
@@ -407,3 +407,11 @@ def test_a_recording_is_left_as_it_was() -> None:
     before = recording.clone()
     move(recording, 5.0)
     assert torch.equal(recording, before)
+
+
+def test_far_up_the_networks_say_all_of_a_level_and_near_by_most_of_it() -> None:
+    weights = weight_at(torch.tensor([-24.0, 0.0, 6.0, 9.0, 12.0, 18.0, 30.0]))
+    assert bool((weights.diff() >= 0.0).all())
+    assert float(weights[0]) == float(weights[1]) == float(weights[2])
+    assert 0.5 < float(weights[2]) < float(weights[3]) < float(weights[4])
+    assert float(weights[-1]) == float(weights[-2]) == 1.0

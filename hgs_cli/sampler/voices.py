@@ -208,9 +208,10 @@ def _allot(notes: NoteBatch) -> Voices:
 def _gain_of_a_sound(notes: NoteBatch, own: Tensor, wanted: Wanted) -> tuple[Tensor, Tensor]:
     """Gain of a carrier whose networks are trusted so far, and the share of the wanted power that is drawn."""
     part, rules = notes.instrument.parts[0], level.RULES
-    away = ((notes.q - part.stands_at).abs() - CARRY.near_semitones).clamp(min=0.0)
+    interval = notes.q - part.stands_at
+    away = (interval.abs() - CARRY.near_semitones).clamp(min=0.0)
     far = part.trust * (1.0 - source_weight(away))[:, None, None]
-    gain = level.towards(own, wanted.level, rules.weight * far)
+    gain = level.towards(own, wanted.level, level.weight_at(interval)[:, None, None] * far)
     return gain, far * level.lacking_share(own + gain, wanted.level, rules.spare_db)
 
 
