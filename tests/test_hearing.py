@@ -12,7 +12,7 @@ import pytest
 import soundfile
 import torch
 from conftest import RECORDINGS, few_of
-from sounds import noise, partials, sine, times
+from sounds import harmonics, noise, partials, sine, times
 from torch import Tensor
 
 from hgs_cli.audio.background import without_background
@@ -88,6 +88,21 @@ def test_a_fifth_is_heard_at_its_lower_note_and_octaves_are_one_note(wave: str) 
     assert octaves.kind == "pitched"
     assert octaves.midi == pytest.approx(48.0, abs=0.1)
     assert octaves.harmonic_share > 0.95
+
+
+@pytest.mark.parametrize("drive", few_of([2.0, 5.0, 12.0], 5.0))
+def test_a_power_chord_is_heard_at_its_root_and_a_note_through_the_same_amplifier_at_its_own(drive: float) -> None:
+    for root in (33.0, 40.0, 45.0, 52.0):
+        for steps in ((0.0, 7.0), (0.0, 7.0, 12.0)):
+            clean = torch.stack([harmonics(root + step, 2.0, decay=0.6) for step in steps]).sum(0)
+            heard = hear(0.5 * torch.tanh(drive * clean / clean.abs().max()))
+            assert heard.kind == "several pitches"
+            assert heard.pitches == pytest.approx([root, root + 7.0], abs=0.1)
+            assert heard.midi == pytest.approx(root, abs=0.1)
+        alone = harmonics(root - 12.0, 2.0, level=lambda k: 0.1 if k == 1 else 1.0 / k, decay=0.6)
+        note = hear(0.5 * torch.tanh(drive * alone / alone.abs().max()))
+        assert note.kind == "pitched"
+        assert note.midi == pytest.approx(root - 12.0, abs=0.1)
 
 
 def test_a_note_without_its_lowest_harmonics_is_no_chord() -> None:

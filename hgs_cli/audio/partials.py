@@ -51,6 +51,9 @@ class ShareRules:
     low_hz: float = 50.0
     high_hz: float = 8000.0
     cents: float = 20.0  # from a harmonic: what is nearer belongs to it
+    # the same where its level is asked for, and of the distance between harmonics at the most
+    near_cents: float = 25.0
+    near_spacing: float = 0.4
     # of the distance between harmonics: near high ones there would else be no room between them
     of_spacing: float = 0.12
     db: float = 30.0  # partials further down have no say in the share of amplitudes
@@ -168,6 +171,17 @@ def _floor_db(level: Tensor, lobe_hz: float) -> Tensor:
     index = position.long()
     values = torch.stack(medians)
     return torch.lerp(values[index], values[index + 1], position - index)
+
+
+def harmonic_levels_db(partials: Partials, f0_hz: float, n: int) -> list[float]:
+    """Levels of the first so many harmonics of f0, relative to the strongest bin of all."""
+    levels = []
+    for number in range(1, n + 1):
+        near_hz = max(0.5 * partials.lobe_hz, number * f0_hz * (2.0 ** (SHARE.near_cents / 1200.0) - 1.0))
+        near_hz = min(near_hz, SHARE.near_spacing * f0_hz)
+        bins = partials.power[int((number * f0_hz - near_hz) / BIN_HZ) : int((number * f0_hz + near_hz) / BIN_HZ) + 2]
+        levels.append(10.0 * math.log10(float(bins.max() / partials.power.max()) + 1e-20) if len(bins) else -200.0)
+    return levels
 
 
 # --- how harmonic they are ------------------------------------------------------------------------------------------
