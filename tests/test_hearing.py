@@ -105,6 +105,19 @@ def test_a_power_chord_is_heard_at_its_root_and_a_note_through_the_same_amplifie
         assert note.midi == pytest.approx(root - 12.0, abs=0.1)
 
 
+@pytest.mark.parametrize("drive", few_of([1.5, 4.0, 8.0], 4.0))
+@pytest.mark.parametrize(
+    ("steps", "root"), few_of([((0, 4, 7), 0), ((0, 5), 5), ((0, 4), 0), ((0, 3), 0)], ((0, 4, 7), 0), ((0, 5), 5))
+)
+def test_a_chord_through_an_amplifier_keeps_its_notes(steps: tuple[int, ...], root: int, drive: float) -> None:
+    for lowest in (45.0, 50.0, 57.0):
+        clean = torch.stack([harmonics(lowest + step, 2.0, decay=0.4) for step in steps]).sum(0)
+        heard = hear(0.5 * torch.tanh(drive * clean / clean.abs().max()))
+        assert heard.kind == "several pitches"
+        assert heard.pitches == pytest.approx([lowest + step for step in steps], abs=0.2)
+        assert heard.midi == pytest.approx(lowest + root, abs=0.2)
+
+
 def test_a_note_without_its_lowest_harmonics_is_no_chord() -> None:
     for lowest in (2, 3, 4):
         hz = [k * midi_to_hz(36.0) for k in range(lowest, 25)]

@@ -55,28 +55,32 @@ BELL = BellRules()
 
 
 @dataclass(frozen=True)
-class FifthRules:
-    """When a period is that of a fifth through distortion, whose difference tones are all harmonics of one note.
+class DistortionRules:
+    """When a period is that of several notes through distortion, whose difference tones are all its harmonics.
 
-    Set on 144 made fifths through an amplifier, of which it tells 126, with the recorded notes of both collections
-    known: of these 1,876 one is told wrongly, a sitar's. Of 36 fifths of recorded guitars and basses through that of
-    `evaluation.effects` 25 are heard at their root, where 2 were.
+    Set on made fifths, fourths, thirds and major chords through an amplifier, with the recorded notes of both
+    collections known: of these 1,876 one is told wrongly, a sitar's. Of 36 fifths of recorded guitars and basses
+    through that of `evaluation.effects` 25 are heard at their root, where 2 were.
     """
 
-    strong_db: float = 12.0  # below the strongest at the most: second, third and sixth harmonic, of root and fifth
-    fundamental_db: float = 7.0  # below the stronger of the first two at the least
+    strong_db: float = 12.0  # below the strongest at the most: the notes, and what both notes of a fifth have
+    fundamental_db: float = 7.0  # of a fifth: below the stronger of its notes at the least
     # there are all difference tones or none: an organ whose drawbars are fifths has the first alone
     heard_db: float = 42.0
-    # of those that neither note has, below the mean of their neighbours, each of which one has: the fifth and the
+    # of what neither note of a fifth has, below the mean of its neighbours, each of which one has: the fifth and the
     # seventh clearly, or both likely and those up to the nineteenth on average
     clear_db: float = 6.0
     likely_db: float = 3.0
     mean_db: float = 4.5
     counted_db: tuple[float, float] = (-20.0, 3.0)  # as much or as little as one of them may count in that mean
+    # of other chords, what no note has and is lower than the octave of the highest, below the notes and their octaves
+    # on average: no recorded note has more than 7.1, and no such chord of recorded guitars less than 8
+    apart_db: float = 7.5
 
 
-FIFTH = FifthRules()
-_OF_NEITHER = (5, 7, 11, 13, 17, 19)
+DISTORTION = DistortionRules()
+_OF_NO_FIFTH = (5, 7, 11, 13, 17, 19)
+_OTHER_CHORDS: tuple[tuple[int, ...], ...] = ((4, 5, 6), (3, 4), (4, 5), (5, 6))  # as harmonics of their common period
 
 
 CHORDS = (  # semitones above the root, plain ones first: of two readings, that by thirds counts
@@ -192,25 +196,42 @@ def _on_keys(notes: Sequence[float], cents: float = NOTES.sine_cents) -> bool:
     return all(abs(note - notes[0] - round(note - notes[0])) <= cents / 100.0 for note in notes)
 
 
-def find_fifth(partials: Partials, f0_hz: float) -> tuple[float, ...]:
-    """MIDI numbers of the two notes of a fifth whose common period is that of f0; empty where f0 is a note itself.
+def find_distorted_chord(partials: Partials, f0_hz: float) -> tuple[float, ...]:
+    """MIDI numbers of the notes whose common period is that of f0; empty where f0 is a note itself.
 
-    Distortion puts difference tones at all harmonics of f0, an octave below the root; those that neither note has, the
-    first, fifth, seventh and so on, stay weaker than their neighbours. A guitar's power chord is heard at its root.
+    Distortion puts difference tones at all harmonics of f0, one or two octaves below the root; those that no note has
+    stay weaker than those that one has. A guitar's power chord is heard at its root.
     """
-    level_db = harmonic_levels_db(partials, f0_hz, _OF_NEITHER[-1] + 1)
+    level_db = harmonic_levels_db(partials, f0_hz, _OF_NO_FIFTH[-1] + 1)
+    found = next((numbers for numbers in _OTHER_CHORDS if _stand_apart(level_db, numbers)), ())
+    if not found and _is_fifth(level_db):
+        found = (2, 3)
+    return tuple(hz_to_midi(number * f0_hz) for number in found)
+
+
+def _is_fifth(level_db: Sequence[float]) -> bool:
+    """Whether harmonics at these levels are those of a fifth, the second and the third of its period."""
     first, root, fifth, sixth = (level_db[number - 1] for number in (1, 2, 3, 6))
-    if min(root, fifth, sixth) < -FIFTH.strong_db or first > max(root, fifth) - FIFTH.fundamental_db:
-        return ()
-    if max(level_db[4], level_db[6]) < -FIFTH.heard_db < first:
-        return ()
-    stands_out_db = [level_db[number - 1] - 0.5 * (level_db[number - 2] + level_db[number]) for number in _OF_NEITHER]
-    low_db, high_db = FIFTH.counted_db
+    if min(root, fifth, sixth) < -DISTORTION.strong_db or first > max(root, fifth) - DISTORTION.fundamental_db:
+        return False
+    if max(level_db[4], level_db[6]) < -DISTORTION.heard_db < first:
+        return False
+    stands_out_db = [level_db[number - 1] - 0.5 * (level_db[number - 2] + level_db[number]) for number in _OF_NO_FIFTH]
+    low_db, high_db = DISTORTION.counted_db
     mean_db = sum(min(max(one, low_db), high_db) for one in stands_out_db) / len(stands_out_db)
     nearest_db = max(stands_out_db[:2])
-    if nearest_db > -FIFTH.clear_db and (nearest_db > -FIFTH.likely_db or mean_db > -FIFTH.mean_db):
-        return ()
-    return hz_to_midi(2.0 * f0_hz), hz_to_midi(3.0 * f0_hz)
+    return nearest_db <= -DISTORTION.clear_db or (
+        nearest_db <= -DISTORTION.likely_db and mean_db <= -DISTORTION.mean_db
+    )
+
+
+def _stand_apart(level_db: Sequence[float], numbers: Sequence[int]) -> bool:
+    """Whether of harmonics at these levels those of a few notes are clearly above those that no note has."""
+    own = {octave * number for number in numbers for octave in (1, 2)}
+    of_none = [number for number in range(1, 2 * max(numbers)) if all(number % note_number for note_number in numbers)]
+    own_db = sum(level_db[number - 1] for number in own) / len(own)
+    strong = min(level_db[number - 1] for number in numbers) >= -DISTORTION.strong_db
+    return strong and own_db - max(level_db[number - 1] for number in of_none) >= DISTORTION.apart_db
 
 
 def find_strike_note(partials: Partials) -> float | None:

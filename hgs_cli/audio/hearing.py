@@ -11,7 +11,7 @@ from torch import Tensor
 from hgs_cli.audio.background import without_background
 from hgs_cli.audio.chords import (
     find_chord,
-    find_fifth,
+    find_distorted_chord,
     find_root,
     find_strike_note,
     harmonic_of,
@@ -192,9 +192,9 @@ def _judge(source: SourcePitch, partials: Partials) -> _Finding:
     period = None if source.midi is None else _judge_period(source.midi, partials)
     if period is not None and _is_chance(source, period):
         period = None
-    fifth = () if period is None else find_fifth(partials, midi_to_hz(period.midi))
-    if fifth:
-        return _Finding("several pitches", fifth[0], 1.0, fifth)
+    distorted = () if period is None else find_distorted_chord(partials, midi_to_hz(period.midi))
+    if distorted:
+        return _Finding("several pitches", find_root(distorted), 1.0, distorted)
     if period is None or not period.explains or period.share < RULES.chord_share or period.common:
         strike = find_strike_note(partials)
         if strike is not None:
