@@ -88,6 +88,15 @@ def test_silence_is_the_share_that_is_silent(n_silent: int) -> None:
     assert measure_traits(x, x, 1.0).silence == pytest.approx(n_silent / N_MELS)
 
 
+@pytest.mark.parametrize("n_behind", [1, 30, 200])
+def test_silence_behind_a_sound_changes_none_of_its_traits(n_behind: int) -> None:
+    x = level(-40.0 * torch.rand(N_MELS, N_FRAMES, generator=torch.Generator().manual_seed(2)))
+    x_hat = x + 0.05 * torch.randn(N_MELS, N_FRAMES, generator=torch.Generator().manual_seed(3))
+    silence = level(-120.0).expand(N_MELS, n_behind)
+    longer = measure_traits(torch.cat([x, silence], 1), torch.cat([x_hat, silence], 1), 0.9)
+    assert vars(longer) == pytest.approx(vars(measure_traits(x, x_hat, 0.9)), abs=1e-6)
+
+
 def test_the_harmonic_share_is_the_one_measured() -> None:
     x = level(-5.0).expand(N_MELS, N_FRAMES)
     assert measure_traits(x, x, 0.42).harmonic_share == 0.42
