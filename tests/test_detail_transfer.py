@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import RECORDINGS, few_of
+from test_training import STILL
 from torch import Tensor
 
 from hgs_cli.models.detail_transfer import DetailTransfer, DetailTransferConfig, mel_blur, mel_warp, read_detail
@@ -138,18 +140,8 @@ def test_instruments_set_aside_are_learnt_from_in_one_place_only(dataset: Path) 
 
 def test_an_instrument_moved_along_frequency_keeps_its_intervals(dataset: Path) -> None:
     table = NoteTable(dataset, validation=False)
-    still = DataConfig(
-        self_share=0.0,
-        unpitched_share=0.0,
-        shift_probability=0.0,
-        mixture_probability=0.0,
-        equaliser_probability=0.0,
-        fine_probability=0.0,
-        envelope_probability=0.0,
-        noise_probability=0.0,
-    )
-    moved = DataConfig(**{**vars(still), "shift_probability": 1.0, "shift": 2.0})
-    first = PairSampler(table, still, seed=3).draw(16)
+    moved = replace(STILL, shift_probability=1.0, shift=2.0)
+    first = PairSampler(table, STILL, seed=3).draw(16)
     second = PairSampler(table, moved, seed=3).draw(16)
     by = second.p - first.p
     assert float(by.abs().max()) <= 2.0
