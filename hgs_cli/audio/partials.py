@@ -174,13 +174,13 @@ def _floor_db(level: Tensor, lobe_hz: float) -> Tensor:
 
 
 def harmonic_levels_db(partials: Partials, f0_hz: float, n: int) -> list[float]:
-    """Levels of the first so many harmonics of f0, relative to the strongest bin of all."""
-    levels = []
+    """Levels of the first n harmonics of f0 in dB, relative to the strongest bin of all; -200 beyond the spectrum."""
+    levels, strongest = [], float(partials.power.max()) + 1e-30
     for number in range(1, n + 1):
         near_hz = max(0.5 * partials.lobe_hz, number * f0_hz * (2.0 ** (SHARE.near_cents / 1200.0) - 1.0))
         near_hz = min(near_hz, SHARE.near_spacing * f0_hz)
         bins = partials.power[int((number * f0_hz - near_hz) / BIN_HZ) : int((number * f0_hz + near_hz) / BIN_HZ) + 2]
-        levels.append(10.0 * math.log10(float(bins.max() / partials.power.max()) + 1e-20) if len(bins) else -200.0)
+        levels.append(10.0 * math.log10(float(bins.max()) / strongest + 1e-20) if len(bins) else -200.0)
     return levels
 
 
