@@ -32,6 +32,7 @@ from hgs_cli.training.data import build_dataset
 from hgs_cli.training.losses import confusion_loss, gradient_penalty, reconstruction_loss, relativistic_loss
 from hgs_cli.training.notes import NoteTable
 from hgs_cli.training.pitch_check import verify_pitch
+from hgs_cli.training.precision import autocast
 from hgs_cli.training.shards import read_index, validation_instruments
 from hgs_cli.training.stage import Optimiser, Stage
 from hgs_cli.training.stages import ALL_STAGES, STAGES
@@ -300,6 +301,16 @@ def test_what_an_instrument_says_of_its_keys_is_no_leak(dataset: Path) -> None:
 def test_the_relativistic_loss_falls_when_real_beats_fake() -> None:
     assert relativistic_loss(torch.tensor([3.0]), torch.tensor([-3.0])) < 0.01
     assert relativistic_loss(torch.zeros(1), torch.zeros(1)).item() == pytest.approx(math.log(2))
+
+
+@pytest.mark.parametrize(("said", "expected"), [({"avx2": True}, False), ({"avx512_bf16": True}, True)])
+def test_a_processor_without_bf16_trains_in_single_precision(
+    said: dict[str, bool], expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: said)
+    with autocast(torch.device("cpu")):
+        made = torch.nn.functional.linear(torch.ones(2, 3), torch.ones(4, 3))
+    assert (made.dtype == torch.bfloat16) is expected
 
 
 def test_the_penalty_is_half_the_squared_slope() -> None:

@@ -20,6 +20,7 @@ from hgs_cli.models.pitch_classifier import N_PITCHES
 from hgs_cli.training.batches import PairSampler
 from hgs_cli.training.config import DataConfig
 from hgs_cli.training.notes import NoteTable
+from hgs_cli.training.precision import autocast
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ def _extract(model: HyperGANStrument, notes: Notes) -> Tensor:
     model = model.eval()
     found = []
     for x in _levels(notes, pooled=False):
-        with torch.autocast(device.type, dtype=torch.bfloat16):
+        with autocast(device):
             found.append(model.extract(x.to(device)).float().cpu())
     return torch.cat(found)
 
@@ -213,7 +214,7 @@ def _learn_and_name(features: Tensor, key: Tensor, asked: Tensor) -> Tensor:
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, n_steps)
         for _ in range(PROBE.epochs):
             for part in torch.split(torch.randperm(len(key)), PROBE.batch_size):
-                with torch.autocast("cpu", dtype=torch.bfloat16):
+                with autocast(torch.device("cpu")):
                     logits = layers(known[part])
                 loss = F.cross_entropy(logits.float(), key[part])
                 adam.zero_grad(set_to_none=True)

@@ -30,6 +30,7 @@ from hgs_cli.spectrum import N_MELS, level_to_power, power_to_level
 from hgs_cli.training.bandwidth import FLOOR_LEVEL, known_bands
 from hgs_cli.training.batches import NoiseTextureBank
 from hgs_cli.training.notes import NoteTable
+from hgs_cli.training.precision import autocast
 
 
 @dataclass(frozen=True)
@@ -216,18 +217,15 @@ class _TableBuilder:
             for task, sound in zip(tasks, [heard, heard, *self._mixed(row, heard, p)], strict=True):
                 self._play(row, task, sound, noise_texture)
 
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, dtype=torch.bfloat16)
-
     def _heard(self, row: Baseline, x: Tensor, p: Tensor) -> Heard:
-        with self._autocast():
+        with autocast(self.device):
             return row.hear(x, p, self.band_mask)
 
     def _mixed(self, row: Baseline, heard: Heard, p: Tensor) -> Iterator[Heard]:
         """Every sound with the next one, by SHARES."""
         second = Heard(heard.h.roll(-1, 0), {name: value.roll(-1, 0) for name, value in heard.offsets.items()})
         for share in SHARES:
-            with self._autocast():
+            with autocast(self.device):
                 mixed = row.mix(heard, second, share, torch.lerp(p, p.roll(-1), share), self.band_mask)
             yield mixed
 
@@ -252,18 +250,18 @@ class _TableBuilder:
         return torch.where(self.band_mask[:, :, None], x, FLOOR_LEVEL)
 
     def _timbre(self, x: Tensor) -> Tensor:
-        with self._autocast():
+        with autocast(self.device):
             return self.released.extract(x)[:, : self.width].float()
 
     def _judged(self, x: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
         """Features of log-mels, and whether each is heard at the key of its pitch q (B,)."""
-        with self._autocast():
+        with autocast(self.device):
             features = self.judge.features(x)
             logits = self.judge.pitch_logits(features)
         return features.float(), logits.argmax(1) == q.round().long()
 
     def _play(self, row: Baseline, task: _Task, heard: Heard, noise_texture: Tensor) -> None:
-        with self._autocast():
+        with autocast(self.device):
             envelopes = row.play(heard, task.q)
         generator = row.model.generator
         smooth = None if task.y is None else self._masked(generator.compose(envelopes, task.q))

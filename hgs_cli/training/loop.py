@@ -22,6 +22,7 @@ from hgs_cli.errors import TrainingError
 from hgs_cli.files.atomic import write_whole
 from hgs_cli.training.checkpoint import FILE_NAME, Checkpoint, initial_model, load_checkpoint, save_checkpoint
 from hgs_cli.training.config import LoopConfig, stage_config
+from hgs_cli.training.precision import has_bf16
 from hgs_cli.training.processes import Part, are_several, mean_over_processes, under_torchrun
 from hgs_cli.training.stage import Figures, Optimiser, Stage
 from hgs_cli.training.stages import ALL_STAGES
@@ -175,7 +176,13 @@ def _run(
     if options.resume and checkpoint_path.exists():
         training.restore(load_checkpoint(checkpoint_path))
 
-    settings = {**describe(stage), "seed": options.seed, "device": str(device), "settings": dataclasses.asdict(config)}
+    settings = {
+        **describe(stage),
+        "seed": options.seed,
+        "device": str(device),
+        "bf16": has_bf16(device),
+        "settings": dataclasses.asdict(config),
+    }
     if training.callback is not None:
         training.callback(settings)
     if options.dry_run:

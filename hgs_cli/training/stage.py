@@ -18,6 +18,7 @@ from hgs_cli.training.batches import NoiseTextureBank, PairSampler
 from hgs_cli.training.config import LoopConfig, StageConfig
 from hgs_cli.training.losses import Term, logged, nearness, total
 from hgs_cli.training.notes import Batch, NoteTable
+from hgs_cli.training.precision import autocast
 from hgs_cli.training.processes import WHOLE, are_several, mean_over_processes
 
 Figures = dict[str, float]
@@ -79,8 +80,8 @@ class Stage(ABC):
         """Draw a batch and take one step with it; returns the value of every loss term."""
 
     def autocast(self) -> torch.autocast:
-        """bf16 arithmetic."""
-        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        """bf16 arithmetic where there is any."""
+        return autocast(self.device)
 
     def draw(self) -> Batch:
         """The next batch on the device."""
