@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -94,6 +94,7 @@ class Heard:
     confidence: float  # 0 … 1, how sure `found` is
     harmonic_salience: float  # as in SourcePitch
     harmonic_share: float  # how much of it stands at harmonics of `midi`, 0 … 1; 0 where there is none
+    is_cycle: bool = False  # whether it is a single cycle of a waveform, repeated
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,23 @@ def hear(audio: Tensor, hint: Hint = "auto") -> Heard:
         confidence=finding.confidence,
         harmonic_salience=source.harmonic_salience,
         harmonic_share=share,
+    )
+
+
+def hear_cycle(audio: Tensor, midi: float) -> Heard:
+    """As `hear`, of a single cycle of a waveform that is repeated, (T,), at a pitch that is known."""
+    return replace(
+        hear(audio, midi),
+        midi=midi,
+        pitch_contour_cents=torch.zeros(N_FRAMES),
+        kind="pitched",
+        pitched=True,
+        found=midi,
+        pitches=(),
+        hits=(0,),
+        sustained=True,
+        confidence=1.0,
+        is_cycle=True,
     )
 
 
@@ -272,6 +290,8 @@ def describe_heard(heard: Heard) -> str:
         return f"heard as unpitched, its strongest mode at {_name(heard.found)}"
     if heard.kind == "modes":
         return f"heard as a few modes that hold, the strongest at {_name_and_cents(heard.found)}"
+    if heard.is_cycle:
+        return f"heard as one cycle of a waveform, {_name_and_cents(heard.found)}"
     return f"heard as {_name_and_cents(heard.found)}, {'sustained' if heard.sustained else 'dying away'}"
 
 

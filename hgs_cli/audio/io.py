@@ -15,6 +15,7 @@ import soundfile
 import torch
 from torch import Tensor
 
+from hgs_cli.audio.cycle import CYCLE, Cycle, find_cycle, is_looped
 from hgs_cli.audio.flac import quantize
 from hgs_cli.audio.foreign import decoded
 from hgs_cli.audio.headers import missing_seconds
@@ -65,6 +66,7 @@ class Recording:
     cancelled: bool  # whether the channels cancel each other out, so that `audio` is the loudest one alone
     channels: Tensor | None = None  # the first two channels, (2, T); None for mono, or where not asked for
     flaw: str = ""  # what is wrong with its file, `ends early: …`; empty if nothing is known to be
+    cycle: Cycle | None = None  # what of a waveform `audio` repeats; None where it is a sound as it is
 
 
 def read_audio(path: Path, stereo: bool = False, *, max_seconds: float = DEFAULT_SECONDS) -> Recording:
@@ -105,6 +107,11 @@ def _read_file(file: soundfile.SoundFile, stereo: bool, max_seconds: float, name
             f"give at most {FILES.max_channels} channels at {FILES.min_rate_hz} to {FILES.max_rate_hz} Hz",
         )
     rate_hz, claimed_frames = file.samplerate, file.frames
+    if 0 < claimed_frames <= CYCLE.looped_s * rate_hz:
+        looped = is_looped(file.extra_info, claimed_frames)
+        cycle = find_cycle(next(_file_blocks(file, claimed_frames), np.zeros((0, 1))), rate_hz, looped)
+        if cycle is not None:
+            return _repeated(cycle, stereo, max_seconds, name)
     used_frames = math.ceil(max_seconds * rate_hz)
     n_frames = used_frames + FILES.filter_frames
     audio, levels = _read_channels(lambda: _file_blocks(file, n_frames), file.channels, rate_hz, stereo, name)
@@ -148,6 +155,11 @@ def from_array(
         )
     if not audio.shape[0]:
         raise InputError("the audio is empty", "give sound")
+    if audio.shape[0] <= CYCLE.looped_s * sample_rate:
+        whole = audio.detach().float().cpu().numpy()
+        cycle = find_cycle(whole[:, None] if whole.ndim == 1 else whole, sample_rate, looped=False)
+        if cycle is not None:
+            return _repeated(cycle, stereo, max_seconds, "the audio")
     used_frames = math.ceil(max_seconds * sample_rate)
     cropped_s = max(0, audio.shape[0] - used_frames) / sample_rate
     samples = audio[: used_frames + FILES.filter_frames].detach().float().cpu().numpy()
@@ -179,6 +191,13 @@ def _as_samples(audio: object) -> Tensor:
     scale = torch.iinfo(audio.dtype)
     middle = 0.0 if scale.min else (scale.max + 1) / 2.0  # of unsigned numbers
     return ((audio.double() - middle) / (scale.max + 1 - middle)).float()
+
+
+def _repeated(cycle: Cycle, stereo: bool, max_seconds: float, name: str) -> Recording:
+    """The sound of a cycle that is repeated."""
+    blocks = [cycle.samples]
+    audio, levels = _read_channels(lambda: iter(blocks), cycle.samples.shape[1], cycle.rate_hz, stereo, name)
+    return replace(_recording(audio, levels, 0.0, max_seconds, name), cycle=cycle)
 
 
 def _recording(audio: Tensor, levels: _Levels, cropped_s: float, max_seconds: float, name: str) -> Recording:

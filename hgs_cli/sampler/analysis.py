@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from hgs_cli.audio.hearing import Heard, contradiction, describe_heard, hear
+from hgs_cli.audio.hearing import Heard, contradiction, describe_heard, hear, hear_cycle
 from hgs_cli.audio.io import Recording
 from hgs_cli.audio.periodicity import measure_periodicity
 from hgs_cli.audio.source_pitch import contour
@@ -72,7 +72,10 @@ def invert_recording(
     audio = heard_part * 10.0 ** (input_gain_db / 20.0)
     x = model.log_mel(audio[None].to(model.device))
 
-    heard = hear(audio, pitch)
+    if recording.cycle is None or recording.cycle.midi is None or pitch != "auto":
+        heard = hear(audio, pitch)
+    else:
+        heard = hear_cycle(audio, recording.cycle.midi)
     against = None if pitch == "auto" else contradiction(heard, pitch)
     if against is not None:
         report(against)
