@@ -34,7 +34,7 @@ def sounds(seed: int) -> list[JudgedSound]:
         harmonic = index % 2 == 0
         share = (0.9 if harmonic else 0.3) + 0.05 * float(torch.randn((), generator=generator))
         distance = 3.0 + 2.0 * ((1.0 - grid) if harmonic else grid)
-        traits = Traits(share, 5.0 + float(torch.randn((), generator=generator)), 0.0, 0.1)
+        traits = Traits(share, 5.0 + float(torch.randn((), generator=generator)), 0.0, 0.1, 55.0)
         found.append(JudgedSound(f"sound {index}", index % 3 == 0, traits, distance.expand(4, -1).clone()))
     return found
 
@@ -50,7 +50,7 @@ def test_a_law_that_is_there_is_found_and_beats_every_constant() -> None:
 
 def test_a_sound_that_weighs_more_draws_the_law_to_itself() -> None:
     grid = torch.tensor(trust.FITTED.weights)
-    alike = Traits(0.8, 5.0, 0.0, 0.1)
+    alike = Traits(0.8, 5.0, 0.0, 0.1, 55.0)
     near_one = JudgedSound("a family", True, alike, (1.0 - grid).expand(7, -1))
     near_none = JudgedSound("an instrument", False, alike, grid.expand(70, -1))
     assert judge_trust(alike, fit_law([near_one, near_none], steps=600)) > 0.7

@@ -35,9 +35,10 @@ from hgs_cli.evaluation.report import Section, Table, number
 from hgs_cli.evaluation.workers import measure_each
 from hgs_cli.inversion import Inversion
 from hgs_cli.pipeline import Model, Settings, invert, make_instrument, reconstruct
+from hgs_cli.sampler.analysis import traits_of
 from hgs_cli.sampler.level import carrier_level, towards
 from hgs_cli.sampler.moving import moved_spectra
-from hgs_cli.sampler.trust import LAW, Traits, TrustLaw, judge_trust, measure_traits
+from hgs_cli.sampler.trust import LAW, Traits, TrustLaw, judge_trust
 from hgs_cli.sampler.voices import ask_networks, note_voices
 from hgs_cli.spectrum import DB_PER_UNIT, MODEL_SAMPLES, SAMPLE_RATE
 from hgs_cli.training.shards import validation_instruments
@@ -93,10 +94,9 @@ class JudgedSound:
 
 def hear_traits(model: Model, inversion: Inversion) -> Traits:
     """The traits that an inversion with a pitch and a recording was judged by."""
-    assert inversion.harmonic_share is not None
-    heard = reconstruct(model, inversion)
-    x, x_hat = (each[:, : heard.length_frames] for each in (heard.mel, heard.x_hat))
-    return measure_traits(x, x_hat, inversion.harmonic_share)
+    traits = traits_of(inversion, reconstruct(model, inversion).x_hat)
+    assert traits is not None
+    return traits
 
 
 def aligned_distance_db(levels: Tensor, truth: Tensor) -> Tensor:

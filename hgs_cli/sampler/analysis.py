@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from hgs_cli.audio.clarity import clarity_db
 from hgs_cli.audio.hearing import Heard, contradiction, describe_heard, hear, hear_cycle
 from hgs_cli.audio.io import Recording
 from hgs_cli.audio.periodicity import measure_periodicity
@@ -20,7 +21,7 @@ from hgs_cli.sampler.detail import SourceDetail, measure_detail, transfer_detail
 from hgs_cli.sampler.making import UNPITCHED_REFERENCE, make_instrument, measure_references
 from hgs_cli.sampler.model import Model
 from hgs_cli.sampler.settings import SourceHint
-from hgs_cli.sampler.trust import judge_trust, measure_traits
+from hgs_cli.sampler.trust import Traits, judge_trust, measure_traits
 from hgs_cli.spectrum import DB_PER_UNIT, HOP_LENGTH, MODEL_SAMPLES, N_BANDS, N_FRAMES, N_STEPS
 
 DISTANCE_FLOOR_DB = 70.0  # below the loudest bin: what is quieter counts as silence when distances are measured
@@ -106,12 +107,11 @@ def invert_recording(
         mono_weights=mono_weights,
         stands_at=_stands_at(heard, pitch),
         harmonic_share=harmonic_share,
-        trust=_trust(x[0], played.x_hat[0], whole.shape[-1], harmonic_share),
         cropped=recording.cropped_s > 0.0,
         heard=describe_heard(heard),
         kind=heard.kind,
     )
-    return _with_levels(model, inversion, played.weights)
+    return _with_levels(model, _judged(inversion, played.x_hat[0]), played.weights)
 
 
 @torch.inference_mode()
@@ -136,10 +136,9 @@ def reinvert(model: Model, inversion: Inversion) -> Inversion:
         offsets=played.offsets,
         source_envelopes=new,
         detail=moved,
-        trust=_trust(x[0], played.x_hat[0], inversion.length_samples, inversion.harmonic_share),
         weights_sha256=model.sha256,
     )
-    return _with_levels(model, again, played.weights)
+    return _with_levels(model, _judged(again, played.x_hat[0]), played.weights)
 
 
 @torch.inference_mode()
@@ -160,12 +159,22 @@ def reconstruct(model: Model, inversion: Inversion) -> Reconstruction:
     return Reconstruction(inversion.mel, x_init, x_hat, x_detailed, length_frames)
 
 
-def _trust(x: Tensor, x_hat: Tensor, length_samples: int, harmonic_share: float | None) -> float:
-    """How far the networks are believed for a sound x, as they draw it, (n_mels, n_frames): not at all for no note."""
-    if harmonic_share is None:
-        return 0.0
-    n_frames = min(N_FRAMES, length_samples // HOP_LENGTH + 1)
-    return judge_trust(measure_traits(x[:, :n_frames].cpu(), x_hat[:, :n_frames].cpu(), harmonic_share))
+def traits_of(inversion: Inversion, x_hat: Tensor) -> Traits | None:
+    """The traits that an inversion is judged by, whose networks draw x̂ (n_mels, n_frames); None for what is no note."""
+    recording, weights, source_pitch = inversion.recording, inversion.mono_weights, inversion.source_pitch
+    if inversion.harmonic_share is None or source_pitch is None or recording is None or weights is None:
+        return None
+    n_frames = min(N_FRAMES, inversion.length_samples // HOP_LENGTH + 1)
+    mono = (recording[:, :MODEL_SAMPLES] * weights[:, None]).sum(0)
+    clearness = clarity_db(mono, midi_to_hz(source_pitch))
+    x, drawn = (each[:, :n_frames].cpu() for each in (inversion.mel, x_hat))
+    return measure_traits(x, drawn, inversion.harmonic_share, clearness)
+
+
+def _judged(inversion: Inversion, x_hat: Tensor) -> Inversion:
+    """With how far the networks are believed, who draw x̂ of it."""
+    traits = traits_of(inversion, x_hat)
+    return replace(inversion, trust=0.0 if traits is None else judge_trust(traits))
 
 
 def _stands_at(heard: Heard, hint: SourceHint) -> float:
