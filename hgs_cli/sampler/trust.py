@@ -28,9 +28,13 @@ SWING_FRAMES = 16  # on either side, 0.4 s together: a tremolo of 3 Hz swings on
 class TrustLaw:
     """A logistic law, of recordings that no network had heard and of made sounds.
 
-    Fitted to their notes, not to levels as `hgs train eval --trust` does, and drawn to the coefficients of before: what
-    it costs beside the best weight of every sound is 0.20 dB on instruments and families that are left out, where the
-    law before it cost 0.39.
+    Fitted to their notes, not to levels as `hgs train eval --trust` does, and drawn to the coefficients of before:
+    what it costs beside the best weight of every sound is 0.20 dB on instruments and families that are left out,
+    where the law before it cost 0.39. As the weight of the wanted level against the moved recording's own, in the
+    log-mel domain, it is 4.61 dB from the real notes of 73 training instruments that weights 0.2.0 had not heard,
+    where the best constant weight, 0.35, has 4.99, and 4.50 instead of 4.90 on 24 others; on families of made
+    sounds that were left out 1.05 dB, as 0, the best constant there, where 1 has 6.01. Fitted to levels it would
+    have 4.51, 4.57 and 1.05.
     """
 
     harmonic_share: float = 8.85  # of the share of energy on the harmonics of the pitch
