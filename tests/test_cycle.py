@@ -11,6 +11,7 @@ import soundfile
 from conftest import Run
 
 from hgs_cli.audio.io import from_array, read_audio
+from hgs_cli.errors import InputError
 from hgs_cli.pipeline import Model, invert, render
 from hgs_cli.spectrum import MODEL_SAMPLES, SAMPLE_RATE
 
@@ -96,6 +97,21 @@ def test_a_sampler_s_loop_around_a_short_file_repeats_it(tmp_path: Path) -> None
     part = read_audio(_with_loop(tmp_path / "part.wav", wave, 1000, 4999))
     assert looped.audio.shape == (MODEL_SAMPLES,)
     assert part.audio.shape == (6000,)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_cycle_that_holds_no_numbers_is_refused(bad: float) -> None:
+    wave = _sines(600, h1=0.5)
+    wave[7] = bad
+    with pytest.raises(InputError, match="not finite"):
+        from_array(wave, SAMPLE_RATE)
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 48_000, 768_000])
+def test_a_cycle_at_any_rate_is_as_long_as_the_networks_hear(rate_hz: int) -> None:
+    recording = from_array(np.repeat(_sines(round(rate_hz / 73.0), h1=0.5)[:, None], 5, 1), rate_hz, stereo=True)
+    assert recording.audio.shape == (MODEL_SAMPLES,)
+    assert _strongest_hz(recording.audio.numpy()) == pytest.approx(73.0, abs=1.0)
 
 
 def test_a_stereo_cycle_keeps_its_sides() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,11 +39,19 @@ CYCLE = CycleRules()
 
 @dataclass(frozen=True)
 class Cycle:
-    """A cycle, repeated until the networks have heard enough."""
+    """A cycle that is repeated until the networks have heard enough."""
 
-    samples: np.ndarray  # (T, C)
-    rate_hz: int  # of them
+    samples: np.ndarray  # once, (T, C)
+    rate_hz: int  # at which they are played
     midi: float | None  # the pitch that this is, as exactly as its length; None where it may hold several cycles
+
+    def blocks(self, n_frames: int) -> Iterator[np.ndarray]:
+        """More than all that is heard, in blocks of about so many samples, (T, C)."""
+        left = MODEL_SAMPLES * self.rate_hz // SAMPLE_RATE + n_frames
+        block = np.tile(self.samples, (-(-n_frames // len(self.samples)), 1))
+        while left > 0:
+            yield block[:left]
+            left -= len(block)
 
 
 def find_cycle(samples: np.ndarray, rate_hz: int, looped: bool) -> Cycle | None:
@@ -54,12 +63,15 @@ def find_cycle(samples: np.ndarray, rate_hz: int, looped: bool) -> Cycle | None:
         looped: Whether its file says that all of it is to be repeated.
     """
     n_samples = len(samples)
-    if not CYCLE.fewest <= n_samples <= (CYCLE.looped_s if looped else CYCLE.longest_s) * rate_hz:
+    if (
+        not np.isfinite(samples).all()
+        or not CYCLE.fewest <= n_samples <= (CYCLE.looped_s if looped else CYCLE.longest_s) * rate_hz
+    ):
         return None
     wave = samples.astype(np.float64) - samples.mean(0)
     loudest = int(np.square(wave).sum(0).argmax())  # the mix may cancel
     mono, mono_as_it_is = wave[:, loudest], samples[:, loudest].astype(np.float64)
-    if not np.isfinite(mono).all() or not mono.any() or not (looped or _goes_round(mono, mono_as_it_is)):
+    if not mono.any() or not (looped or _goes_round(mono, mono_as_it_is)):
         return None
     hz = None
     if n_samples <= CYCLE.longest_s * rate_hz:
@@ -71,9 +83,7 @@ def find_cycle(samples: np.ndarray, rate_hz: int, looped: bool) -> Cycle | None:
         while hz > CYCLE.highest_hz and rate_hz % 2 == 0:
             hz, rate_hz = 0.5 * hz, rate_hz // 2
     wave = np.roll(wave, -int(np.abs(mono).argmin()), 0)  # from silence
-    n_wanted = MODEL_SAMPLES * rate_hz // SAMPLE_RATE
-    repeated = np.resize(wave.astype(np.float32), (n_wanted, wave.shape[1]))
-    return Cycle(repeated, rate_hz, None if hz is None else hz_to_midi(hz))
+    return Cycle(wave.astype(np.float32), rate_hz, None if hz is None else hz_to_midi(hz))
 
 
 def is_looped(told: str, n_frames: int) -> bool:

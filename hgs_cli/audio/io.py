@@ -195,9 +195,9 @@ def _as_samples(audio: object) -> Tensor:
 
 def _repeated(cycle: Cycle, stereo: bool, max_seconds: float, name: str) -> Recording:
     """The sound of a cycle that is repeated."""
-    blocks = [cycle.samples]
-    audio, levels = _read_channels(lambda: iter(blocks), cycle.samples.shape[1], cycle.rate_hz, stereo, name)
-    return replace(_recording(audio, levels, 0.0, max_seconds, name), cycle=cycle)
+    n_channels = cycle.samples.shape[1]
+    audio, levels = _read_channels(lambda: cycle.blocks(FILES.block_frames), n_channels, cycle.rate_hz, stereo, name)
+    return replace(_recording(audio, levels, 0.0, min(max_seconds, MODEL_SECONDS), name), cycle=cycle)
 
 
 def _recording(audio: Tensor, levels: _Levels, cropped_s: float, max_seconds: float, name: str) -> Recording:
