@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,9 @@ import soundfile
 from conftest import Run
 
 from hgs_cli.audio.io import from_array, read_audio
+from hgs_cli.audio.loop import Loop
 from hgs_cli.errors import InputError
+from hgs_cli.export.riff import add_sampler_chunk
 from hgs_cli.pipeline import Model, invert, render
 from hgs_cli.spectrum import MODEL_SAMPLES, SAMPLE_RATE
 
@@ -52,9 +53,7 @@ def _strongest_hz(audio: np.ndarray) -> float:
 
 def _with_loop(path: Path, samples: np.ndarray, start: int, end: int) -> Path:
     soundfile.write(path, samples, SAMPLE_RATE)
-    body = struct.pack("<9I", 0, 0, 22_675, 60, 0, 0, 0, 1, 0) + struct.pack("<6I", 0, 0, start, end, 0, 0)
-    data = path.read_bytes() + b"smpl" + struct.pack("<I", len(body)) + body
-    path.write_bytes(data[:4] + struct.pack("<I", len(data) - 8) + data[8:])
+    add_sampler_chunk(path, 60, 0.0, Loop(start, end), SAMPLE_RATE)
     return path
 
 
@@ -63,8 +62,7 @@ def test_a_cycle_holds_at_the_pitch_that_its_length_says(name: str) -> None:
     wave, hz = CYCLES[name]
     recording = from_array(0.5 * wave, SAMPLE_RATE)
     assert recording.audio.shape == (MODEL_SAMPLES,)
-    assert recording.cycle is not None
-    assert recording.cycle.midi == pytest.approx(69.0 + 12.0 * np.log2(hz / 440.0), abs=1e-6)
+    assert recording.cycle_midi == pytest.approx(69.0 + 12.0 * np.log2(hz / 440.0), abs=1e-6)
     strongest = int(np.abs(np.fft.rfft(wave - wave.mean())).argmax()) / (2 if name == "two periods" else 1)
     assert _strongest_hz(recording.audio.numpy()) == pytest.approx(strongest * hz, abs=0.7)
 
@@ -73,7 +71,7 @@ def test_a_cycle_holds_at_the_pitch_that_its_length_says(name: str) -> None:
 def test_other_short_sounds_stay_as_short_as_they_are(name: str) -> None:
     sound = 0.2 * NO_CYCLES[name]
     recording = from_array(sound, SAMPLE_RATE)
-    assert recording.cycle is None
+    assert recording.cycle_midi is None
     assert recording.audio.shape == sound.shape
 
 
@@ -93,8 +91,8 @@ def test_notes_of_a_cycle_have_its_harmonics_on_every_key(model: Model) -> None:
 
 def test_a_sampler_s_loop_around_a_short_file_repeats_it(tmp_path: Path) -> None:
     wave = 0.5 * _sines(6000, h16=1.0, h17=0.8)
-    looped = read_audio(_with_loop(tmp_path / "looped.wav", wave, 0, 5999))
-    part = read_audio(_with_loop(tmp_path / "part.wav", wave, 1000, 4999))
+    looped = read_audio(_with_loop(tmp_path / "looped.wav", wave, 0, 6000))
+    part = read_audio(_with_loop(tmp_path / "part.wav", wave, 1000, 5000))
     assert looped.audio.shape == (MODEL_SAMPLES,)
     assert part.audio.shape == (6000,)
 

@@ -19,8 +19,8 @@ class ClarityRules:
     spacing_bins: int = 32  # between two harmonics at the least, eight times the window's own lobe on either side
     n_fft: tuple[int, int] = (4096, 32_768)  # shortest and longest window, in samples
     loudest: float = 0.5  # part of the windows, those with most energy
-    n_harmonics: int = 39
-    highest_hz: float = 8000.0
+    n_harmonics: int = 39  # that have a say, at the most
+    highest_hz: float = 8000.0  # above it recordings are silent, too
     # in distances between harmonics: what is nearer is the harmonic, what lies between these is between them
     near: float = 0.25
     between: tuple[float, float] = (0.3, 0.7)

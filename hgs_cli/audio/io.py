@@ -66,7 +66,7 @@ class Recording:
     cancelled: bool  # whether the channels cancel each other out, so that `audio` is the loudest one alone
     channels: Tensor | None = None  # the first two channels, (2, T); None for mono, or where not asked for
     flaw: str = ""  # what is wrong with its file, `ends early: …`; empty if nothing is known to be
-    cycle: Cycle | None = None  # what of a waveform `audio` repeats; None where it is a sound as it is
+    cycle_midi: float | None = None  # the pitch of the single cycle that `audio` repeats; None where it is a sound
 
 
 def read_audio(path: Path, stereo: bool = False, *, max_seconds: float = DEFAULT_SECONDS) -> Recording:
@@ -107,9 +107,9 @@ def _read_file(file: soundfile.SoundFile, stereo: bool, max_seconds: float, name
             f"give at most {FILES.max_channels} channels at {FILES.min_rate_hz} to {FILES.max_rate_hz} Hz",
         )
     rate_hz, claimed_frames = file.samplerate, file.frames
-    if 0 < claimed_frames <= CYCLE.looped_s * rate_hz:
+    if 0 < claimed_frames <= CYCLE.looped_s * rate_hz and file.seekable():
         looped = is_looped(file.extra_info, claimed_frames)
-        cycle = find_cycle(next(_file_blocks(file, claimed_frames), np.zeros((0, 1))), rate_hz, looped)
+        cycle = find_cycle(np.concatenate([*_file_blocks(file, claimed_frames)] or [np.zeros((0, 1))]), rate_hz, looped)
         if cycle is not None:
             return _repeated(cycle, stereo, max_seconds, name)
     used_frames = math.ceil(max_seconds * rate_hz)
@@ -197,7 +197,7 @@ def _repeated(cycle: Cycle, stereo: bool, max_seconds: float, name: str) -> Reco
     """The sound of a cycle that is repeated."""
     n_channels = cycle.samples.shape[1]
     audio, levels = _read_channels(lambda: cycle.blocks(FILES.block_frames), n_channels, cycle.rate_hz, stereo, name)
-    return replace(_recording(audio, levels, 0.0, min(max_seconds, MODEL_SECONDS), name), cycle=cycle)
+    return replace(_recording(audio, levels, 0.0, min(max_seconds, MODEL_SECONDS), name), cycle_midi=cycle.midi)
 
 
 def _recording(audio: Tensor, levels: _Levels, cropped_s: float, max_seconds: float, name: str) -> Recording:

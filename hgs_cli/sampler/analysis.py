@@ -73,10 +73,8 @@ def invert_recording(
     audio = heard_part * 10.0 ** (input_gain_db / 20.0)
     x = model.log_mel(audio[None].to(model.device))
 
-    if recording.cycle is None or recording.cycle.midi is None or pitch != "auto":
-        heard = hear(audio, pitch)
-    else:
-        heard = hear_cycle(audio, recording.cycle.midi)
+    cycle_midi = recording.cycle_midi if pitch == "auto" else None
+    heard = hear(audio, pitch) if cycle_midi is None else hear_cycle(audio, cycle_midi)
     against = None if pitch == "auto" else contradiction(heard, pitch)
     if against is not None:
         report(against)
@@ -166,9 +164,8 @@ def traits_of(inversion: Inversion, x_hat: Tensor) -> Traits | None:
         return None
     n_frames = min(N_FRAMES, inversion.length_samples // HOP_LENGTH + 1)
     mono = (recording[:, :MODEL_SAMPLES] * weights[:, None]).sum(0)
-    clearness = clarity_db(mono, midi_to_hz(source_pitch))
     x, drawn = (each[:, :n_frames].cpu() for each in (inversion.mel, x_hat))
-    return measure_traits(x, drawn, inversion.harmonic_share, clearness)
+    return measure_traits(x, drawn, inversion.harmonic_share, clarity_db(mono, midi_to_hz(source_pitch)))
 
 
 def _judged(inversion: Inversion, x_hat: Tensor) -> Inversion:
